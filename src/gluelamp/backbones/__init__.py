@@ -1,0 +1,1 @@
+"""Encoders: where their weights come from, how their parts are named, and how they run fast on a CPU."""

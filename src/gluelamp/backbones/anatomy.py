@@ -1,0 +1,229 @@
+"""One uniform view of an encoder's parts, whatever its architecture.
+
+Methods are written once against the handles named here. A new architecture is one entry in
+`ARCHITECTURES`; a handle that an architecture does not have is left out of its entry, and a method
+that asks for it stops with a sentence naming it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from gluelamp.errors import InputError, unknown
+
+HANDLES = (
+    "attention.query",
+    "attention.key",
+    "attention.value",
+    "attention.output",
+    "attention.branch",  # its output is what attention adds to the residual stream
+    "attention.norm",  # the LayerNorm over that sum (post-LN encoders)
+    "ffn.up",
+    "ffn.down",
+    "ffn.branch",  # its output is what the feed-forward network adds to the residual stream
+    "ffn.norm",
+)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Where one architecture keeps its parts.
+
+    Args:
+        layers: path of the list of blocks, from the base model.
+        embeddings: path of the embeddings, from the base model.
+        handles: path of each handle, from a block.
+        head: paths of the modules that a new task starts from scratch, from the whole model.
+        pooler: path of the pre-trained pooler, from the whole model.
+    """
+
+    layers: str
+    embeddings: str
+    handles: Mapping[str, str]
+    head: tuple[str, ...]
+    pooler: str | None = None
+
+
+_BERT_HANDLES = {
+    "attention.query": "attention.self.query",
+    "attention.key": "attention.self.key",
+    "attention.value": "attention.self.value",
+    "attention.output": "attention.output.dense",
+    "attention.branch": "attention.output.dropout",
+    "attention.norm": "attention.output.LayerNorm",
+    "ffn.up": "intermediate.dense",
+    "ffn.down": "output.dense",
+    "ffn.branch": "output.dropout",
+    "ffn.norm": "output.LayerNorm",
+}
+_ROBERTA = Architecture("encoder.layer", "embeddings", _BERT_HANDLES, head=("classifier",))
+
+ARCHITECTURES = {
+    "bert": Architecture(
+        "encoder.layer", "embeddings", _BERT_HANDLES, head=("classifier",), pooler="bert.pooler"
+    ),
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "electra": _ROBERTA,
+    "deberta-v2": Architecture(
+        "encoder.layer",
+        "embeddings",
+        _BERT_HANDLES
+        | {
+            "attention.query": "attention.self.query_proj",
+            "attention.key": "attention.self.key_proj",
+            "attention.value": "attention.self.value_proj",
+        },
+        head=("pooler", "classifier"),  # the published checkpoints have no pooler
+    ),
+    "distilbert": Architecture(
+        "transformer.layer",
+        "embeddings",
+        {
+            "attention.query": "attention.q_lin",
+            "attention.key": "attention.k_lin",
+            "attention.value": "attention.v_lin",
+            "attention.output": "attention.out_lin",
+            "attention.branch": "attention.out_lin",
+            "attention.norm": "sa_layer_norm",
+            "ffn.up": "ffn.lin1",
+            "ffn.down": "ffn.lin2",
+            "ffn.branch": "ffn.dropout",
+            "ffn.norm": "output_layer_norm",
+        },
+        head=("pre_classifier", "classifier"),
+    ),
+    "mpnet": Architecture(
+        "encoder.layer",
+        "embeddings",
+        _BERT_HANDLES
+        | {
+            "attention.query": "attention.attn.q",
+            "attention.key": "attention.attn.k",
+            "attention.value": "attention.attn.v",
+            "attention.output": "attention.attn.o",
+            "attention.branch": "attention.dropout",
+            "attention.norm": "attention.LayerNorm",
+        },
+        head=("classifier",),
+    ),
+    # Pre-LN, with one fused projection for query, key and value and one for gate and value.
+    "modernbert": Architecture(
+        "layers",
+        "embeddings",
+        {
+            "attention.output": "attn.Wo",
+            "attention.branch": "attn.out_drop",
+            "ffn.down": "mlp.Wo",
+            "ffn.branch": "mlp.Wo",
+        },
+        head=("head", "classifier"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Handle:
+    """One named part of a model.
+
+    Args:
+        path: the module's full name in the model, as in ``named_modules()``.
+        module: the module.
+    """
+
+    path: str
+    module: nn.Module
+
+
+@dataclass(frozen=True)
+class Block:
+    """The handles of one transformer block.
+
+    Args:
+        model_type: the architecture, for the message about a missing handle.
+        handles: by name; see `HANDLES`.
+    """
+
+    model_type: str
+    handles: Mapping[str, Handle]
+
+    def __getitem__(self, name: str) -> Handle:
+        """Return one handle.
+
+        Raises:
+            InputError: if the architecture has no such part.
+        """
+        if name not in self.handles:
+            raise InputError(
+                f"The architecture {self.model_type!r} has no separate {name!r}, which this method "
+                f"changes. It has: {', '.join(self.handles)}. Take another backbone or method."
+            )
+        return self.handles[name]
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The parts of an encoder with a classification head.
+
+    Args:
+        blocks: the transformer blocks, first to last.
+        embeddings: the embeddings.
+        head: the modules that each task trains from scratch.
+        pooler: the pre-trained pooler between encoder and head, where there is one.
+        encoder_parameters: full names of all parameters but those of head and pooler, sorted.
+    """
+
+    blocks: tuple[Block, ...]
+    embeddings: Handle
+    head: tuple[Handle, ...]
+    pooler: Handle | None
+    encoder_parameters: tuple[str, ...]
+
+
+def anatomy(model: nn.Module) -> Anatomy:
+    """Return the parts of a sequence classifier from ``transformers``.
+
+    Args:
+        model: an ``AutoModelForSequenceClassification`` of one of `ARCHITECTURES`, on any device.
+
+    Raises:
+        InputError: if the architecture is unknown.
+    """
+    model_type = model.config.model_type
+    if model_type not in ARCHITECTURES:
+        raise unknown("architecture", model_type, ARCHITECTURES)
+    architecture = ARCHITECTURES[model_type]
+    base = model.base_model_prefix
+
+    def handle(path: str) -> Handle:
+        return Handle(path, model.get_submodule(path))
+
+    layers = f"{base}.{architecture.layers}"
+    blocks = tuple(
+        Block(
+            model_type,
+            {
+                name: handle(f"{layers}.{index}.{path}")
+                for name, path in architecture.handles.items()
+            },
+        )
+        for index in range(len(model.get_submodule(layers)))
+    )
+    pooler = architecture.pooler
+    outside = (*architecture.head, *([pooler] if pooler else []))
+    return Anatomy(
+        blocks=blocks,
+        embeddings=handle(f"{base}.{architecture.embeddings}"),
+        head=tuple(handle(path) for path in architecture.head),
+        pooler=handle(pooler) if pooler else None,
+        encoder_parameters=tuple(
+            sorted(
+                name
+                for name, _ in model.named_parameters()
+                if not name.startswith(tuple(f"{path}." for path in outside))
+            )
+        ),
+    )

@@ -1,0 +1,28 @@
+"""The one exception for bad input, and the "did you mean" sentence that goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(ValueError):
+    """Bad input from the user: a configuration, a file, a name.
+
+    The message is one or more full sentences: what was wrong, what is allowed, what to do. The command
+    line prints it without a traceback and exits with code 2.
+    """
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """Return the error for a name that does not exist, with the nearest known name.
+
+    Args:
+        kind: what the name stands for, such as ``"task"``.
+        name: the name that was given.
+        known: the names that exist.
+    """
+    known = sorted(known)
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    return InputError(f"{kind} {name!r} is unknown{hint} Known: {', '.join(known) or 'none'}.")

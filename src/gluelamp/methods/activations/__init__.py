@@ -1,0 +1,1 @@
+"""Methods that insert modules on hidden states."""

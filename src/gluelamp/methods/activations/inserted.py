@@ -1,0 +1,137 @@
+"""A module inserted on hidden states: the bottleneck adapter, its places, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from gluelamp.backbones.anatomy import Handle
+from gluelamp.errors import InputError
+
+Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]
+
+
+class Bottleneck(nn.Module):
+    """``up(f(down(h)))``, the adapter without its residual.
+
+    Args:
+        width: size of h.
+        bottleneck: size between the projections.
+        activation: f.
+        init: draws a weight matrix in place; biases start at zero.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        bottleneck: int,
+        activation: Callable[[Tensor], Tensor],
+        init: Callable[[Tensor], object],
+    ) -> None:
+        super().__init__()
+        self.down = nn.Linear(width, bottleneck)
+        self.up = nn.Linear(bottleneck, width)
+        self.activation = activation
+        for linear in (self.down, self.up):
+            init(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return the update of hidden states (..., width)."""
+        return self.up(self.activation(self.down(hidden)))
+
+
+class InsertedModule:
+    """A module that hangs on a part of the model, as a `gluelamp.methods.adaptation.Change`.
+
+    Args:
+        handle: the part.
+        module: the new module; it becomes the part's submodule ``adapter``.
+        hook: a forward hook of the part that lets the module act.
+    """
+
+    def __init__(self, handle: Handle, module: nn.Module, hook: Hook) -> None:
+        self.handle = handle
+        self.module = module
+        self.name = f"{handle.path}.adapter"
+        handle.module.add_module("adapter", module)
+        self._hook = handle.module.register_forward_hook(hook)
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Return the module's trainable values."""
+        named = self.module.named_parameters()
+        return {f"{self.name}.{key}": value for key, value in named if value.requires_grad}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the module's trainable values."""
+        return dict(self.parameters())
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state` returned."""
+        with torch.no_grad():
+            for name, value in self.parameters().items():
+                value.copy_(state[name])
+
+    def shared(self) -> dict[str, Tensor]:
+        """Return the module's frozen values."""
+        return {f"{self.name}.{key}": value for key, value in self.module.named_buffers()}
+
+    def merge(self) -> None:
+        """Refuse: the module is not linear in the backbone's weights."""
+        raise InputError(
+            "This method inserts modules with a nonlinearity, which no weight of the backbone can "
+            "hold: it cannot be merged. Run it unmerged."
+        )
+
+    def detach(self) -> None:
+        """Remove the module."""
+        self._hook.remove()
+        del self.handle.module.adapter
+
+
+def residual(module: nn.Module) -> Hook:
+    """Return the hook for ``h + adapter(h)``, on a branch that joins the residual stream.
+
+    Houlsby et al., ICML 2019, Figure 2. The part is a block's ``attention.branch`` or ``ffn.branch``.
+
+    Args:
+        module: the adapter, without its residual.
+    """
+
+    def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output + module(output)
+
+    return hook
+
+
+def between_norms(module: nn.Module) -> Hook:
+    """Return the hook for an adapter between two passes of a LayerNorm: ``LN(s + adapter(LN(s)))``.
+
+    s is the sum of feed-forward output and residual, and both passes use the frozen pre-trained
+    LayerNorm: Pfeiffer et al., EACL 2021, wired as ``seq_bn`` in the ``adapters`` library. The part is
+    a block's ``ffn.norm``.
+
+    Args:
+        module: the adapter, without its residual.
+    """
+
+    def hook(norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return norm.forward(inputs[0] + module(output))
+
+    return hook
+
+
+def reduced_width(width: int, reduction_factor: int) -> int:
+    """Return the bottleneck of an adapter from its reduction factor.
+
+    Raises:
+        InputError: if the factor is larger than the width.
+    """
+    if reduction_factor > width:
+        raise InputError(
+            f"method.reduction_factor={reduction_factor} is larger than the hidden size {width}, which "
+            f"leaves no bottleneck. Allowed: 1 to {width}."
+        )
+    return width // reduction_factor

@@ -1,0 +1,1 @@
+"""Methods that change existing weights; they merge into the backbone and add no latency."""

@@ -1,0 +1,20 @@
+"""Full fine-tuning: every parameter of the encoder."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as validated
+from torch import nn
+
+from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.methods.adaptation import Change, Method
+from gluelamp.methods.weights.tensors import replace_tensors
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class FullFineTuning(Method):
+    """Train all parameters of the encoder; the pooler goes with the head (``head.train_pooler``)."""
+
+    def changes(self, model: nn.Module, parts: Anatomy) -> list[Change]:
+        """Replace each tensor of the encoder by a trained one."""
+        return [*replace_tensors(model, list(parts.encoder_parameters))]

@@ -1,0 +1,74 @@
+"""Trained values at fixed positions of a weight: the machinery of all sparse methods.
+
+The optimiser holds one value per position. A forward pass writes the current values into the weight
+in place, so there is no dense copy; the backward pass keeps the gradient at the positions only. The
+original values at the positions are kept aside, so that the way back is exact.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gluelamp.methods.weights.tensors import Parametrization
+
+
+class _TakeGradient(torch.autograd.Function):
+    """The weight itself going forward; going back, the gradient of the delta at its positions."""
+
+    @staticmethod
+    def forward(weight: Tensor, delta: Tensor, positions: Tensor) -> Tensor:  # noqa: ARG004
+        return weight.view_as(weight)
+
+    @staticmethod
+    def setup_context(
+        ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, ...], output: Tensor
+    ) -> None:
+        ctx.save_for_backward(inputs[2])
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple:
+        (positions,) = ctx.saved_tensors
+        return None, grad.reshape(-1).index_select(0, positions), None
+
+
+class SparseDelta(Parametrization):
+    """``weight + delta`` at fixed positions; ``delta`` starts at zero.
+
+    Weight decay on ``delta`` pulls towards the pre-trained value, and cannot reach other entries.
+
+    Args:
+        original: the weight, of any shape.
+        positions: (k,) int64, positions in the flattened weight, without repetition.
+    """
+
+    positions: Tensor
+    before: Tensor
+
+    def __init__(self, original: Tensor, positions: Tensor) -> None:
+        super().__init__()
+        before = original.detach().reshape(-1)[positions].clone()
+        self.delta = nn.Parameter(torch.zeros_like(before))
+        self.register_buffer("positions", positions, persistent=False)
+        self.register_buffer("before", before, persistent=False)
+        self._written: tuple[int, int] | None = None
+
+    def forward(self, original: Tensor) -> Tensor:
+        """Return the weight with the current values in place."""
+        # A second use in the same pass must not write again: it would look like a change to autograd.
+        current = (id(self.delta), self.delta._version)
+        if self._written != current:
+            with torch.no_grad():
+                original.view(-1).index_copy_(0, self.positions, self.before + self.delta)
+            self._written = current
+        return _TakeGradient.apply(original, self.delta, self.positions)
+
+    def shared(self) -> dict[str, Tensor]:
+        """Return the positions as int32: the mask, one for all tasks."""
+        return {"positions": self.positions.to(torch.int32)}
+
+    def restore(self, original: Tensor) -> None:
+        """Write the values from before back."""
+        with torch.no_grad():
+            original.view(-1).index_copy_(0, self.positions, self.before)
+        self._written = None

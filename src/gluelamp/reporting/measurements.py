@@ -1,0 +1,95 @@
+"""The tables of what was counted and timed: parameters and latency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from gluelamp.records import MEASUREMENT_COLUMNS, Measurement
+from gluelamp.reporting.markdown import markdown_table
+from gluelamp.reporting.variants import variant_labels
+
+_DECIMALS: Mapping[str, str] = {"trained_pct": ".4f", "median_ms": ".3f", "ratio_to_base": ".3f"}
+_RESULTS = {*MEASUREMENT_COLUMNS["parameters"], "median_ms", "ratio_to_base"}
+
+_TITLES = {
+    "parameters": "# Parameters and storage\n\nValues and bytes per task, without the task head, "
+    "which stands in its own column; `shared_bytes` are stored once for all tasks.\n",
+    "latency": "# Latency\n\nMedian time of one forward pass in milliseconds, and its ratio to the "
+    "bare backbone's.\n",
+}
+_INTERVAL_NOTE = "In brackets: the interval of the ratio.\n"
+
+
+def table_columns(kind: str) -> list[str]:
+    """Return the columns of the table of one kind of measurement."""
+    return ["backbone", "method", *MEASUREMENT_COLUMNS[kind]]
+
+
+def measurement_rows(measurements: Sequence[Measurement]) -> pd.DataFrame:
+    """Return the rows of all measurements of one kind, sorted by what was measured.
+
+    Args:
+        measurements: of one kind, at least one.
+
+    Returns:
+        ``backbone``, ``method`` (with its variant where there are several), the columns of the kind
+        and whatever else the rows hold.
+    """
+    labels = variant_labels(
+        [((one.backbone, one.method), one.method, {"method": one.config}) for one in measurements]
+    )
+    rows = [
+        {**row, "backbone": one.backbone, "method": label}
+        for one, label in zip(measurements, labels, strict=True)
+        for row in one.rows
+    ]
+    order = [column for column in table_columns(measurements[0].kind) if column not in _RESULTS]
+    # integers stay integers beside a missing value
+    return pd.DataFrame(rows).convert_dtypes().sort_values(order, ignore_index=True)
+
+
+def as_text(rows: pd.DataFrame, columns: Sequence[str], thousands: str = "") -> pd.DataFrame:
+    """Return columns as text, each number in its fixed format.
+
+    Args:
+        rows: the rows of :func:`measurement_rows`.
+        columns: the columns to print.
+        thousands: the separator of thousands, ``","`` or none.
+    """
+
+    def cell(column: str, value: object) -> str:
+        if pd.isna(value):
+            return ""
+        return (
+            value
+            if isinstance(value, str)
+            else format(value, thousands + _DECIMALS.get(column, "d"))
+        )
+
+    return pd.DataFrame({name: [cell(name, value) for value in rows[name]] for name in columns})
+
+
+def measurement_page(kind: str, rows: pd.DataFrame) -> str:
+    """Return the Markdown page of one kind of measurement.
+
+    Args:
+        kind: ``"parameters"`` or ``"latency"``.
+        rows: the rows of :func:`measurement_rows`.
+    """
+    cells = as_text(rows, table_columns(kind), thousands=",")
+    parts = [_TITLES[kind]]
+    has_intervals = {"ratio_low", "ratio_high"} <= set(rows.columns)
+    if has_intervals:
+        cells["ratio_to_base"] += _intervals(rows)
+    texts = 2 if kind == "parameters" else 5
+    parts.append(markdown_table(list(cells.columns), cells.to_numpy().tolist(), texts))
+    return "\n".join([*parts, _INTERVAL_NOTE] if has_intervals else parts)
+
+
+def _intervals(rows: pd.DataFrame) -> list[str]:
+    return [
+        "" if pd.isna(low) or pd.isna(high) else f" [{low:.3f}, {high:.3f}]"
+        for low, high in zip(rows["ratio_low"], rows["ratio_high"], strict=True)
+    ]

@@ -1,0 +1,87 @@
+"""Writes the tables of a results folder, from its records alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from gluelamp.errors import InputError
+from gluelamp.records import MEASUREMENT_COLUMNS, find_measurements, find_records, write_text
+from gluelamp.reporting.aggregation import summarise
+from gluelamp.reporting.markdown import accuracy_page
+from gluelamp.reporting.measurements import (
+    as_text,
+    measurement_page,
+    measurement_rows,
+    table_columns,
+)
+from gluelamp.reporting.published import read_published
+
+ACCURACY_COLUMNS = [
+    "data",
+    "backbone",
+    "method",
+    "task",
+    "metric",
+    "mean",
+    "std",
+    "seeds",
+    "epochs",
+    "selection",
+    "published",
+]
+
+
+def write_tables(root: Path) -> list[Path]:
+    """Write the tables ``glue_accuracy``, ``parameters`` and ``latency``, as CSV and Markdown.
+
+    The same records give the same bytes. A kind without records is left out.
+
+    Args:
+        root: the results folder, with ``runs/``, ``measurements/`` and ``published/``.
+
+    Returns:
+        the files written, below ``tables/``.
+
+    Raises:
+        InputError: if there are no records, or if one cannot be read.
+    """
+    pages = {**_accuracy(root), **_measurements(root)}
+    if not pages:
+        raise InputError(
+            f"No records stand below {root}. Run `make reproduce-glue`, or a single run with "
+            "`python scripts/train.py`, or a measurement with `python scripts/measure.py`."
+        )
+    for path, text in pages.items():
+        write_text(path, text)
+    return list(pages)
+
+
+def _accuracy(root: Path) -> dict[Path, str]:
+    records = find_records(root)
+    if not records:
+        return {}
+    complete = [record for record in records if record.status == "complete"]
+    failed = [record for record in records if record.status == "failed"]
+    if complete:
+        rows = summarise(complete, read_published(root / "published"))
+    else:
+        rows = pd.DataFrame(columns=ACCURACY_COLUMNS)
+    return _files(root, "glue_accuracy", rows[ACCURACY_COLUMNS], accuracy_page(rows, failed))
+
+
+def _measurements(root: Path) -> dict[Path, str]:
+    pages: dict[Path, str] = {}
+    for kind in MEASUREMENT_COLUMNS:
+        if measurements := find_measurements(root, kind):
+            rows = measurement_rows(measurements)
+            cells = as_text(rows, table_columns(kind))
+            pages |= _files(root, kind, cells, measurement_page(kind, rows))
+    return pages
+
+
+def _files(root: Path, name: str, table: pd.DataFrame, page: str) -> dict[Path, str]:
+    folder = root / "tables"
+    csv = table.to_csv(index=False, lineterminator="\n", float_format="%.6f")
+    return {folder / f"{name}.csv": csv, folder / f"{name}.md": page}

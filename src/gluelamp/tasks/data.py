@@ -1,0 +1,144 @@
+"""Load a task's rows from whichever source there is, checked, counted and fingerprinted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from gluelamp.errors import InputError
+from gluelamp.tasks.sources.hub import HubUnavailableError, read_hub
+from gluelamp.tasks.sources.local import data_root, read_local
+from gluelamp.tasks.sources.table import Reading, Table, normalise, numbered
+from gluelamp.tasks.task import Task, TaskData
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class DataConfig:
+    """Where a task's rows come from.
+
+    Args:
+        source: ``"auto"`` takes the local folder if it holds the task, else the hub if it answers,
+            else the bundled sample; the other names force one.
+        root: the local folder; by default $GLUELAMP_DATA, else ``data/glue``.
+        hub_timeout_s: how long to wait for the hub's first answer, in seconds.
+        revision: branch, tag or commit on the hub; None takes the newest commit.
+    """
+
+    source: Literal["auto", "hub", "local", "sample"] = "auto"
+    root: str | None = None
+    hub_timeout_s: float = Field(default=5.0, gt=0)
+    revision: str | None = None
+
+
+def load_task_data(task: Task, config: DataConfig, avoid: Path | None = None) -> TaskData:
+    """Read one task, check every row, and say in the log where it came from.
+
+    Args:
+        task: the declaration.
+        config: which source to take.
+        avoid: a local folder that must not be read, because it is about to be written.
+
+    Raises:
+        InputError: if the source is not there, lacks train or every validation split, or holds a row
+            that is not allowed; the message names the file and the row.
+    """
+    reading = _read(task, config, avoid)
+    splits = {
+        split: normalise(reading.tables[split], task, split)
+        for split in task.splits
+        if split in reading.tables
+    }
+    _require_splits(task, splits, reading.place)
+    rows = ", ".join(f"{len(frame):,} {split}" for split, frame in splits.items())
+    level = logging.WARNING if reading.source == "sample" else logging.INFO
+    logger.log(level, "%s: %s rows from %s (%s)", task.name, rows, reading.source, reading.place)
+    return TaskData(
+        task=task,
+        source=reading.source,
+        splits=splits,
+        fingerprint=fingerprint(splits),
+        deviations=_deviations(task, splits, reading.source),
+        revision=reading.revision,
+    )
+
+
+def fingerprint(splits: Mapping[str, pd.DataFrame]) -> str:
+    """Return the sha256 (hexadecimal) of the rows, whatever file or layout they came from.
+
+    Each column is hashed as the JSON text ``[split, column, values]``, which any machine, platform
+    and version writes alike.
+    """
+    digest = hashlib.sha256()
+    for split, frame in sorted(splits.items()):
+        for column in frame:
+            digest.update(json.dumps([split, column, frame[column].tolist()]).encode())
+    return digest.hexdigest()
+
+
+def _read(task: Task, config: DataConfig, avoid: Path | None) -> Reading:
+    if config.source == "sample":
+        return _read_sample(task)
+    if config.source == "hub":
+        return read_hub(task, config.revision, config.hub_timeout_s)
+    root = data_root(config.root)
+    local = read_local(task, root, avoid)
+    if local:
+        return local
+    if config.source == "local":
+        raise InputError(
+            f"There are no rows of task {task.name!r} under {root}. Expected are files such as "
+            f"{task.name}/{task.splits[0]}.jsonl or .parquet, or the folders of glue_data."
+        )
+    logger.info("%s: no local copy under %s, asking the hub", task.name, root)
+    try:
+        return read_hub(task, config.revision, config.hub_timeout_s)
+    except HubUnavailableError as error:
+        logger.info("%s: %s", task.name, error)
+        return _read_sample(task)
+
+
+def _read_sample(task: Task) -> Reading:
+    from gluelamp.tasks.sample import generate
+
+    tables = {
+        split: Table(numbered(frame), f"the bundled sample, {task.name}/{split}")
+        for split, frame in generate(task).items()
+    }
+    return Reading(tables, "sample", "bundled and synthetic, not the benchmark's rows")
+
+
+def _require_splits(task: Task, splits: Mapping[str, pd.DataFrame], place: str) -> None:
+    needed = [{"train"}] if "train" in task.rows else []
+    needed += [set(task.validation_splits)] if task.validation_splits else []
+    for choice in needed:
+        if not choice & splits.keys():
+            raise InputError(
+                f"{place} has no {' or '.join(sorted(choice))} split of task {task.name!r}; "
+                f"found: {', '.join(splits) or 'none'}."
+            )
+
+
+def _deviations(task: Task, splits: Mapping[str, pd.DataFrame], source: str) -> tuple[str, ...]:
+    if source == "sample":
+        return (
+            "the rows are the bundled synthetic sample, which says nothing about the benchmark",
+        )
+    found = {
+        split: f"has {len(splits[split]):,} rows" if split in splits else "is missing"
+        for split in task.splits
+    }
+    return tuple(
+        f"{split} {found[split]}; the official split has {official:,}"
+        for split, official in task.rows.items()
+        if split not in splits or len(splits[split]) != official
+    )

@@ -1,0 +1,77 @@
+"""Turn any source into a local copy that later runs read without a network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gluelamp.errors import InputError
+from gluelamp.tasks.data import DataConfig, load_task_data
+from gluelamp.tasks.sources.local import data_root
+from gluelamp.tasks.sources.manifest import (
+    Manifest,
+    PreparedTask,
+    manifest_file,
+    read_manifest,
+    sha256_of,
+)
+from gluelamp.tasks.task import Task, TaskData
+
+
+def prepare(tasks: Iterable[Task], config: DataConfig, destination: Path) -> Manifest:
+    """Write Parquet files in the hub's layout, and a manifest that says what they are.
+
+    Tasks that the folder already holds are replaced, all others are kept. Every file is written under
+    a temporary name and then renamed; the manifest comes last, so that an interrupted run is noticed.
+
+    Args:
+        tasks: the tasks to copy.
+        config: where to read them; with ``"auto"`` never the destination itself.
+        destination: the folder to write, such as ``data/glue``.
+
+    Returns:
+        The manifest as it now stands in the folder.
+
+    Raises:
+        InputError: if a task cannot be read, or if it would be read from the destination.
+    """
+    if config.source == "local" and data_root(config.root).resolve() == destination.resolve():
+        raise InputError(f"{destination} is the source and the destination; name two folders.")
+    manifest = read_manifest(destination)
+    for task in tasks:
+        data = load_task_data(task, config, avoid=destination)
+        manifest = Manifest(manifest.tasks | {task.name: _write(data, destination)})
+        path, content = manifest_file(destination, manifest)
+        with _renamed_when_complete(path) as partial:
+            partial.write_bytes(content)
+    return manifest
+
+
+def _write(data: TaskData, destination: Path) -> PreparedTask:
+    files = {}
+    for split, frame in data.splits.items():
+        name = f"{data.task.name}/{split}.parquet"
+        with _renamed_when_complete(destination / name) as partial:
+            frame.to_parquet(partial, index=False)
+        files[name] = sha256_of(destination / name)
+    return PreparedTask(
+        source=data.source,
+        revision=data.revision,
+        fingerprint=data.fingerprint,
+        rows={split: len(frame) for split, frame in data.splits.items()},
+        deviations=data.deviations,
+        files=files,
+    )
+
+
+@contextmanager
+def _renamed_when_complete(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,107 @@
+"""The word lists of the sample, all that it stores, and the regular inflections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A little world: people and things by the kind that they belong to, and places."""
+
+    people: dict[str, str]
+    things: dict[str, str]
+    places: list[str]
+
+    @property
+    def persons(self) -> list[str]:
+        """The people of all kinds."""
+        return " ".join(self.people.values()).split()
+
+    @property
+    def objects(self) -> list[str]:
+        """The things of all kinds."""
+        return " ".join(self.things.values()).split()
+
+    def kind(self, noun: str) -> str:
+        """Return the kind of a person or thing, such as ``"artist"`` for ``"painter"``."""
+        kinds = self.people | self.things
+        return next(kind for kind, members in kinds.items() if noun in members.split())
+
+
+TOWN = Scene(
+    people={
+        "artist": "painter sculptor poet dancer singer",
+        "athlete": "boxer swimmer sprinter cyclist skater",
+        "official": "mayor senator governor minister judge",
+        "scientist": "chemist biologist geologist physicist astronomer",
+    },
+    things={
+        "instrument": "violin trumpet piano drum flute",
+        "tool": "hammer drill shovel saw ladder",
+        "vehicle": "truck tractor bicycle tram van",
+        "garment": "coat scarf jacket skirt sweater",
+    },
+    places="at the museum,in the harbour,near the stadium,in the library,at the market,"
+    "behind the station,in the park,near the castle,in Oslo,in Lima".split(","),
+)
+COUNTRY = Scene(
+    people={
+        "worker": "baker plumber carpenter gardener mechanic",
+        "seafarer": "captain sailor fisher diver whaler",
+        "soldier": "sergeant general archer guard scout",
+        "villager": "shepherd miller blacksmith weaver potter",
+    },
+    things={
+        "container": "basket bucket barrel bottle crate",
+        "animal": "horse goat donkey rabbit hen",
+        "boat": "canoe ferry raft yacht kayak",
+        "plant": "rose cactus fern tulip orchid",
+    },
+    places="on the farm,near the river,in the barn,at the mill,in the valley,behind the chapel,"
+    "on the island,near the lighthouse,in Cairo,in Quebec".split(","),
+)
+
+
+def _verbs(pairs: str) -> dict[str, str]:
+    return dict(pair.split("/") for pair in pairs.split())
+
+
+# Regular verbs, each with one of the same meaning.
+PERSON_VERBS = _verbs(
+    "support/assist contact/reach hire/employ praise/compliment chase/pursue warn/alert "
+    "greet/welcome question/interview scare/frighten rescue/save deceive/fool annoy/irritate"
+)
+THING_VERBS = _verbs(
+    "repair/mend clean/wash inspect/examine purchase/acquire conceal/cover discard/dump "
+    "carry/transport damage/wreck discover/locate display/exhibit collect/gather request/order"
+)
+SYNONYMS = PERSON_VERBS | THING_VERBS
+INTRANSITIVE = "arrive sneeze yawn disappear laugh vanish stumble linger".split()
+TRAITS = "old young tall clever tired cheerful famous quiet nervous brave".split()
+TIMES = "on Monday,on Friday,on Sunday,last week,last night,this morning,in spring".split(",")
+NUMBERS = "two three four five six seven eight nine".split()
+CITIES = "Oslo Lima Cairo Quebec Delhi Paris Tokyo Rome Boston Dublin".split()
+ASPECTS = "plot acting script music pacing dialogue ending cast camera humour".split()
+POSITIVE = "gripping charming clever funny moving fresh elegant brilliant superb warm".split()
+NEGATIVE = "dull clumsy boring stale messy shallow tedious bland awkward lifeless".split()
+
+
+def with_s(word: str) -> str:
+    """Return a regular noun's plural or a regular verb's third person."""
+    if word.endswith("y") and word[-2] not in "aeiou":
+        return f"{word[:-1]}ies"
+    return word + ("es" if word.endswith(("s", "sh", "ch", "x")) else "s")
+
+
+def past(verb: str) -> str:
+    """Return the past tense of a regular verb, which is also its participle."""
+    if verb.endswith("y") and verb[-2] not in "aeiou":
+        return f"{verb[:-1]}ied"
+    return verb + ("d" if verb.endswith("e") else "ed")
+
+
+def sentence(text: str, end: str = ".") -> str:
+    """Return the words with single spaces, a capital and a final mark."""
+    text = " ".join(text.split())
+    return text[0].upper() + text[1:] + end

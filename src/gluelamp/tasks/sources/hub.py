@@ -1,0 +1,54 @@
+"""GLUE from the Hugging Face hub, at a commit that is written down."""
+
+from __future__ import annotations
+
+from gluelamp.errors import InputError
+from gluelamp.tasks.glue import HUB_ID
+from gluelamp.tasks.sources.table import Reading, Table, numbered
+from gluelamp.tasks.task import Task
+
+
+class HubUnavailableError(InputError):
+    """The hub did not answer in time."""
+
+
+def read_hub(task: Task, revision: str | None, timeout_s: float) -> Reading:
+    """Download one task, or take it from the ``datasets`` cache.
+
+    Args:
+        task: the declaration.
+        revision: branch, tag or commit of the repository; None takes its newest commit.
+        timeout_s: how long to wait for the hub's first answer, in seconds.
+
+    Raises:
+        HubUnavailableError: if the hub does not answer.
+        InputError: if it answers and the revision or the download fails.
+    """
+    import datasets
+
+    commit = _commit(revision, timeout_s)
+    place = f"{HUB_ID} at {commit}"
+    try:
+        splits = datasets.load_dataset(HUB_ID, task.name, revision=commit)
+    except Exception as error:  # as many kinds as there are network and file system libraries below
+        raise InputError(f"{task.name} could not be read from {place}: {error}") from error
+    tables = {
+        split: Table(numbered(rows.to_pandas()), f"{place}, {task.name}/{split}")
+        for split, rows in splits.items()
+    }
+    return Reading(tables, "hub", place, commit)
+
+
+def _commit(revision: str | None, timeout_s: float) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    try:
+        return str(HfApi().dataset_info(HUB_ID, revision=revision, timeout=timeout_s).sha)
+    except RevisionNotFoundError as error:
+        raise InputError(f"{HUB_ID} has no revision {revision!r} on the hub.") from error
+    except Exception as error:  # the HTTP library differs between versions of huggingface_hub
+        raise HubUnavailableError(
+            f"The Hugging Face hub did not answer within {timeout_s:g} s ({error}). "
+            "Prepare a local copy where there is a network, or take source=sample."
+        ) from error

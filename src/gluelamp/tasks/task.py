@@ -1,0 +1,78 @@
+"""What a task is, and what its data look like once read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Task:
+    """The declaration of one sentence or sentence-pair task.
+
+    Args:
+        name: the short name, also the name of the Hugging Face configuration, such as ``"cola"``.
+        text_columns: the one or two text columns, in the order in which they are encoded.
+        labels: class names by class id; empty for a regression task.
+        metrics: the metrics of the benchmark's rules, in the order in which they are reported.
+        main_metric: the metric that selects the best epoch and stands in the tables.
+        rows: official number of rows per split.
+        validation_splits: the splits on which a run is evaluated.
+        test_splits: the splits for which predictions can be submitted.
+        submission: file name of the benchmark server per test split.
+        label_range: lowest and highest label of a regression task.
+        licence: where the licence of the data stands, or its name.
+        citation: who made the data, in one line.
+    """
+
+    name: str
+    text_columns: tuple[str, ...]
+    labels: tuple[str, ...]
+    metrics: tuple[str, ...]
+    main_metric: str
+    rows: Mapping[str, int]
+    submission: Mapping[str, str]
+    licence: str
+    citation: str
+    validation_splits: tuple[str, ...] = ("validation",)
+    test_splits: tuple[str, ...] = ("test",)
+    label_range: tuple[float, float] | None = None
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the label is a number rather than a class."""
+        return not self.labels
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of values that the head returns per example."""
+        return max(len(self.labels), 1)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """All split names, in the benchmark's order."""
+        return tuple(self.rows)
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The rows of one task, checked, from one source.
+
+    Args:
+        task: the declaration.
+        source: ``"hub"``, ``"local"`` or ``"sample"``; it travels into every record and table title.
+        splits: one frame per split, with the columns ``idx`` (int64), the task's text columns (str) and
+            ``label`` (int64, or float64 for regression; -1 where hidden).
+        fingerprint: sha256 (hexadecimal) over the content of all splits.
+        deviations: one sentence for each split whose number of rows is not the official one.
+        revision: the hub's commit, where it is known.
+    """
+
+    task: Task
+    source: str
+    splits: Mapping[str, pd.DataFrame]
+    fingerprint: str
+    deviations: tuple[str, ...] = field(default=())
+    revision: str | None = None
