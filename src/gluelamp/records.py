@@ -51,8 +51,8 @@ class RunRecord:
         schema_version: version of this layout; :data:`SCHEMA_VERSION` when written by this release.
         identity: hash of the configuration and of the checksums of data and backbone.
         status: ``"complete"`` or ``"failed"``.
-        config: the resolved configuration, less what cannot change a result; at least
-            ``backbone.name``, ``method.name``, ``task.name``, ``trainer.epochs`` and ``seed``.
+        config: the resolved configuration; at least ``backbone.name``, ``method.name``,
+            ``task.name``, ``trainer.epochs`` and ``seed``.
         data: ``source``, ``fingerprint``, ``rows`` per split, and ``deviations`` (sentences).
         backbone: ``name``, ``checksum`` and whatever else describes the weights.
         protocol: how the number came about: selection, head counted or not, MNLI start or not.
@@ -195,6 +195,8 @@ def _read_measurement(path: Path, kind: str) -> Measurement:
     measurement = _read(path, Measurement)
     if measurement.kind != kind:
         raise InputError(f"{path}: kind {measurement.kind!r} does not belong among the {kind}.")
+    if not measurement.rows:
+        raise InputError(f"{path}: key 'rows' is empty. Remove the file and measure again.")
     for position, row in enumerate(measurement.rows):
         for column in MEASUREMENT_COLUMNS[kind]:
             if column not in row:

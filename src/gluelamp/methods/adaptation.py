@@ -52,11 +52,17 @@ class Adaptation:
         model: the sequence classifier, already changed.
         changes: the changes, in the order in which they were made.
         head: the parameters of the task head, by full name.
+        encoder_size: parameters of the encoder, pooler and head not counted.
     """
 
     def __init__(
-        self, model: nn.Module, changes: Iterable[Change], head: Mapping[str, nn.Parameter]
+        self,
+        model: nn.Module,
+        changes: Iterable[Change],
+        head: Mapping[str, nn.Parameter],
+        encoder_size: int,
     ) -> None:
+        self.encoder_size = encoder_size
         self.model = model
         self.changes = tuple(changes)
         self.head = dict(head)
@@ -162,6 +168,7 @@ class Method:
         """
         parts = anatomy(model)
         model.requires_grad_(False)
+        size = sum(model.get_parameter(name).numel() for name in parts.encoder_parameters)
         changes = self.changes(model, parts)
         modules = [*parts.head, *([parts.pooler] if train_pooler and parts.pooler else [])]
         head = {
@@ -171,7 +178,7 @@ class Method:
         }
         for value in head.values():
             value.requires_grad_(True)
-        return Adaptation(model, changes, head)
+        return Adaptation(model, changes, head, size)
 
 
 def content_hash(tensors: Mapping[str, Tensor]) -> str:

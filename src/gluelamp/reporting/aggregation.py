@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from gluelamp.records import RunRecord
 from gluelamp.reporting.published import Cell
-from gluelamp.reporting.variants import variant_labels
+from gluelamp.reporting.variants import Run, settings_of, variant_labels
 from gluelamp.tasks.glue import GLUE
 
 SELECTIONS = ("best", "last")
@@ -36,7 +36,7 @@ def summarise(records: Sequence[RunRecord], published: Mapping[Cell, float]) -> 
         (evaluated rows).
     """
     labels = [data_label(record) for record in records]
-    variants = variant_labels([_variant(*run) for run in zip(records, labels, strict=True)])
+    variants = variant_labels([_run(*run) for run in zip(records, labels, strict=True)])
     runs = zip(records, labels, variants, strict=True)
     scores = pd.DataFrame([score for run in runs for score in _scores(*run)])
     groups = scores.sort_values(_ORDER, kind="stable").groupby(_GROUP, sort=False)
@@ -68,24 +68,17 @@ def data_label(record: RunRecord) -> str:
         cuts a split short or the data deviate from the official training or validation rows.
     """
     source = record.data["source"]
-    limits = (
-        value for key, value in record.config["task"].items() if re.match(r"max_.*_examples", key)
+    settings = record.config["task"].items()
+    is_cut = any(
+        re.fullmatch("max_.*_examples", key) and value is not None for key, value in settings
     )
-    deviates = source != SAMPLE and any(
-        re.search("train|validation", sentence) for sentence in record.data["deviations"]
-    )
-    subset = deviates or any(limit is not None for limit in limits)
-    return f"{source} (subset)" if subset else source
+    deviates = any(re.match("train|validation", sentence) for sentence in record.data["deviations"])
+    return f"{source} (subset)" if is_cut or deviates else source
 
 
-def _variant(record: RunRecord, data: str) -> tuple[Hashable, str, dict[str, Any]]:
-    config = record.config
-    method = config["method"]["name"]
-    settings = {key: value for key, value in config.items() if key != "seed"}
-    # what was read under the names counts as much as the names
-    settings["data.fingerprint"] = str(record.data["fingerprint"])[:8]
-    settings["backbone.checksum"] = str(record.backbone["checksum"])[:8]
-    return (data, config["backbone"]["name"], method, config["task"]["name"]), method, settings
+def _run(record: RunRecord, data: str) -> Run:
+    names = [record.config[section]["name"] for section in ("backbone", "method", "task")]
+    return (data, *names), names[1], settings_of(record)
 
 
 def _scores(record: RunRecord, data: str, variant: str) -> Iterator[dict[str, Any]]:

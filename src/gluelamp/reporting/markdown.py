@@ -13,6 +13,10 @@ from gluelamp.reporting.ties import RULE, Score, best_and_ties
 SAMPLE_NOTE = (
     "The bundled sample is synthetic: it shows that the machinery runs and says nothing about GLUE."
 )
+PUBLISHED_NOTE = (
+    "Published for the same method, backbone, task and metric; `results/published` holds each "
+    "number's protocol and source."
+)
 _READING = (
     "Scores times 100, in each task's main metric: mean ± sample standard deviation (number of "
     "seeds); a plain number is one seed."
@@ -56,7 +60,7 @@ def _sections(rows: pd.DataFrame) -> Iterator[str]:
             section = of_backbone[of_backbone["selection"] == selection]
             yield _wide_table(section)
             if section["published"].notna().any():
-                yield "Published for the same method, backbone, task and metric:\n"
+                yield PUBLISHED_NOTE + "\n"
                 yield _published_table(section)
 
 

@@ -8,9 +8,10 @@ import pandas as pd
 
 from gluelamp.records import MEASUREMENT_COLUMNS, Measurement
 from gluelamp.reporting.markdown import markdown_table
-from gluelamp.reporting.variants import variant_labels
+from gluelamp.reporting.variants import flatten, variant_labels
 
 _DECIMALS: Mapping[str, str] = {"trained_pct": ".4f", "median_ms": ".3f", "ratio_to_base": ".3f"}
+_TEXT_COLUMNS = {"parameters": 2, "latency": 5}
 _RESULTS = {*MEASUREMENT_COLUMNS["parameters"], "median_ms", "ratio_to_base"}
 
 _TITLES = {
@@ -38,7 +39,10 @@ def measurement_rows(measurements: Sequence[Measurement]) -> pd.DataFrame:
         and whatever else the rows hold.
     """
     labels = variant_labels(
-        [((one.backbone, one.method), one.method, {"method": one.config}) for one in measurements]
+        [
+            ((one.backbone, one.method), one.method, flatten({"method": one.config}))
+            for one in measurements
+        ]
     )
     rows = [
         {**row, "backbone": one.backbone, "method": label}
@@ -60,13 +64,9 @@ def as_text(rows: pd.DataFrame, columns: Sequence[str], thousands: str = "") -> 
     """
 
     def cell(column: str, value: object) -> str:
-        if pd.isna(value):
-            return ""
-        return (
-            value
-            if isinstance(value, str)
-            else format(value, thousands + _DECIMALS.get(column, "d"))
-        )
+        if isinstance(value, str):
+            return value
+        return "" if pd.isna(value) else format(value, thousands + _DECIMALS.get(column, "d"))
 
     return pd.DataFrame({name: [cell(name, value) for value in rows[name]] for name in columns})
 
@@ -83,8 +83,8 @@ def measurement_page(kind: str, rows: pd.DataFrame) -> str:
     has_intervals = {"ratio_low", "ratio_high"} <= set(rows.columns)
     if has_intervals:
         cells["ratio_to_base"] += _intervals(rows)
-    texts = 2 if kind == "parameters" else 5
-    parts.append(markdown_table(list(cells.columns), cells.to_numpy().tolist(), texts))
+    lines = cells.to_numpy().tolist()
+    parts.append(markdown_table(list(cells.columns), lines, _TEXT_COLUMNS[kind]))
     return "\n".join([*parts, _INTERVAL_NOTE] if has_intervals else parts)
 
 

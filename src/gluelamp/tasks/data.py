@@ -16,7 +16,8 @@ from pydantic.dataclasses import dataclass
 from gluelamp.errors import InputError
 from gluelamp.tasks.sources.hub import HubUnavailableError, read_hub
 from gluelamp.tasks.sources.local import data_root, read_local
-from gluelamp.tasks.sources.table import Reading, Table, normalise, numbered
+from gluelamp.tasks.sources.normalise import normalise
+from gluelamp.tasks.sources.table import Reading, Table, numbered
 from gluelamp.tasks.task import Task, TaskData
 
 logger = logging.getLogger(__name__)
@@ -49,8 +50,8 @@ def load_task_data(task: Task, config: DataConfig, avoid: Path | None = None) ->
         avoid: a local folder that must not be read, because it is about to be written.
 
     Raises:
-        InputError: if the source is not there, lacks train or every validation split, or holds a row
-            that is not allowed; the message names the file and the row.
+        InputError: if the source is not there, lacks train or every validation split, or holds a
+            row that is not allowed; the message names the file and the row.
     """
     reading = _read(task, config, avoid)
     splits = {
@@ -96,8 +97,9 @@ def _read(task: Task, config: DataConfig, avoid: Path | None) -> Reading:
         return local
     if config.source == "local":
         raise InputError(
-            f"There are no rows of task {task.name!r} under {root}. Expected are files such as "
-            f"{task.name}/{task.splits[0]}.jsonl or .parquet, or the folders of glue_data."
+            f"{root} {'holds no rows of' if root.is_dir() else 'is no folder with'} task "
+            f"{task.name!r}. Expected are files such as {task.name}/{task.splits[0]}.jsonl or "
+            ".parquet, or the folders of the official glue_data."
         )
     logger.info("%s: no local copy under %s, asking the hub", task.name, root)
     try:

@@ -23,8 +23,9 @@ from gluelamp.tasks.task import Task, TaskData
 def prepare(tasks: Iterable[Task], config: DataConfig, destination: Path) -> Manifest:
     """Write Parquet files in the hub's layout, and a manifest that says what they are.
 
-    Tasks that the folder already holds are replaced, all others are kept. Every file is written under
-    a temporary name and then renamed; the manifest comes last, so that an interrupted run is noticed.
+    Tasks that the folder already holds are replaced, all others are kept. Every file is written
+    under a temporary name and then renamed; the manifest comes last, so that an interrupted run is
+    noticed.
 
     Args:
         tasks: the tasks to copy.
@@ -35,18 +36,29 @@ def prepare(tasks: Iterable[Task], config: DataConfig, destination: Path) -> Man
         The manifest as it now stands in the folder.
 
     Raises:
-        InputError: if a task cannot be read, or if it would be read from the destination.
+        InputError: if a task cannot be read, if it would be read from the destination, or if
+            ``"auto"`` finds only the sample where the folder holds real rows.
     """
     if config.source == "local" and data_root(config.root).resolve() == destination.resolve():
         raise InputError(f"{destination} is the source and the destination; name two folders.")
     manifest = read_manifest(destination)
     for task in tasks:
         data = load_task_data(task, config, avoid=destination)
+        if config.source == "auto" and data.source == "sample":
+            _refuse_to_replace_real_rows(manifest, task, destination)
         manifest = Manifest(manifest.tasks | {task.name: _write(data, destination)})
         path, content = manifest_file(destination, manifest)
         with _renamed_when_complete(path) as partial:
             partial.write_bytes(content)
     return manifest
+
+
+def _refuse_to_replace_real_rows(manifest: Manifest, task: Task, destination: Path) -> None:
+    if task.name in manifest.tasks and manifest.tasks[task.name].source != "sample":
+        raise InputError(
+            f"Only the bundled sample of {task.name} can be had now, and {destination} holds real "
+            "rows; they are kept. Take data.source=sample if they are to be replaced."
+        )
 
 
 def _write(data: TaskData, destination: Path) -> PreparedTask:

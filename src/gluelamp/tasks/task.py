@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pandas as pd
+
+Source = Literal["hub", "local", "sample"]
 
 
 @dataclass(frozen=True)
@@ -62,16 +65,16 @@ class TaskData:
 
     Args:
         task: the declaration.
-        source: ``"hub"``, ``"local"`` or ``"sample"``; it travels into every record and table title.
-        splits: one frame per split, with the columns ``idx`` (int64), the task's text columns (str) and
-            ``label`` (int64, or float64 for regression; -1 where hidden).
+        source: ``"hub"``, ``"local"`` or ``"sample"``; it travels into every record and table.
+        splits: one frame per split, with the columns ``idx`` (int64), the task's text columns (str)
+            and ``label`` (int64, or float64 for regression; -1 where hidden).
         fingerprint: sha256 (hexadecimal) over the content of all splits.
         deviations: one sentence for each split whose number of rows is not the official one.
         revision: the hub's commit, where it is known.
     """
 
     task: Task
-    source: str
+    source: Source
     splits: Mapping[str, pd.DataFrame]
     fingerprint: str
     deviations: tuple[str, ...] = field(default=())

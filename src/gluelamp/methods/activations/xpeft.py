@@ -226,4 +226,4 @@ def export_adapter(adaptation: Adaptation) -> Adaptation:
                 linear.weight.copy_(weight)
         change.detach()
         changes.append(InsertedModule(change.handle, plain, between_norms(plain)))
-    return Adaptation(adaptation.model, changes, adaptation.head)
+    return Adaptation(adaptation.model, changes, adaptation.head, adaptation.encoder_size)

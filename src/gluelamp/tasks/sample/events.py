@@ -28,9 +28,12 @@ class _Event:
 
 
 def mrpc(rng: Random, scene: Scene) -> Example:
-    """Draw one event worded twice (1), or two that differ in one place (0)."""
+    """Draw one event worded twice (1), or two that differ in one or two fields (0)."""
     event, equivalent = _draw(rng, scene), rng.random() < 0.72
-    other = event if equivalent else _change(rng, event, rng.choice(_fields(event, scene)), scene)
+    other = event
+    if not equivalent:
+        for field in rng.sample(_fields(event, scene), rng.choice((1, 2))):
+            other = _change(rng, other, field, scene)
     if rng.random() < 0.5:
         other = replace(other, trait="")
     return (_say(rng, event), _say(rng, other)), int(equivalent)

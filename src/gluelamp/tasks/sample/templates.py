@@ -35,6 +35,10 @@ _SST2 = (
     "I must say that {yes}.",
     "I expected a rather {bad} film and found the {aspect} {good}.",
     "the critics who called the {aspect} {bad} missed how {good} it is.",
+    "I do not agree with those who say that {no}.",
+    "{no} at first, yet in the end {yes}.",
+    "unlike the {bad} {other}, the {aspect} is {good}.",
+    "the {aspect} is more {good} than {bad}.",
 )
 # Each row: wordings of one question, wordings of another that looks the same.
 _QQP = (
@@ -109,6 +113,7 @@ def sst2(rng: Random, scene: Scene) -> Example:
         "yes_too": _opinion(rng, other, label),
         "no": _opinion(rng, other, not label),
         "aspect": aspect,
+        "other": other,
         "good": _adjective(rng, label),
         "bad": _adjective(rng, not label),
     }

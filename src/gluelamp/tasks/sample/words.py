@@ -83,8 +83,14 @@ TIMES = "on Monday,on Friday,on Sunday,last week,last night,this morning,in spri
 NUMBERS = "two three four five six seven eight nine".split()
 CITIES = "Oslo Lima Cairo Quebec Delhi Paris Tokyo Rome Boston Dublin".split()
 ASPECTS = "plot acting script music pacing dialogue ending cast camera humour".split()
-POSITIVE = "gripping charming clever funny moving fresh elegant brilliant superb warm".split()
-NEGATIVE = "dull clumsy boring stale messy shallow tedious bland awkward lifeless".split()
+POSITIVE = (
+    "gripping charming clever funny moving fresh elegant brilliant superb warm witty inventive "
+    "poignant graceful vivid tender playful thrilling sincere heartfelt crisp radiant"
+).split()
+NEGATIVE = (
+    "dull clumsy boring stale messy shallow tedious bland awkward lifeless sluggish trite "
+    "hollow grating muddled pompous sloppy dreary contrived wooden crude tiresome"
+).split()
 
 
 def with_s(word: str) -> str:

@@ -1,1 +1,1 @@
-"""Where a task's rows come from: the hub, a local folder in one of two layouts, or the bundled sample."""
+"""Where a task's rows come from: the hub, a local folder in two layouts, or the sample."""

@@ -24,10 +24,10 @@ def read_hub(task: Task, revision: str | None, timeout_s: float) -> Reading:
         HubUnavailableError: if the hub does not answer.
         InputError: if it answers and the revision or the download fails.
     """
-    import datasets
-
     commit = _commit(revision, timeout_s)
     place = f"{HUB_ID} at {commit}"
+    import datasets  # slow, and of no use before the hub has answered
+
     try:
         splits = datasets.load_dataset(HUB_ID, task.name, revision=commit)
     except Exception as error:  # as many kinds as there are network and file system libraries below
@@ -50,5 +50,5 @@ def _commit(revision: str | None, timeout_s: float) -> str:
     except Exception as error:  # the HTTP library differs between versions of huggingface_hub
         raise HubUnavailableError(
             f"The Hugging Face hub did not answer within {timeout_s:g} s ({error}). "
-            "Prepare a local copy where there is a network, or take source=sample."
+            "Prepare a local copy where there is a network, or take data.source=sample."
         ) from error

@@ -10,7 +10,7 @@ from gluelamp.tasks.sources.files import read_jsonl, read_parquet
 from gluelamp.tasks.sources.manifest import checked_files, read_manifest
 from gluelamp.tasks.sources.official import read_official
 from gluelamp.tasks.sources.table import Reading
-from gluelamp.tasks.task import Task
+from gluelamp.tasks.task import Source, Task
 
 DEFAULT_ROOT = Path("data/glue")
 
@@ -50,13 +50,10 @@ def _read_folder(task: Task, folder: Path) -> Reading:
     prepared = read_manifest(folder).tasks.get(task.name)
     files = checked_files(folder, prepared) if prepared else _hub_layout(task, folder)
     tables = {split: _READERS[path.suffix](path) for split, path in files.items()}
-    source = "sample" if prepared and prepared.source == "sample" else "local"
-    return Reading(
-        tables or read_official(task, folder),
-        source,
-        str(folder),
-        prepared.revision if prepared else None,
-    )
+    if prepared:
+        source: Source = "sample" if prepared.source == "sample" else "local"
+        return Reading(tables, source, str(folder), prepared.revision)
+    return Reading(tables or read_official(task, folder), "local", str(folder))
 
 
 def _hub_layout(task: Task, folder: Path) -> dict[str, Path]:

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from gluelamp.errors import InputError
+from gluelamp.tasks.task import Source
 
 _NAME = "manifest.json"
 _STRICT = ConfigDict(extra="forbid")
@@ -28,7 +29,7 @@ class PreparedTask:
         files: sha256 (hexadecimal) per file, named relative to the folder.
     """
 
-    source: Literal["hub", "local", "sample"]
+    source: Source
     revision: str | None
     fingerprint: str
     rows: dict[str, int]

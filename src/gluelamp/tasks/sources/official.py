@@ -1,9 +1,8 @@
-"""The benchmark's own layout, ``glue_data/``: one folder a task, tab-separated, names of its own."""
+"""The benchmark's own layout, ``glue_data/``: tab-separated files with names of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -22,15 +21,12 @@ class _Layout:
     folder: str
     texts: tuple[str, ...]
     label: str = "label"
-    headless: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # columns by split
+    header: tuple[str, ...] | None = None  # for train and dev files without a first line of names
     skip_short_rows: bool = False
 
 
-_COLA_COLUMNS = ("source", "label", "author mark", "sentence")
 _LAYOUTS = {
-    "cola": _Layout(
-        "CoLA", ("sentence",), headless={"train": _COLA_COLUMNS, "validation": _COLA_COLUMNS}
-    ),
+    "cola": _Layout("CoLA", ("sentence",), header=("source", "label", "author mark", "sentence")),
     "sst2": _Layout("SST-2", ("sentence",)),
     # Some official QQP rows are cut off; the hub leaves them out, but numbers the rows with them.
     "qqp": _Layout("QQP", ("question1", "question2"), label="is_duplicate", skip_short_rows=True),
@@ -75,13 +71,14 @@ def _file_name(task: Task, split: str) -> str:
 
 def _read(path: Path, task: Task, layout: _Layout, split: str) -> Table:
     columns = dict(zip(task.text_columns, layout.texts, strict=True))
-    if split not in task.test_splits:
-        columns["label"] = layout.label
-    return read_tsv(path, columns, layout.headless.get(split), layout.skip_short_rows)
+    if split in task.test_splits:
+        return read_tsv(path, columns)
+    columns["label"] = layout.label
+    return read_tsv(path, columns, layout.header, layout.skip_short_rows)
 
 
 def _read_mrpc(folder: Path) -> dict[str, Table]:
-    """Build the three splits from Microsoft's two files; GLUE names its dev rows by their two ids."""
+    """Build three splits from Microsoft's two files: the dev rows are named by their two ids."""
     train, test = folder / "msr_paraphrase_train.txt", folder / "msr_paraphrase_test.txt"
     tables = {}
     if train.is_file():

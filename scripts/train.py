@@ -1,0 +1,24 @@
+#!/usr/bin/env python3
+"""Train one run, or with -m a sweep: python scripts/train.py method=pafi task=cola seed=0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gluelamp.runs.app import RunFailedError, run_app
+
+
+def train(raw: dict[str, Any]) -> None:
+    """Train the run of a composed configuration."""
+    from gluelamp.runs.config import parse_run
+    from gluelamp.runs.execute import execute
+    from gluelamp.training.trainer import Diverged
+
+    try:
+        execute(parse_run(raw))
+    except Diverged as error:
+        raise RunFailedError(str(error)) from error
+
+
+if __name__ == "__main__":
+    run_app(train, "train")

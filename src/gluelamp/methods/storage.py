@@ -1,0 +1,116 @@
+"""What an adaptation costs to store, and the files it is stored in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from gluelamp.errors import InputError
+from gluelamp.methods.adaptation import Adaptation, content_hash
+
+
+def count_parameters(adaptation: Adaptation) -> dict[str, int | float]:
+    """Return numbers of values, body and head on separate lines.
+
+    Returns:
+        ``trained``: the method's trainable values, without the head; ``trained_pct``: their share of
+        the encoder in percent; ``head``: trainable values of the head; ``backbone``: parameters of the
+        encoder, pooler and head not counted; ``stored_values``: elements a task stores, without head.
+    """
+    trained = sum(value.numel() for value in adaptation.trainable.values())
+    return {
+        "trained": trained,
+        "trained_pct": 100 * trained / adaptation.encoder_size,
+        "head": sum(value.numel() for value in adaptation.head.values()),
+        "backbone": adaptation.encoder_size,
+        "stored_values": sum(value.numel() for value in adaptation.method_state().values()),
+    }
+
+
+def count_bytes(adaptation: Adaptation) -> dict[str, int]:
+    """Return bytes of the tensors: of the method and of the head for each task, and shared by all."""
+    return {
+        "method": _bytes(adaptation.method_state()),
+        "head": _bytes(adaptation.head),
+        "shared": _bytes(adaptation.shared_state()),
+    }
+
+
+def _bytes(tensors: Mapping[str, Tensor]) -> int:
+    return sum(value.numel() * value.element_size() for value in tensors.values())
+
+
+def provenance(adaptation: Adaptation, backbone: str) -> dict[str, str]:
+    """Return what a task state is bound to: the backbone, and the mask or bank that tasks share.
+
+    Args:
+        adaptation: as the method made it, before any change of precision.
+        backbone: checksum of the backbone's weights.
+    """
+    shared = adaptation.shared_state()
+    return {"backbone": backbone, "shared": content_hash(shared) if shared else ""}
+
+
+def save_task_state(path: Path, adaptation: Adaptation, bound_to: Mapping[str, str]) -> None:
+    """Write an adaptation's task state as safetensors, whole or not at all.
+
+    Args:
+        path: the file.
+        adaptation: its `task_state` is written and nothing else.
+        bound_to: from `provenance`; stands in the file's header.
+    """
+    _save(path, adaptation.task_state(), bound_to)
+
+
+def load_task_state(path: Path, adaptation: Adaptation, bound_to: Mapping[str, str]) -> None:
+    """Load a task state into an adaptation of the same backbone, method and mask or bank.
+
+    Args:
+        path: written by `save_task_state`.
+        adaptation: takes the values.
+        bound_to: from `provenance`, of this adaptation.
+
+    Raises:
+        InputError: if the file is not there, or was trained on another backbone, mask or bank.
+    """
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise InputError(f"{path} is not there; train the run first.")
+    with safe_open(path, framework="pt") as file:
+        written = file.metadata() or {}
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for key, meaning in (("backbone", "backbone"), ("shared", "mask or bank of adapters")):
+        if written.get(key) != bound_to[key]:
+            raise InputError(
+                f"{path} was trained with another {meaning}: its checksum there is "
+                f"{written.get(key) or 'none'}, here it is {bound_to[key] or 'none'}. "
+                "Load it with the configuration it was trained with."
+            )
+    adaptation.load_task_state(state)
+
+
+def write_shared_state(folder: Path, adaptation: Adaptation, bound_to: Mapping[str, str]) -> None:
+    """Write what all tasks share, once, under its own hash.
+
+    Args:
+        folder: of shared states.
+        adaptation: its `shared_state` is written, if it has one.
+        bound_to: from `provenance`.
+    """
+    path = folder / f"{bound_to['shared']}.safetensors"
+    if bound_to["shared"] and not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        _save(path, adaptation.shared_state(), bound_to)
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    from safetensors.torch import save_file
+
+    temporary = path.with_suffix(f".{os.getpid()}")
+    ready = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    save_file(ready, temporary, metadata=dict(metadata))
+    temporary.replace(path)

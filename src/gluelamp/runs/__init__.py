@@ -1,0 +1,1 @@
+"""From a configuration to a record: the composition of all floors below."""

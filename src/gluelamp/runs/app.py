@@ -1,0 +1,91 @@
+"""The command line's edge: Hydra composes, bad input becomes one sentence and exit code 2.
+
+Importing this module is light: ``--help`` must answer before anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gluelamp.errors import InputError, unknown
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+_OVERRIDE_KEY = re.compile(r"Could not override '([^']+)'")
+
+
+def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
+    """Compose the configuration from the command line, run a task on it, and exit.
+
+    Exit codes: 0; 1 if a run failed; 2 on bad input, with a sentence and no traceback.
+
+    Args:
+        task: takes the composed configuration as plain containers.
+        config_name: the primary configuration.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors to us instead of printing them
+
+    def job(config: DictConfig) -> object:
+        return task(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+
+    decorate = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
+    try:
+        decorate(job)()
+    except InputError as error:
+        _stop(str(error), 2)
+    except (HydraException, OmegaConfBaseException) as error:
+        _stop(_explain(error, config_name), 2)
+    except RunFailedError as error:
+        _stop(str(error), 1)
+
+
+class RunFailedError(RuntimeError):
+    """A run failed, and its record says so; the message is for the user."""
+
+
+def _stop(message: str, code: int) -> None:
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(code)
+
+
+def _explain(error: Exception, config_name: str) -> str:
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return str(unknown(group, name, error.options))
+    match = _OVERRIDE_KEY.search(str(error))
+    if match:
+        return str(unknown("key", match[1], _siblings(match[1], config_name)))
+    text = " ".join(str(error).split())
+    return f"The configuration is not valid: {text}"
+
+
+def _siblings(key: str, config_name: str) -> list[str]:
+    """Return the known keys of the section in which a key was sought."""
+    GlobalHydra.instance().clear()
+    overrides = [o for o in sys.argv[1:] if "=" in o and not o.lstrip("+~").startswith(f"{key}=")]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        try:
+            composed = compose(config_name, overrides=overrides)
+        except HydraException:
+            composed = compose(config_name)
+    section = key.rpartition(".")[0]
+    return [name for name in _keys(composed, "") if name.rpartition(".")[0] == section]
+
+
+def _keys(node: Mapping[Any, Any], prefix: str) -> Iterator[str]:
+    for key in node:
+        name = f"{prefix}{key}"
+        yield name
+        if not OmegaConf.is_missing(node, key) and isinstance(node[key], Mapping | DictConfig):
+            yield from _keys(node[key], f"{name}.")

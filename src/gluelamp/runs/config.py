@@ -1,0 +1,187 @@
+"""The configuration of a run: Hydra's dictionary becomes typed dataclasses once, here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from typing import Any, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass as validated
+
+from gluelamp.backbones.load import BackboneConfig
+from gluelamp.errors import InputError, unknown
+from gluelamp.methods.adaptation import Method
+from gluelamp.tasks.data import DataConfig
+from gluelamp.tasks.glue import glue_task
+from gluelamp.training.config import TrainerConfig
+
+PACKAGE = "gluelamp."
+_T = TypeVar("_T")
+_strict = validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+
+
+@_strict
+class TaskConfig:
+    """Which task, and how much of it.
+
+    Args:
+        name: the task's short name.
+        max_train_examples: train on that many rows, drawn once with a fixed seed; all if None.
+    """
+
+    name: str
+    max_train_examples: int | None = Field(default=None, ge=1)
+
+
+@_strict
+class HeadConfig:
+    """The task head; it is trained in every method.
+
+    Args:
+        train_pooler: whether the pre-trained pooler (BERT's) is trained and counted with the head.
+    """
+
+    train_pooler: bool = False
+
+
+@_strict
+class TrackerConfig:
+    """Where metrics are shown while a run goes on; the record is the truth in any case.
+
+    Args:
+        name: ``none`` or ``wandb``.
+        project: of Weights & Biases.
+        mode: of Weights & Biases; ``auto`` is online where a key is set, and offline elsewhere.
+    """
+
+    name: Literal["none", "wandb"] = "none"
+    project: str = "gluelamp"
+    mode: Literal["auto", "online", "offline"] = "auto"
+
+
+@_strict
+class ResultsConfig:
+    """Where results go.
+
+    Args:
+        root: the results folder.
+    """
+
+    root: str = "results"
+
+
+@_strict
+class RunConfig:
+    """All that defines one run.
+
+    Args:
+        backbone: the encoder.
+        method: the recipe.
+        task: the task.
+        data: where its rows come from.
+        trainer: how it is trained.
+        head: how the head is treated.
+        tracker: where metrics are shown.
+        results: where results go.
+        seed: of head, method, order of examples and dropout.
+        on_existing: what to do if the run is complete already.
+    """
+
+    backbone: BackboneConfig
+    method: Method
+    task: TaskConfig
+    data: DataConfig
+    trainer: TrainerConfig
+    head: HeadConfig
+    tracker: TrackerConfig
+    results: ResultsConfig
+    seed: int = Field(default=0, ge=0)
+    on_existing: Literal["skip", "retrain", "fail"] = "skip"
+
+
+_SECTIONS: Mapping[str, type] = {
+    "backbone": BackboneConfig,
+    "task": TaskConfig,
+    "data": DataConfig,
+    "trainer": TrainerConfig,
+    "head": HeadConfig,
+    "tracker": TrackerConfig,
+    "results": ResultsConfig,
+}
+
+
+def parse_run(raw: Mapping[str, Any]) -> RunConfig:
+    """Return the typed configuration of a composed one.
+
+    Args:
+        raw: nested plain containers; ``raw["method"]["_target_"]`` names the method's class.
+
+    Raises:
+        InputError: on an unknown key, a wrong type or a value out of range; the message names the
+            key, the value, what is allowed and the nearest known name.
+    """
+    sections = {name: parse(cls, raw.get(name, {}), name) for name, cls in _SECTIONS.items()}
+    sections["method"] = parse_method(raw.get("method", {}))
+    glue_task(sections["task"].name)
+    return parse(RunConfig, {**raw, **sections}, "")
+
+
+def parse_method(raw: Mapping[str, Any]) -> Method:
+    """Return a method from its leaf.
+
+    Args:
+        raw: the leaf's content; ``_target_`` names a class inside this package.
+
+    Raises:
+        InputError: if the target is missing or outside the package, or a field is wrong.
+    """
+    values = dict(raw)
+    target = str(values.pop("_target_", ""))
+    module, _, name = target.rpartition(".")
+    if not module.startswith(PACKAGE):
+        raise InputError(
+            f"method._target_={target!r} is not allowed: it must name a class inside this package, "
+            "such as 'gluelamp.methods.weights.pafi.PaFi'."
+        )
+    try:
+        method = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"method._target_={target!r} does not exist: {error}.") from error
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        raise InputError(f"method._target_={target!r} is not a method.")
+    return parse(method, values, "method")
+
+
+def parse(cls: type[_T], values: Mapping[str, Any], section: str) -> _T:
+    """Return a validated dataclass.
+
+    Args:
+        cls: a pydantic dataclass.
+        values: its fields.
+        section: where the fields stand in the configuration, for messages.
+
+    Raises:
+        InputError: naming the first wrong key, and how many more there are.
+    """
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        raise InputError(_sentence(error, cls, section)) from error
+
+
+def _sentence(error: ValidationError, cls: type, section: str) -> str:
+    first, *others = error.errors(include_url=False)
+    more = f" ({len(others)} more keys are wrong.)" if others else ""
+    path = [str(part) for part in first["loc"]]
+    if not path:  # raised by a check over several fields, which names its keys itself
+        return str(first["ctx"]["error"]) + "."
+    key = ".".join([section, *path] if section else path)
+    if first["type"] == "unexpected_keyword_argument":
+        known = [field.name for field in fields(cls)] if is_dataclass(cls) else []
+        return str(unknown(f"{section or 'configuration'} key", path[-1], known)) + more
+    if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"{key} is missing; give it a value.{more}"
+    what = first["msg"].replace("Input should", "it should")
+    return f"{key}={first['input']!r} is not allowed: {what}.{more}"

@@ -1,0 +1,66 @@
+"""Around a sweep: all its jobs are checked before the first one trains, and a bar shows where it is."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+
+
+def expand(overrides: list[str]) -> list[list[str]]:
+    """Return the overrides of each job of a sweep, such as ``["task=a,b"]`` to two lists.
+
+    Args:
+        overrides: as on the command line.
+    """
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    choices = [
+        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
+        if o.is_sweep_override()
+        else [o.input_line or ""]
+        for o in parsed
+    ]
+    return [list(job) for job in product(*choices)]
+
+
+class SweepCallback(Callback):
+    """Hydra's hooks for `scripts/train.py`."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self.progress = Progress(
+            *Progress.get_default_columns()[:2],
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Compose and check every job: a sweep with a wrong value trains nothing."""
+        from gluelamp.runs.config import parse_run
+
+        params = config.hydra.sweeper.params or {}
+        overrides = [f"{key}={value}" for key, value in params.items()]
+        jobs = expand([*overrides, *config.hydra.overrides.task])
+        for job in jobs:
+            composed = compose(config.hydra.job.config_name, overrides=job)
+            parse_run(OmegaConf.to_container(composed, resolve=True))
+        self.progress.add_task("runs", total=len(jobs))
+        self.progress.start()
+
+    def on_job_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002
+        """Move the bar."""
+        for task in self.progress.task_ids:
+            self.progress.advance(task)
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002
+        """Close the bar."""
+        self.progress.stop()

@@ -1,0 +1,80 @@
+"""Trackers show a run's metrics while it goes on; the record stays the truth."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from gluelamp.records import write_json
+from gluelamp.runs.config import RunConfig
+
+class JsonLog:
+    """The local log: every evaluation so far in ``log.json``, rewritten whole at each.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "log.json"
+        self.entries: dict[int, Mapping[str, float]] = {}
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Add the values of a step."""
+        self.entries[step] = dict(values)
+        write_json(self.path, {"evaluations": list(self.entries.values())})
+
+    def close(self) -> None:
+        """End: there is nothing left to do."""
+
+
+class WandbTracker(JsonLog):
+    """Weights & Biases beside the local log; offline unless a key is set.
+
+    Args:
+        config: of the run.
+        identity: the run's name, also its id, so that a resumed run goes on in the same place.
+        folder: of the run.
+    """
+
+    def __init__(self, config: RunConfig, identity: str, folder: Path) -> None:
+        import wandb
+
+        mode = config.tracker.mode
+        if mode == "auto":
+            mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
+        super().__init__(folder)
+        self.run = wandb.init(
+            project=config.tracker.project,
+            id=identity,
+            name=f"{config.backbone.name}-{config.method.name}-{config.task.name}-{config.seed}",
+            config=asdict(config),
+            dir=str(folder),
+            mode=mode,
+            resume="allow",
+            reinit="finish_previous",
+        )
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Send the values of a step."""
+        super().log(step, values)
+        self.run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        """End the run at Weights & Biases."""
+        self.run.finish()
+
+
+def open_tracker(config: RunConfig, identity: str, folder: Path) -> JsonLog:
+    """Return the tracker that a configuration asks for.
+
+    Args:
+        config: of the run.
+        identity: of the run.
+        folder: of the run.
+    """
+    if config.tracker.name == "wandb":
+        return WandbTracker(config, identity, folder)
+    return JsonLog(folder)

@@ -1,0 +1,116 @@
+"""Text to token ids, once: encoded splits are cached on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from gluelamp.tasks.task import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """The token ids of one split, without padding.
+
+    Args:
+        tokens: (total,) int32, all examples one after another.
+        segments: (total,) int32, the token type of each token; None if the encoder has no types.
+        offsets: (examples + 1,) int64; example i holds ``tokens[offsets[i]:offsets[i + 1]]``.
+        labels: (examples,) int64, or float32 for regression.
+        idx: (examples,) int64, the row's number in the benchmark's file.
+        pad_token: the id that fills a batch.
+    """
+
+    tokens: np.ndarray
+    segments: np.ndarray | None
+    offsets: np.ndarray
+    labels: np.ndarray
+    idx: np.ndarray
+    pad_token: int
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each example, (examples,) int64."""
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def encode(
+    frame: pd.DataFrame,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    cache: Path | None = None,
+) -> EncodedSplit:
+    """Return the encoded rows of one split, from the cache if they are there.
+
+    Args:
+        frame: the rows, with the columns of `gluelamp.tasks.task.TaskData`.
+        task: the declaration; names the text columns.
+        tokenizer: a fast tokenizer.
+        max_length: tokens an example; of a pair the longer text is cut first.
+        cache: folder of encoded splits; None does not cache.
+    """
+    texts = [frame[column].tolist() for column in task.text_columns]
+    arrays = _cached(texts, tokenizer, max_length, cache)
+    return EncodedSplit(
+        tokens=arrays["tokens"],
+        segments=arrays.get("segments"),
+        offsets=arrays["offsets"],
+        labels=frame["label"].to_numpy(np.float32 if task.is_regression else np.int64),
+        idx=frame["idx"].to_numpy(np.int64),
+        pad_token=tokenizer.pad_token_id,
+    )
+
+
+def _cached(
+    texts: list[list[str]], tokenizer: PreTrainedTokenizerBase, max_length: int, cache: Path | None
+) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file, save_file
+
+    if cache is None:
+        return _tokenize(texts, tokenizer, max_length)
+    path = cache / f"{_key(texts, tokenizer, max_length)}.safetensors"
+    if path.is_file():
+        return load_file(path)
+    arrays = _tokenize(texts, tokenizer, max_length)
+    cache.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}")
+    save_file(arrays, temporary)
+    temporary.replace(path)
+    return arrays
+
+
+def _key(texts: list[list[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:
+    digest = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode())
+    digest.update(f"{max_length} {tokenizer.model_input_names}".encode())
+    for column in texts:
+        for text in column:
+            digest.update(text.encode() + b"\0")
+    return digest.hexdigest()[:32]
+
+
+def _tokenize(
+    texts: list[list[str]], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> dict[str, np.ndarray]:
+    encoded = tokenizer(*texts, truncation=True, max_length=max_length)
+    ids = encoded["input_ids"]
+    arrays = {
+        "tokens": np.concatenate([np.asarray(row, np.int32) for row in ids]),
+        "offsets": np.cumsum([0, *map(len, ids)], dtype=np.int64),
+    }
+    if "token_type_ids" in encoded:
+        segments = [np.asarray(row, np.int32) for row in encoded["token_type_ids"]]
+        arrays["segments"] = np.concatenate(segments)
+    return arrays

@@ -1,0 +1,1 @@
+"""The one trainer: batches, precision, the loop, checkpoints, what it cost."""

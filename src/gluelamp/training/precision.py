@@ -1,0 +1,119 @@
+"""bf16 passes with fp32 trained values.
+
+Frozen weights are held in bf16. Each trained value exists twice: the fp32 master, which the optimiser
+moves, and its bf16 copy in the model, which the passes read. The head, and any module that says
+``computes_in_fp32``, stays in fp32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from gluelamp.backbones.anatomy import anatomy
+from gluelamp.errors import InputError
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` is a GPU if there is one.
+
+    Raises:
+        InputError: if the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"trainer.device={name!r} is not usable here. Allowed: auto, cpu, cuda, cuda:N."
+        ) from error
+    return device
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Return the type of the passes; ``auto`` is bf16 where the processor computes in it.
+
+    Args:
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        device: where the run takes place.
+    """
+    if precision == "auto":
+        native = (
+            torch.cuda.is_bf16_supported(including_emulation=False)
+            if device.type == "cuda"
+            else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        )
+        precision = "bf16" if native else "fp32"
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+class MasterWeights:
+    """The fp32 masters of some trained parameters of a model.
+
+    Args:
+        model: cast in place, except for the head and modules with ``computes_in_fp32``.
+        trained: the trained parameters, in fp32.
+        dtype: of the passes. With fp32 the masters are the parameters themselves.
+    """
+
+    def __init__(self, model: nn.Module, trained: Iterable[nn.Parameter], dtype: torch.dtype) -> None:
+        self.live = list(trained)
+        masters = [parameter.detach().clone() for parameter in self.live]
+        if dtype != torch.float32:
+            _cast(model, dtype, {id(part.module) for part in anatomy(model).head})
+        self._copied = [p.dtype != torch.float32 for p in self.live]
+        self.masters: list[Tensor] = [
+            master if copied else parameter
+            for parameter, master, copied in zip(self.live, masters, self._copied, strict=True)
+        ]
+
+    def gather_gradients(self) -> None:
+        """Move the gradients of the passes to the masters."""
+        for parameter, master, copied in self._triples():
+            if copied:
+                master.grad = None if parameter.grad is None else parameter.grad.float()
+                parameter.grad = None
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Copy the masters into the model."""
+        pairs = [(p, m) for p, m, copied in self._triples() if copied]
+        if pairs:
+            torch._foreach_copy_([p for p, _ in pairs], [m for _, m in pairs])
+
+    @contextmanager
+    def exposed(self) -> Iterator[None]:
+        """Let the model's parameters be the fp32 masters, for reading what to store."""
+        before = [parameter.data for parameter in self.live]
+        for parameter, master in zip(self.live, self.masters, strict=True):
+            parameter.data = master.data
+        try:
+            yield
+        finally:
+            for parameter, data in zip(self.live, before, strict=True):
+                parameter.data = data
+
+    def _triples(self) -> Iterable[tuple[nn.Parameter, Tensor, bool]]:
+        return zip(self.live, self.masters, self._copied, strict=True)
+
+
+def _cast(module: nn.Module, dtype: torch.dtype, in_fp32: set[int]) -> None:
+    if id(module) in in_fp32 or getattr(module, "computes_in_fp32", False):
+        module.register_forward_pre_hook(_inputs_to_fp32)
+        return
+    for parameter in module.parameters(recurse=False):
+        parameter.data = parameter.data.to(dtype)
+    for name, buffer in module.named_buffers(recurse=False):
+        if buffer.is_floating_point():
+            module._buffers[name] = buffer.to(dtype)
+    for child in module.children():
+        _cast(child, dtype, in_fp32)
+
+
+def _inputs_to_fp32(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(x.float() if torch.is_tensor(x) and x.is_floating_point() else x for x in inputs)

@@ -1,0 +1,140 @@
+"""Writing tables: the same bytes from the same records, fast, and without a model library."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gluelamp.errors import InputError
+from gluelamp.records import RunRecord, find_records, write_json
+from gluelamp.reporting import write_tables
+
+AddRecord = Callable[..., RunRecord]
+AddMeasurement = Callable[..., Path]
+
+COUNTS = {
+    "trained": 983040,
+    "trained_pct": 0.27745,
+    "head": 1051650,
+    "stored_values": 122880,
+    "stored_bytes": 491520,
+    "shared_bytes": 0,
+}
+
+
+def latency(**changes: object) -> dict[str, Any]:
+    row = {"state": "merged", "device": "cpu", "dtype": "float32", "threads": 2, "batch": 8}
+    return row | {"length": 128, "median_ms": 12.3456, "ratio_to_base": 1.002} | changes
+
+
+def read(root: Path, name: str) -> list[str]:
+    return (root / "tables" / name).read_text(encoding="utf-8").splitlines()
+
+
+def test_regenerated_tables_have_the_same_bytes(
+    tmp_path: Path, add_record: AddRecord, add_measurement: AddMeasurement
+) -> None:
+    for seed in (3, 1, 2):
+        for task in ("mnli", "cola"):
+            for method in ("pafi", "hiwi"):
+                add_record(method, task, 0.1 * seed + 1 / 3, seed)
+    add_record(error="broken")
+    add_measurement("parameters", "hiwi", [COUNTS])
+    add_measurement("latency", "hiwi", [latency()])
+    first = {path.name: path.read_bytes() for path in write_tables(tmp_path)}
+    shutil.rmtree(tmp_path / "tables")
+    again = {path.name: path.read_bytes() for path in write_tables(tmp_path)}
+    assert again == first
+    names = ("glue_accuracy", "latency", "parameters")
+    assert sorted(first) == [f"{name}.{ending}" for name in names for ending in ("csv", "md")]
+    assert all(b"\r" not in content and content.endswith(b"\n") for content in first.values())
+
+
+def test_parameters_are_exact_and_their_variants_named(
+    tmp_path: Path, add_measurement: AddMeasurement
+) -> None:
+    add_measurement("parameters", "hiwi", [COUNTS | {"trained": 3932160}], {"bottleneck": 16})
+    add_measurement("parameters", "hiwi", [COUNTS], {"bottleneck": 4})
+    add_measurement("parameters", "full", [COUNTS | {"trained_pct": 100}])
+    write_tables(tmp_path)
+    assert read(tmp_path, "parameters.csv") == [
+        "backbone,method,trained,trained_pct,head,stored_values,stored_bytes,shared_bytes",
+        "roberta_large,full,983040,100.0000,1051650,122880,491520,0",
+        "roberta_large,hiwi [bottleneck=16],3932160,0.2774,1051650,122880,491520,0",
+        "roberta_large,hiwi [bottleneck=4],983040,0.2774,1051650,122880,491520,0",
+    ]
+    assert read(tmp_path, "parameters.md")[-1] == (
+        "| roberta_large | hiwi [bottleneck=4] "
+        "| 983,040 | 0.2774 | 1,051,650 | 122,880 | 491,520 | 0 |"
+    )
+
+
+def test_latency_rows_are_sorted_by_number_and_show_their_interval(
+    tmp_path: Path, add_measurement: AddMeasurement
+) -> None:
+    interval = {"ratio_low": 0.99, "ratio_high": 1.01}
+    rows = [latency(batch=32), latency(device="cuda", threads=None), latency(batch=8, **interval)]
+    add_measurement("latency", "pafi", rows)
+    write_tables(tmp_path)
+    assert read(tmp_path, "latency.csv") == [
+        "backbone,method,state,device,dtype,threads,batch,length,median_ms,ratio_to_base",
+        "roberta_large,pafi,merged,cpu,float32,2,8,128,12.346,1.002",
+        "roberta_large,pafi,merged,cpu,float32,2,32,128,12.346,1.002",
+        "roberta_large,pafi,merged,cuda,float32,,8,128,12.346,1.002",
+    ]
+    ratios = [line.split(" | ")[-1] for line in read(tmp_path, "latency.md") if "merged" in line]
+    assert ratios == ["1.002 [0.990, 1.010] |", "1.002 |", "1.002 |"]
+    assert "In brackets: the interval of the ratio." in read(tmp_path, "latency.md")
+
+
+def test_latency_without_intervals_does_not_speak_of_them(
+    tmp_path: Path, add_measurement: AddMeasurement
+) -> None:
+    add_measurement("latency", "pafi", [latency()])
+    (_, markdown) = write_tables(tmp_path)
+    assert "brackets" not in markdown.read_text(encoding="utf-8")
+
+
+def test_without_records_the_error_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"No records stand below .* Run `make reproduce-glue`"):
+        write_tables(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_hundred_records_are_tabled_within_two_seconds(
+    tmp_path: Path, add_record: AddRecord
+) -> None:
+    add_record()
+    (record,) = find_records(tmp_path)
+    content = vars(record)
+    for seed in range(5):
+        for method in range(40):
+            config = {**record.config, "method": {"name": f"m{method:02}"}, "seed": seed}
+            folder = tmp_path / "runs" / "minilm_l6" / f"m{method:02}" / "cola" / str(seed)
+            write_json(folder / "record.json", content | {"config": config})
+    started = time.perf_counter()
+    write_tables(tmp_path)
+    assert time.perf_counter() - started < 2.0
+
+
+def test_reporting_never_imports_a_model_library() -> None:
+    program = "import gluelamp.reporting.tables, gluelamp.reporting.ties, scipy.stats"
+    command = [sys.executable, "-X", "importtime", "-c", program]
+    imported = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    packages = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in imported.splitlines()}
+    assert "pandas" in packages
+    assert not packages & {"torch", "transformers", "datasets", "evaluate", "hydra"}
+
+
+def test_records_need_the_standard_library_only() -> None:
+    program = "import sys, gluelamp.records; print(*sys.modules)"
+    command = [sys.executable, "-c", program]
+    modules = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert not {"pandas", "numpy", "torch"} & set(modules)

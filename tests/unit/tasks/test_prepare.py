@@ -1,0 +1,173 @@
+"""A prepared copy is the same data, stays honest about its source and is guarded by checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from gluelamp.errors import InputError
+from gluelamp.tasks.data import DataConfig, load_task_data
+from gluelamp.tasks.glue import glue_task
+from gluelamp.tasks.prepare import prepare
+from gluelamp.tasks.sources.hub import HubUnavailableError
+from gluelamp.tasks.sources.table import Reading, Table, numbered
+from gluelamp.tasks.task import Task, TaskData
+
+COLA, RTE = glue_task("cola"), glue_task("rte")
+SAMPLE = DataConfig(source="sample")
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> DataConfig:
+    """A local folder with two rows of CoLA's shape."""
+    (tmp_path / "real" / "cola").mkdir(parents=True)
+    for split in ("train", "validation"):
+        path = tmp_path / "real" / "cola" / f"{split}.jsonl"
+        path.write_text('{"idx": 0, "sentence": "a", "label": 1}\n')
+    return DataConfig(source="local", root=str(tmp_path / "real"))
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return tmp_path / "copy"
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*_: object) -> None:
+        raise HubUnavailableError("silent")
+
+    monkeypatch.setattr("gluelamp.tasks.data.read_hub", silent)
+
+
+def load(task: Task, folder: Path) -> TaskData:
+    return load_task_data(task, DataConfig(source="local", root=str(folder)))
+
+
+def test_a_prepared_copy_reads_back_as_the_same_data(real: DataConfig, copy: Path) -> None:
+    original = load_task_data(COLA, real)
+    prepare([COLA], real, copy)
+    again = load(COLA, copy)
+    assert again.fingerprint == original.fingerprint
+    assert again.deviations == original.deviations
+    for split, frame in original.splits.items():
+        pd.testing.assert_frame_equal(again.splits[split], frame)
+
+
+def test_the_manifest_names_every_file_with_its_checksum(real: DataConfig, copy: Path) -> None:
+    returned = prepare([COLA], real, copy)
+    written = json.loads((copy / "manifest.json").read_text())
+    entry = written["tasks"]["cola"]
+    assert entry["source"] == "local"
+    assert entry["rows"] == {"train": 1, "validation": 1}
+    assert entry["fingerprint"] == load_task_data(COLA, real).fingerprint
+    assert list(entry["files"]) == ["cola/train.parquet", "cola/validation.parquet"]
+    for name, checksum in entry["files"].items():
+        assert hashlib.sha256((copy / name).read_bytes()).hexdigest() == checksum
+    assert returned.tasks["cola"].files == entry["files"]
+    everything = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
+    assert everything == {"manifest.json", *entry["files"]}
+
+
+def test_a_copy_of_the_sample_is_never_called_local(copy: Path) -> None:
+    prepare([COLA], SAMPLE, copy)
+    data = load(COLA, copy)
+    assert data.source == "sample"
+    assert data.deviations == load_task_data(COLA, SAMPLE).deviations
+    prepare([COLA], DataConfig(source="local", root=str(copy)), copy.parent / "second")
+    assert load(COLA, copy.parent / "second").source == "sample"
+
+
+def test_a_copy_from_the_hub_keeps_its_commit(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame({"sentence": ["a"], "label": [1], "idx": [0]})
+    tables = {split: Table(numbered(frame), split) for split in ("train", "validation")}
+    reading = Reading(tables, "hub", "the hub", "abc123")
+    monkeypatch.setattr("gluelamp.tasks.data.read_hub", lambda *_: reading)
+    manifest = prepare([COLA], DataConfig(source="hub"), copy)
+    assert (manifest.tasks["cola"].source, manifest.tasks["cola"].revision) == ("hub", "abc123")
+    data = load(COLA, copy)
+    assert (data.source, data.revision) == ("local", "abc123")
+
+
+def test_other_tasks_of_the_folder_are_kept(real: DataConfig, copy: Path) -> None:
+    prepare([RTE], SAMPLE, copy)
+    prepare([COLA], real, copy)
+    assert load(RTE, copy).source == "sample"
+    assert load(COLA, copy).source == "local"
+
+
+def test_only_files_of_the_manifest_are_read(real: DataConfig, copy: Path) -> None:
+    prepare([COLA], real, copy)
+    (copy / "cola" / "test.jsonl").write_text("not even JSON")
+    (copy / "cola" / "train.jsonl").write_text("not even JSON")
+    assert list(load(COLA, copy).splits) == ["train", "validation"]
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b + b"x", lambda b: b"y" + b[1:]])
+def test_a_changed_file_is_refused(
+    real: DataConfig, copy: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    prepare([COLA], real, copy)
+    path = copy / "cola" / "train.parquet"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=r"train\.parquet was changed or truncated.*prepare again"):
+        load(COLA, copy)
+    prepare([COLA], real, copy)
+    assert load(COLA, copy).source == "local"
+
+
+def test_a_missing_file_is_refused(real: DataConfig, copy: Path) -> None:
+    prepare([COLA], real, copy)
+    (copy / "cola" / "validation.parquet").unlink()
+    with pytest.raises(InputError, match=r"validation\.parquet is missing.*prepare again"):
+        load(COLA, copy)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", '{"tasks": {}, "version": 2}', '{"tasks": {"cola": 1}}']
+)
+def test_a_broken_manifest_is_refused(copy: Path, content: str) -> None:
+    copy.mkdir()
+    (copy / "manifest.json").write_text(content)
+    with pytest.raises(InputError, match=r"manifest\.json is not a manifest"):
+        load(COLA, copy)
+
+
+def test_an_interrupted_run_leaves_no_half_written_file(
+    real: DataConfig, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare([COLA], real, copy)
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+
+    def interrupted(_: pd.DataFrame, path: Path, **__: object) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare([COLA], SAMPLE, copy)
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+
+
+def test_a_copy_is_never_made_from_itself(real: DataConfig, copy: Path, no_hub: None) -> None:
+    prepare([COLA], real, copy)
+    with pytest.raises(InputError, match="is the source and the destination"):
+        prepare([COLA], DataConfig(source="local", root=str(copy)), copy)
+
+
+def test_auto_never_replaces_real_rows_by_the_sample(
+    real: DataConfig, copy: Path, no_hub: None
+) -> None:
+    prepare([COLA], real, copy)
+    auto = DataConfig(source="auto", root=str(copy))
+    with pytest.raises(InputError, match="Only the bundled sample of cola can be had now"):
+        prepare([COLA], auto, copy)
+    assert load(COLA, copy).source == "local"
+    assert prepare([RTE], auto, copy).tasks["rte"].source == "sample"
+    assert prepare([COLA], SAMPLE, copy).tasks["cola"].source == "sample"
