@@ -10,14 +10,14 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gluelamp.errors import InputError, unknown
 
@@ -25,38 +25,60 @@ CONFIGS = Path(__file__).parents[3] / "configs"
 _OVERRIDE_KEY = re.compile(r"Could not override '([^']+)'")
 
 
+class RunFailedError(RuntimeError):
+    """A run failed, and its record says so; the message is for the user."""
+
+
 def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
     """Compose the configuration from the command line, run a task on it, and exit.
 
-    Exit codes: 0; 1 if a run failed; 2 on bad input, with a sentence and no traceback.
+    A sweep goes on after a job that failed, and exits with that job's code at its end. Exit codes: 0;
+    1 if a run failed; 2 on bad input, with a sentence and no traceback.
 
     Args:
         task: takes the composed configuration as plain containers.
         config_name: the primary configuration.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors to us instead of printing them
+    codes: list[int] = []
 
-    def job(config: DictConfig) -> object:
-        return task(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    def job(config: DictConfig) -> None:
+        try:
+            task(plain(config))
+        except InputError as error:
+            codes.append(_report(str(error), 2))
+        except RunFailedError as error:
+            codes.append(_report(str(error), 1))
 
     decorate = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
     try:
         decorate(job)()
-    except InputError as error:
-        _stop(str(error), 2)
     except (HydraException, OmegaConfBaseException) as error:
-        _stop(_explain(error, config_name), 2)
-    except RunFailedError as error:
-        _stop(str(error), 1)
+        codes.append(_report(_explain(error, config_name), 2))
+    sys.exit(max(codes, default=0))
 
 
-class RunFailedError(RuntimeError):
-    """A run failed, and its record says so; the message is for the user."""
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Return a composed configuration as plain containers.
+
+    Raises:
+        InputError: if a value that must be given is missing.
+    """
+    try:
+        content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise InputError(f"{error.full_key} is missing; give it a value.") from error
+    return {str(key): value for key, value in dict(content).items()}
 
 
-def _stop(message: str, code: int) -> None:
+def stop(error: InputError) -> NoReturn:
+    """End the program on bad input."""
+    sys.exit(_report(str(error), 2))
+
+
+def _report(message: str, code: int) -> int:
     sys.stderr.write(f"error: {message}\n")
-    sys.exit(code)
+    return code
 
 
 def _explain(error: Exception, config_name: str) -> str:

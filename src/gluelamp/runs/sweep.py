@@ -8,9 +8,12 @@ from typing import Any
 from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+
+from gluelamp.errors import InputError
+from gluelamp.runs.app import plain, stop
 
 
 def expand(overrides: list[str]) -> list[list[str]]:
@@ -50,9 +53,11 @@ class SweepCallback(Callback):
         params = config.hydra.sweeper.params or {}
         overrides = [f"{key}={value}" for key, value in params.items()]
         jobs = expand([*overrides, *config.hydra.overrides.task])
-        for job in jobs:
-            composed = compose(config.hydra.job.config_name, overrides=job)
-            parse_run(OmegaConf.to_container(composed, resolve=True))
+        try:
+            for job in jobs:
+                parse_run(plain(compose(config.hydra.job.config_name, overrides=job)))
+        except InputError as error:
+            stop(error)  # Hydra would only warn of an exception in a callback
         self.progress.add_task("runs", total=len(jobs))
         self.progress.start()
 

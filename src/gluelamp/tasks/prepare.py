@@ -54,10 +54,12 @@ def prepare(tasks: Iterable[Task], config: DataConfig, destination: Path) -> Man
 
 
 def _refuse_to_replace_real_rows(manifest: Manifest, task: Task, destination: Path) -> None:
-    if task.name in manifest.tasks and manifest.tasks[task.name].source != "sample":
+    prepared = manifest.tasks.get(task.name)
+    known_sample = prepared is not None and prepared.source == "sample"
+    if (destination / task.name).exists() and not known_sample:
         raise InputError(
-            f"Only the bundled sample of {task.name} can be had now, and {destination} holds real "
-            "rows; they are kept. Take data.source=sample if they are to be replaced."
+            f"Only the bundled sample of {task.name} can be had now, and {destination} holds other "
+            "rows of it; they are kept. Take data.source=sample if they are to be replaced."
         )
 
 

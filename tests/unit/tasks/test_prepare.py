@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -171,3 +170,12 @@ def test_auto_never_replaces_real_rows_by_the_sample(
     assert load(COLA, copy).source == "local"
     assert prepare([RTE], auto, copy).tasks["rte"].source == "sample"
     assert prepare([COLA], SAMPLE, copy).tasks["cola"].source == "sample"
+
+
+def test_auto_never_hides_files_that_nobody_prepared_behind_the_sample(
+    real: DataConfig, no_hub: None
+) -> None:
+    assert real.root
+    with pytest.raises(InputError, match="Only the bundled sample of cola can be had now"):
+        prepare([COLA], DataConfig(source="auto", root=real.root), Path(real.root))
+    assert load(COLA, Path(real.root)).source == "local"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,7 @@ GOOD_RTE = RTE_HEADER + "0\ta\tb\tentailment\n"
 MSR_HEADER = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"
 
 
-def load(task: str, root: Path, files: dict[str, str | bytes]) -> None:
+def load(task: str, root: Path, files: Mapping[str, str | bytes]) -> None:
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,10 +39,13 @@ def cola(line: str) -> str:
         (cola('{"idx": 1, "sentence": null, "label": 1}'), r"line 3: 'sentence' is .*not text"),
         (cola('{"idx": 1, "label": 1}'), r"train\.jsonl, line 3: 'sentence' is nan.*not text"),
         (cola('{"idx": 1, "sentence": 5, "label": 1}'), r"line 3: 'sentence' is 5.*not text"),
-        (cola('{"idx": 1, "sentence": "b", "label": 2}'), r"line 3: label 2 is outside 0 to 1"),
+        (
+            cola('{"idx": 1, "sentence": "b", "label": 2}'),
+            r"line 3: label 2 is not a class id from 0 to 1",
+        ),
         (
             cola('{"idx": 1, "sentence": "b", "label": 0.5}'),
-            r"line 3: label 0\.5 is outside 0 to 1",
+            r"line 3: label 0\.5 is not a class id",
         ),
         (cola('{"idx": 1, "sentence": "b", "label": -1}'), r"line 3: label -1 .*test splits only"),
         (
@@ -76,11 +80,11 @@ def test_broken_jsonl_is_refused(tmp_path: Path, content: str | bytes, message: 
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        ("5.001", r"line 2: label 5\.001 is outside 0\.0 to 5\.0"),
-        ("-0.1", r"line 2: label -0\.1 is outside"),
-        ("-1", r"line 2: label -1\.0 is outside .*test splits only"),
+        ("5.001", r"line 2: label 5\.001 is not a score from 0\.0 to 5\.0"),
+        ("-0.1", r"line 2: label -0\.1 is not a score"),
+        ("-1", r"line 2: label -1\.0 is not a score .*test splits only"),
         ('"much"', r"line 2: label 'much' is not a number"),
-        ("Infinity", r"line 2: label inf is outside"),
+        ("Infinity", r"line 2: label inf is not a score"),
         ("NaN", r"line 2: label nan is not a number"),
     ],
 )
@@ -120,7 +124,7 @@ def test_qqp_rows_with_too_many_fields_are_refused(tmp_path: Path) -> None:
 
 
 def test_mrpc_without_the_ids_of_its_dev_rows_is_refused(tmp_path: Path) -> None:
-    files: dict[str, str | bytes] = {"MRPC/msr_paraphrase_train.txt": MSR_HEADER + "1\t1\t2\ta\tb\n"}
+    files = {"MRPC/msr_paraphrase_train.txt": MSR_HEADER + "1\t1\t2\ta\tb\n"}
     with pytest.raises(InputError, match=r"dev_ids\.tsv does not exist"):
         load("mrpc", tmp_path, files)
 

@@ -50,6 +50,7 @@ class ParameterAdapter(Parametrization):
 
     def forward(self, original: Tensor) -> Tensor:
         """Return the adapted parameter."""
+        original = original.to(self.up.dtype)
         return original + self.scale * self.activation(original @ self.down) @ self.up
 
 

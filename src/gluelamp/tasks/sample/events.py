@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
 from gluelamp.tasks.sample import words
 from gluelamp.tasks.sample.words import Scene
@@ -12,7 +13,9 @@ Example = tuple[tuple[str, ...], float]
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = range(3)
 # What one change of meaning takes off the five points of STS-B.
-_COSTS = {"time": 0.8, "place": 1, "count": 1, "roles": 1.4, "agent": 1.4, "patient": 1.6, "verb": 2}
+_COSTS = {
+    "time": 0.8, "place": 1, "count": 1, "roles": 1.4, "agent": 1.4, "patient": 1.6, "verb": 2,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,13 @@ def _change(rng: Random, event: _Event, field: str, scene: Scene) -> _Event:
         "time": words.TIMES,
         "count": words.NUMBERS,
     }[field]
-    changed = _other(rng, options, event.agent, event.patient, getattr(event, field))
-    return replace(event, **{field: changed})
+    other = _other(rng, options, event.agent, event.patient, getattr(event, field))
+    return _with(event, field, other)
+
+
+def _with(event: _Event, field: str, word: str) -> _Event:
+    changes: dict[str, Any] = {field: word}
+    return replace(event, **changes)
 
 
 def _other(rng: Random, options: list[str], *taken: str) -> str:
@@ -119,7 +127,8 @@ def _infer(rng: Random, scene: Scene, strong: _Event, label: int) -> tuple[_Even
     negated = rng.random() < 0.25
     weak = _weaken(rng, scene, strong)
     if label == CONTRADICTION:
-        clash = rng.choice([field for field in ("count", "place", "time") if getattr(strong, field)])
+        stated = [field for field in ("count", "place", "time") if getattr(strong, field)]
+        clash = rng.choice(stated)
         pairs = [(strong, replace(weak, negated=True)), (replace(weak, negated=True), strong)]
         return rng.choice([*pairs, *[(strong, _change(rng, strong, clash, scene))] * 2])
     if negated:
@@ -133,7 +142,7 @@ def _weaken(rng: Random, scene: Scene, event: _Event) -> _Event:
     rng.shuffle(fields)
     for field in fields[: rng.choice((1, 2))]:
         less = scene.kind(getattr(event, field)) if field in ("agent", "patient") else ""
-        event = replace(event, **{field: less})
+        event = _with(event, field, less)
     return event
 
 
@@ -150,5 +159,5 @@ def _say(rng: Random, event: _Event) -> str:
     else:
         clause = f"{agent} {f'did not {verb}' if event.negated else words.past(verb)} {patient}"
     if event.time and rng.random() < 0.3:
-        return words.sentence(f"{event.time}, {clause} {event.place}")
-    return words.sentence(f"{clause} {event.place} {event.time}")
+        return words.sentence(f"{event.time}, {clause} {event.place}.")
+    return words.sentence(f"{clause} {event.place} {event.time}.")

@@ -24,8 +24,10 @@ _COLA = (
     ("who did {a} {V} {place} {time}?", "who did {a} {V} {b} {place}?"),
     ("did {a} {V} {b} {time}?", "did {a} {V} {time}?"),
     ("{a} who {Ved} {bs} has {Ied}.", "{a} who {Ved} {bs} have {Ied}."),
+    ("{as} {place} have {Ied}.", "{as} have {place} the {Ied}."),
+    ("{b} was {Ved} by {a} {time}.", "{b} was {Ved} {a} by {time}."),
 )
-# {yes}: a clause with the label's opinion; {no}: one with the other; {good}, {bad}: such adjectives.
+# {yes} and {good} hold the label's opinion, a clause and an adjective; {no} and {bad} the other.
 _SST2 = (
     "{yes} and {yes_too}.",
     "{no}, but {yes}.",
@@ -35,9 +37,7 @@ _SST2 = (
     "I must say that {yes}.",
     "I expected a rather {bad} film and found the {aspect} {good}.",
     "the critics who called the {aspect} {bad} missed how {good} it is.",
-    "I do not agree with those who say that {no}.",
     "{no} at first, yet in the end {yes}.",
-    "unlike the {bad} {other}, the {aspect} is {good}.",
     "the {aspect} is more {good} than {bad}.",
 )
 # Each row: wordings of one question, wordings of another that looks the same.
@@ -113,7 +113,6 @@ def sst2(rng: Random, scene: Scene) -> Example:
         "yes_too": _opinion(rng, other, label),
         "no": _opinion(rng, other, not label),
         "aspect": aspect,
-        "other": other,
         "good": _adjective(rng, label),
         "bad": _adjective(rng, not label),
     }
@@ -146,8 +145,7 @@ def wnli(rng: Random, scene: Scene) -> Example:
 
 
 def _fill(template: str, slots: dict[str, str]) -> str:
-    text = template.format_map(slots)
-    return text[0].upper() + text[1:]
+    return words.sentence(template.format_map(slots))
 
 
 def _slots(rng: Random, scene: Scene) -> dict[str, str]:
@@ -160,7 +158,8 @@ def _slots(rng: Random, scene: Scene) -> dict[str, str]:
         "b": f"the {other_trait} {second}", "bs": f"the {other_trait} {words.with_s(second)}",
         "n": rng.choice(words.NUMBERS),
         "place": rng.choice(scene.places), "time": rng.choice(words.TIMES),
-        "self": rng.choice(("himself", "herself")), "will": rng.choice(("will", "did not", "could")),
+        "self": rng.choice(("himself", "herself")),
+        "will": rng.choice(("will", "did not", "could")),
         "Ied": words.past(rng.choice(words.INTRANSITIVE)),
     }  # fmt: skip
     slots |= zip("tu", rng.sample(scene.objects, 2), strict=True)
@@ -177,7 +176,7 @@ def _slots(rng: Random, scene: Scene) -> dict[str, str]:
 
 
 def _opinion(rng: Random, aspect: str, positive: bool) -> str:
-    if rng.random() < 0.4:
+    if rng.random() < 0.3:
         negation = rng.choice(("not", "never", "hardly", "far from", "anything but"))
         return f"the {aspect} is {negation} {_adjective(rng, not positive)}"
     stress = rng.choice(("really", "quite", "always", "rather"))

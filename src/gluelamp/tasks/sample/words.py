@@ -1,5 +1,7 @@
 """The word lists of the sample, all that it stores, and the regular inflections."""
 
+# ruff: noqa: SIM905 - lists of words are read and edited as lines of words
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -85,11 +87,11 @@ CITIES = "Oslo Lima Cairo Quebec Delhi Paris Tokyo Rome Boston Dublin".split()
 ASPECTS = "plot acting script music pacing dialogue ending cast camera humour".split()
 POSITIVE = (
     "gripping charming clever funny moving fresh elegant brilliant superb warm witty inventive "
-    "poignant graceful vivid tender playful thrilling sincere heartfelt crisp radiant"
+    "vivid tender"
 ).split()
 NEGATIVE = (
     "dull clumsy boring stale messy shallow tedious bland awkward lifeless sluggish trite "
-    "hollow grating muddled pompous sloppy dreary contrived wooden crude tiresome"
+    "hollow muddled"
 ).split()
 
 
@@ -107,7 +109,7 @@ def past(verb: str) -> str:
     return verb + ("d" if verb.endswith("e") else "ed")
 
 
-def sentence(text: str, end: str = ".") -> str:
-    """Return the words with single spaces, a capital and a final mark."""
-    text = " ".join(text.split())
-    return text[0].upper() + text[1:] + end
+def sentence(text: str) -> str:
+    """Return the text with single spaces, none before the full stop, and a capital."""
+    text = " ".join(text.split()).replace(" .", ".")
+    return text[0].upper() + text[1:]

@@ -101,5 +101,5 @@ def _text(path: Path) -> Iterator[TextIO]:
             yield file
     except FileNotFoundError as error:
         raise InputError(f"The file {path} does not exist.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as UTF-8 text: {error}.") from error

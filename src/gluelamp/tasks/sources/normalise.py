@@ -54,17 +54,16 @@ def _labels(table: Table, task: Task, hidden: bool) -> pd.Series:
     given = table.rows["label"].tolist()
     ids = {name: number for number, name in enumerate(task.labels)}
     values = _numbers(
-        [ids.get(label, label) if isinstance(label, str) else label for label in given]
+        [ids.get(value, value) if isinstance(value, str) else value for value in given]
     )
     table.refuse(values.isna(), lambda at: _not_a_label(given[at], task))
 
     low, high = task.label_range or (0, len(task.labels) - 1)
     allowed = values.between(low, high) | ((values == -1) & hidden)
-    whole = task.is_regression | (values % 1 == 0)
+    allowed &= task.is_regression | (values % 1 == 0)
+    kind = f"a {'score' if task.is_regression else 'class id'} from {low} to {high}"
     note = "-1 (hidden) is allowed in test splits only."
-    table.refuse(
-        ~(allowed & whole), lambda at: f"label {given[at]!r} is outside {low} to {high}; {note}"
-    )
+    table.refuse(~allowed, lambda at: f"label {given[at]!r} is not {kind}; {note}")
     # The hub keeps scores as float32: five decimals bring 3.8 back and lose nothing of any score.
     return values.round(5) if task.is_regression else values.astype("int64")
 

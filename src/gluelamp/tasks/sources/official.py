@@ -84,10 +84,8 @@ def _read_mrpc(folder: Path) -> dict[str, Table]:
     if train.is_file():
         both = read_tsv(train, _MRPC | _MRPC_IDS)
         named = read_tsv(folder / "dev_ids.tsv", {"id1": "id1", "id2": "id2"}, ("id1", "id2"))
-        ids = list(_MRPC_IDS)
-        in_dev = pd.MultiIndex.from_frame(both.rows[ids]).isin(
-            pd.MultiIndex.from_frame(named.rows[ids])
-        )
+        dev_pairs = pd.MultiIndex.from_frame(named.rows[["id1", "id2"]])
+        in_dev = pd.MultiIndex.from_frame(both.rows[["id1", "id2"]]).isin(dev_pairs)
         tables["train"] = replace(both, rows=both.rows[~in_dev])
         tables["validation"] = replace(both, rows=both.rows[in_dev])
     if test.is_file():
