@@ -14,37 +14,16 @@ Run = tuple[Hashable, str, Mapping[str, str]]
 
 UNSET = "unset"
 
-# What cannot change a result, and what a checksum, a learning rate or a precision came from. The
-# seed is here because runs that differ in nothing else are one variant.
-_WITHOUT_EFFECT = (
-    *("seed", "on_existing", "results", "tracker"),
-    *("data.source", "data.root", "data.hub_timeout_s", "data.revision"),
-    *("backbone.shape", "backbone.hub_id", "backbone.revision"),
-    *("backbone.path", "backbone.wheel", "backbone.sha256"),
-    *("trainer.device", "trainer.eval_batch_size", "trainer.checkpoint_steps"),
-)
-_LEARNING_RATES = ("trainer.learning_rate", "method.learning_rate", "method.head_learning_rate")
+_CHECKSUMS = ("data.fingerprint", "backbone.checksum")
+_SHOWN_DIGITS = 8
 
 
 def settings_of(record: RunRecord) -> dict[str, str]:
-    """Return all that can change the result of a complete run, but the seed, by dotted key.
-
-    Args:
-        record: a complete run. What was read or resolved stands for how it was written: the data's
-            fingerprint, the backbone's checksum, and where the record has them ``config.rates`` and
-            the type of the device's numbers.
-    """
-    without = _WITHOUT_EFFECT + (_LEARNING_RATES if "rates" in record.config else ())
-    settings = {
-        key: value
-        for key, value in flatten(record.config).items()
-        if not any(key == name or key.startswith(f"{name}.") for name in without)
-    }
-    settings["data.fingerprint"] = str(record.data["fingerprint"])[:8]
-    settings["backbone.checksum"] = str(record.backbone["checksum"])[:8]
-    if "dtype" in record.device:
-        settings["trainer.precision"] = str(record.device["dtype"])
-    return settings
+    """Return all that can change the result of a run, but the seed, as text by dotted key."""
+    settings = flatten(record.config)
+    del settings["seed"]
+    shortened = {key: settings[key][:_SHOWN_DIGITS] for key in _CHECKSUMS if key in settings}
+    return settings | shortened
 
 
 def variant_labels(runs: Sequence[Run]) -> list[str]:

@@ -147,7 +147,7 @@ def _facts(plan: Plan, adaptation: Adaptation) -> RunRecord:
         schema_version=SCHEMA_VERSION,
         identity=plan.identity,
         status="complete",
-        config=asdict(config) | {"rates": asdict(plan.rates)},
+        config=plan.effective,
         data={
             "source": data.source,
             "fingerprint": data.fingerprint,

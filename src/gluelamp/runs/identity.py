@@ -10,22 +10,23 @@ from typing import Any
 
 from gluelamp.runs.config import RunConfig
 
-# What cannot change a result, or is replaced by a checksum: where things lie, and how fast they run.
+# What cannot change a result: where things lie, and how fast they run. Data and backbone are known by
+# checksums instead, and rates and precision by what they came to.
 _WITHOUT_EFFECT = {
     "backbone": ("hub_id", "revision", "path", "wheel", "sha256", "shape"),
     "data": ("source", "root", "hub_timeout_s", "revision"),
-    "trainer": ("device", "eval_batch_size", "checkpoint_steps", "learning_rate", "precision"),
+    "trainer": ("device", "eval_batch_size", "checkpoint_steps"),
     "method": ("learning_rate", "head_learning_rate"),
 }
 
 
-def identity(config: RunConfig, resolved: Mapping[str, Any]) -> str:
-    """Return the name of a run: 16 hexadecimal digits of a hash.
+def effective_config(config: RunConfig, resolved: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return all that can change a run's result, as nested plain values: what its record shows.
 
     Args:
         config: of the run.
-        resolved: what the configuration came to on this machine and data, such as checksums,
-            learning rates and precision.
+        resolved: by section, what the configuration came to on this machine and data, such as
+            checksums, learning rates and precision; it replaces what was written.
     """
     content = asdict(config)
     for section in ("results", "tracker", "on_existing"):
@@ -34,6 +35,12 @@ def identity(config: RunConfig, resolved: Mapping[str, Any]) -> str:
         for key in keys:
             del content[section][key]
     content["method"]["kind"] = type(config.method).__name__
-    content["resolved"] = dict(resolved)
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    for section, values in resolved.items():
+        content[section] |= values
+    return content
+
+
+def identity(effective: Mapping[str, Any]) -> str:
+    """Return the name of a run: 16 hexadecimal digits of a hash of its effective configuration."""
+    canonical = json.dumps(effective, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -11,7 +12,7 @@ import torch
 from gluelamp.backbones.load import Checkpoint, find_checkpoint
 from gluelamp.errors import InputError
 from gluelamp.runs.config import RunConfig
-from gluelamp.runs.identity import identity
+from gluelamp.runs.identity import effective_config, identity
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.task import TaskData
@@ -27,21 +28,26 @@ class Plan:
 
     Args:
         config: of the run.
+        effective: what of it can change the result; see `gluelamp.runs.identity`.
         data: the task's rows.
         checkpoint: the backbone's weights.
         rates: peak learning rates.
         device: where it runs.
         dtype: of the passes.
-        identity: the run's name.
     """
 
     config: RunConfig
+    effective: dict[str, Any]
     data: TaskData
     checkpoint: Checkpoint
     rates: Rates
     device: torch.device
     dtype: torch.dtype
-    identity: str
+
+    @property
+    def identity(self) -> str:
+        """The run's name."""
+        return identity(self.effective)
 
     @property
     def root(self) -> Path:
@@ -80,9 +86,13 @@ def plan_run(config: RunConfig) -> Plan:
     rate = config.trainer.learning_rate or config.method.learning_rate
     rates = Rates(rate, config.method.head_learning_rate or rate)
     resolved = {
-        "data": data.fingerprint,
-        "backbone": checkpoint.checksum,
-        "rates": asdict(rates),
-        "dtype": str(dtype),
+        "data": {"fingerprint": data.fingerprint},
+        "backbone": {"checksum": checkpoint.checksum},
+        "trainer": {
+            "learning_rate": rates.method,
+            "head_learning_rate": rates.head,
+            "precision": str(dtype).removeprefix("torch."),
+        },
     }
-    return Plan(config, data, checkpoint, rates, device, dtype, identity(config, resolved))
+    effective = effective_config(config, resolved)
+    return Plan(config, effective, data, checkpoint, rates, device, dtype)

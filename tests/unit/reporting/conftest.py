@@ -55,21 +55,19 @@ def add_record(tmp_path: Path) -> AddRecord:
         max_train_examples: int | None = None,
         deviations: tuple[str, ...] = (),
         error: str | None = None,
-        device: dict[str, str] | None = None,
         **sections: object,
     ) -> RunRecord:
         config = {
-            "backbone": {"name": backbone},
+            "backbone": {"name": backbone, "checksum": checksum},
             "method": {"name": method, **(options or {})},
             "task": {"name": task, "max_train_examples": max_train_examples},
-            "data": {"source": source},
+            "data": {"fingerprint": fingerprint},
             "trainer": {"epochs": epochs},
             "head": {},
             "seed": seed,
             **sections,
         }
-        inputs = json.dumps([config, fingerprint, checksum, device])
-        identity = hashlib.sha256(inputs.encode()).hexdigest()[:16]
+        identity = hashlib.sha256(json.dumps([config, source]).encode()).hexdigest()[:16]
         scores = {
             selection: {"epoch": epochs, **dict.fromkeys(METRICS[task], value)}
             for selection, value in (("best", score), ("last", score and score - 0.01))
@@ -83,7 +81,7 @@ def add_record(tmp_path: Path) -> AddRecord:
             },
             "backbone": {"name": backbone, "checksum": checksum},
             "metrics": scores,
-            "device": device or {},
+            "device": {},
         }
         path = tmp_path / "runs" / backbone / method / task / identity / "record.json"
         content = {

@@ -123,39 +123,12 @@ def test_other_rows_or_weights_under_the_same_name_are_never_mixed(
     assert set(rows["method"]) == {f"pafi [{key}=aaaaaaaa]", f"pafi [{key}=bbbbbbbb]"}
 
 
-def test_what_cannot_change_a_result_does_not_make_variants(
+def test_runs_that_differ_in_the_seed_alone_are_one_row(
     tmp_path: Path, add_record: AddRecord
 ) -> None:
-    for seed, root in enumerate(("a", "b")):
-        add_record(
-            seed=seed,
-            results={"root": root},
-            tracker={"name": root, "mode": root},
-            on_existing=root,
-            data={"source": "local", "root": root},
-            trainer={"epochs": 3, "device": root, "eval_batch_size": seed},
-        )
-    assert set(table(tmp_path)["method"]) == {"pafi"}
-
-
-def test_learning_rates_and_precision_count_by_what_they_came_to(
-    tmp_path: Path, add_record: AddRecord
-) -> None:
-    def add(seed: int, written: float | None, rate: float, dtype: str) -> None:
-        trainer = {"epochs": 3, "learning_rate": written, "precision": "auto"}
-        add_record(seed=seed, trainer=trainer, rates={"method": rate}, device={"dtype": dtype})
-
-    add(1, None, 0.001, "float32")
-    add(2, 0.001, 0.001, "float32")
-    assert set(table(tmp_path)["method"]) == {"pafi"}
-    add(3, None, 0.001, "bfloat16")
-    add(4, 0.002, 0.002, "float32")
-    rows = table(tmp_path)
-    assert dict(zip(rows["method"], rows["seeds"], strict=True)) == {
-        "pafi [rates.method=0.001, trainer.precision=float32]": 2,
-        "pafi [rates.method=0.001, trainer.precision=bfloat16]": 1,
-        "pafi [rates.method=0.002, trainer.precision=float32]": 1,
-    }
+    add_record(seed=1)
+    add_record(seed=2)
+    assert table(tmp_path)["seeds"].unique().tolist() == [2]
 
 
 @pytest.mark.parametrize(

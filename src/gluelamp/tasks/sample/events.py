@@ -70,7 +70,8 @@ def rte(rng: Random, scene: Scene) -> Example:
     entailed = rng.random() < 0.5
     label = ENTAILMENT if entailed else rng.choice((NEUTRAL, CONTRADICTION))
     premise, hypothesis = _infer(rng, scene, first, label)
-    if label == NEUTRAL and rng.random() < 0.5:  # what the one event has and the other lacks
+    mixable = label == NEUTRAL and second.agent not in (first.agent, first.patient)
+    if mixable and rng.random() < 0.5:  # the deed of the one with the agent of the other
         premise, hypothesis = first, replace(first, agent=second.agent)
     clauses = [_say(rng, premise)[:-1], _say(rng, replace(second, time=""))[:-1]]
     rng.shuffle(clauses)

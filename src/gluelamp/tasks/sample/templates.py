@@ -56,9 +56,9 @@ _QQP = (
     ),
     (
         ("is a {t} cheaper than a {u} in {x}?", "in {x}, does a {u} cost more than a {t}?",
-         "which costs less in {x}, a {t} rather than a {u}?"),
+         "can I get a {t} in {x} for less than a {u}?"),
         ("is a {u} cheaper than a {t} in {x}?", "in {x}, does a {t} cost more than a {u}?",
-         "which costs less in {y}, a {t} rather than a {u}?"),
+         "can I get a {t} in {y} for less than a {u}?"),
     ),
     (
         ("why did {a} {V} {b} in {x}?", "what made {a} {Vsyn} {b} in {x}?",

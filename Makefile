@@ -1,0 +1,59 @@
+# gluelamp: two commands for everybody (reproduce-glue, test), the rest for those who stay.
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce-glue tables measure prepare test lint format benchmark clean
+
+SCALE ?= demo
+DATA ?= auto
+ROOT ?=
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+PLACE := data=$(DATA) $(if $(ROOT),data.root=$(ROOT))
+
+help:  ## list every target
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 18
+	@echo
+	@echo "SCALE=demo|small|paper (now $(SCALE))  DATA=auto|hub|local|sample (now $(DATA))  ROOT=DIR of local data"
+
+setup: $(INSTALLED)  ## make .venv with the tested set of packages
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("gluelamp needs Python 3.11 or newer; set PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,dev]'
+	@touch $@
+
+reproduce-glue: setup  ## train methods x tasks at SCALE on DATA, count, time, write results/tables
+	$(RUN) scripts/train.py -m experiment=glue_$(SCALE) $(PLACE)
+	$(MAKE) --no-print-directory measure tables
+
+measure: setup  ## count parameters and bytes of every method, and time them
+	$(RUN) scripts/measure.py -m experiment=parameters
+	$(RUN) scripts/measure.py -m experiment=latency
+
+tables: setup  ## regenerate results/tables from the records alone
+	$(RUN) scripts/report.py
+
+prepare: setup  ## copy GLUE from DATA to data/glue as checked Parquet, for use without a network
+	$(RUN) scripts/prepare.py $(PLACE)
+
+test: setup  ## run all tests
+	$(VENV)/bin/pytest -n auto
+
+lint: setup  ## check style, types and the order of the floors
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: setup  ## rewrite to the house style
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+benchmark: setup  ## time training against Hugging Face Trainer with peft (needs real CoLA: ROOT=DIR)
+	$(RUN) benchmarks/training_speed.py $(if $(ROOT),--data $(ROOT))
+
+clean:  ## remove caches and the virtual environment; results stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache results/cache
