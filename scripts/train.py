@@ -12,11 +12,11 @@ def train(raw: dict[str, Any]) -> None:
     """Train the run of a composed configuration."""
     from gluelamp.runs.config import parse_run
     from gluelamp.runs.execute import execute
-    from gluelamp.training.trainer import Diverged
+    from gluelamp.training.trainer import DivergedError
 
     try:
         execute(parse_run(raw))
-    except Diverged as error:
+    except DivergedError as error:
         raise RunFailedError(str(error)) from error
 
 

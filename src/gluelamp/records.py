@@ -214,9 +214,7 @@ def _read(path: Path, layout: type[_Layout]) -> _Layout:
         raise InputError(f"{path} is not JSON: {error}. Remove it and run again.") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{path}: key 'schema_version' is {version!r}; this release reads {SCHEMA_VERSION}."
-        )
+        raise InputError(f"{path}: key 'schema_version' is {version!r}; this release reads {SCHEMA_VERSION}.")
     for field in fields(layout):
         if field.default is MISSING:
             _require(path, content, field.name)

@@ -30,9 +30,7 @@ def test_complete_tasks_have_the_official_number_of_rows(data_folder: Path, task
 
 
 @pytest.mark.parametrize("task", BOTH_LAYOUTS)
-def test_the_official_files_and_the_hub_s_layout_hold_the_same_rows(
-    data_folder: Path, task: str
-) -> None:
+def test_the_official_files_and_the_hub_s_layout_hold_the_same_rows(data_folder: Path, task: str) -> None:
     hub_layout, official = load(task, data_folder / "glue"), load(task, data_folder / "glue_data")
     for split in hub_layout.task.splits:
         pd.testing.assert_frame_equal(official.splits[split], hub_layout.splits[split])
@@ -63,9 +61,7 @@ def test_the_sampled_mnli_is_recorded_as_a_deviation(data_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["glue", "glue_data"])
-def test_a_prepared_copy_has_the_same_fingerprint(
-    data_folder: Path, tmp_path: Path, folder: str
-) -> None:
+def test_a_prepared_copy_has_the_same_fingerprint(data_folder: Path, tmp_path: Path, folder: str) -> None:
     source = DataConfig(source="local", root=str(data_folder / folder))
     manifest = prepare([glue_task(task) for task in BOTH_LAYOUTS], source, tmp_path)
     for task in BOTH_LAYOUTS:

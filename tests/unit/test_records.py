@@ -75,9 +75,7 @@ def test_a_failure_while_writing_leaves_the_old_file_and_no_debris(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_records_are_found_in_the_order_of_their_paths(
-    tmp_path: Path, content: dict[str, Any]
-) -> None:
+def test_records_are_found_in_the_order_of_their_paths(tmp_path: Path, content: dict[str, Any]) -> None:
     for identity in ("ccc", "aaa", "bbb"):
         folder = tmp_path / "runs" / "minilm_l6" / "pafi" / "mnli" / identity
         write_json(folder / "record.json", content | {"identity": identity})
@@ -95,9 +93,7 @@ def test_records_are_found_in_the_order_of_their_paths(
         "data.fingerprint",
     ],
 )
-def test_a_missing_key_is_named_with_its_file(
-    tmp_path: Path, content: dict[str, Any], key: str
-) -> None:
+def test_a_missing_key_is_named_with_its_file(tmp_path: Path, content: dict[str, Any], key: str) -> None:
     *parents, last = key.split(".")
     here = content
     for parent in parents:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from gluelamp.errors import InputError, unknown
 
@@ -183,7 +184,7 @@ class Anatomy:
     encoder_parameters: tuple[str, ...]
 
 
-def anatomy(model: nn.Module) -> Anatomy:
+def anatomy(model: PreTrainedModel) -> Anatomy:
     """Return the parts of a sequence classifier from ``transformers``.
 
     Args:
@@ -205,12 +206,9 @@ def anatomy(model: nn.Module) -> Anatomy:
     blocks = tuple(
         Block(
             model_type,
-            {
-                name: handle(f"{layers}.{index}.{path}")
-                for name, path in architecture.handles.items()
-            },
+            {name: handle(f"{layers}.{index}.{path}") for name, path in architecture.handles.items()},
         )
-        for index in range(len(model.get_submodule(layers)))
+        for index, _ in enumerate(model.get_submodule(layers).children())
     )
     pooler = architecture.pooler
     outside = (*architecture.head, *([pooler] if pooler else []))

@@ -109,7 +109,7 @@ AttentionMaskInterface.register(ATTENTION, eager_mask)
 
 
 def install_dropout(model: nn.Module, seed: int) -> DropoutMasks:
-    """Replace every dropout of a model by one that draws from one seeded source.
+    """Let every dropout of a model draw from one seeded source.
 
     Args:
         model: changed in place.
@@ -119,8 +119,9 @@ def install_dropout(model: nn.Module, seed: int) -> DropoutMasks:
         The source; its generator's state belongs into a checkpoint.
     """
     masks = DropoutMasks(seed)
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if type(child) in (nn.Dropout, Dropout):
-                setattr(parent, name, Dropout(child.p, masks).train(child.training))
+    for module in model.modules():
+        if type(module) in (nn.Dropout, Dropout):
+            # The object stays: a method's hook or adapter may hang on it.
+            module.__class__ = Dropout
+            vars(module)["masks"] = masks
     return masks

@@ -120,9 +120,7 @@ def _fetch(config: BackboneConfig) -> Path:
     from huggingface_hub import snapshot_download
 
     if config.hub_id is None:
-        raise InputError(
-            f"backbone {config.name!r} names no source. Set backbone.path to a local folder."
-        )
+        raise InputError(f"backbone {config.name!r} names no source. Set backbone.path to a local folder.")
     try:
         folder = snapshot_download(config.hub_id, revision=config.revision, allow_patterns=_FILES)
     except Exception as error:  # the hub's client raises errors of many libraries

@@ -14,6 +14,7 @@ import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, anatomy
 from gluelamp.errors import InputError
@@ -57,7 +58,7 @@ class Adaptation:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: PreTrainedModel,
         changes: Iterable[Change],
         head: Mapping[str, nn.Parameter],
         encoder_size: int,
@@ -70,9 +71,7 @@ class Adaptation:
     @property
     def trainable(self) -> dict[str, nn.Parameter]:
         """The method's trainable parameters by full name, without the head."""
-        return {
-            name: value for change in self.changes for name, value in change.parameters().items()
-        }
+        return {name: value for change in self.changes for name, value in change.parameters().items()}
 
     def method_state(self) -> dict[str, Tensor]:
         """Return what this task must store of the method, without the head."""
@@ -97,7 +96,7 @@ class Adaptation:
             )
             raise InputError(
                 f"The task state does not fit this method and backbone: {len(wrong)} tensors differ in "
-                f"name or shape, the first is {wrong[0]!r}. Load it with the configuration it was trained with."
+                f"name or shape, the first is {wrong[0]!r}. Load it with the configuration of its run."
             )
         for change in self.changes:
             change.load(state)
@@ -108,7 +107,7 @@ class Adaptation:
         """Return what is stored once for all tasks: a mask's positions, a bank of adapters."""
         return {name: value for change in self.changes for name, value in change.shared().items()}
 
-    def merge(self) -> nn.Module:
+    def merge(self) -> PreTrainedModel:
         """Write the method into the backbone's parameters; return the model, now without the method.
 
         Raises:
@@ -118,7 +117,7 @@ class Adaptation:
             change.merge()
         return self.model
 
-    def detach(self) -> nn.Module:
+    def detach(self) -> PreTrainedModel:
         """Remove the method; return the model with the backbone restored bit for bit.
 
         The head stays as it is: it belongs to the task, not to the backbone.
@@ -144,7 +143,7 @@ class Method:
     learning_rate: float = Field(gt=0)
     head_learning_rate: float | None = Field(default=None, gt=0)
 
-    def changes(self, model: nn.Module, parts: Anatomy) -> list[Change]:
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Make the method's changes to a model whose parameters are all frozen.
 
         Args:
@@ -156,7 +155,7 @@ class Method:
         """
         raise NotImplementedError
 
-    def adapt(self, model: nn.Module, train_pooler: bool = False) -> Adaptation:
+    def adapt(self, model: PreTrainedModel, train_pooler: bool = False) -> Adaptation:
         """Freeze a model, apply the method, and open its head for training.
 
         Args:
@@ -172,9 +171,7 @@ class Method:
         changes = self.changes(model, parts)
         modules = [*parts.head, *([parts.pooler] if train_pooler and parts.pooler else [])]
         head = {
-            f"{part.path}.{name}": value
-            for part in modules
-            for name, value in part.module.named_parameters()
+            f"{part.path}.{name}": value for part in modules for name, value in part.module.named_parameters()
         }
         for value in head.values():
             value.requires_grad_(True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from peft import PeftConfig
+from peft import PeftConfig, PeftType
 from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 from torch import Tensor, nn
 
@@ -22,7 +22,7 @@ class PeftChange:
 
     def __init__(self, model: nn.Module, config: PeftConfig) -> None:
         before = {name for name, _ in model.named_parameters()}
-        self.tuner = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type](model, config, _ADAPTER)
+        self.tuner = PEFT_TYPE_TO_TUNER_MAPPING[PeftType(config.peft_type)](model, config, _ADAPTER)
         self._parameters = {
             name: value
             for name, value in model.named_parameters()

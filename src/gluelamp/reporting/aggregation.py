@@ -69,9 +69,7 @@ def data_label(record: RunRecord) -> str:
     """
     source = record.data["source"]
     settings = record.config["task"].items()
-    is_cut = any(
-        re.fullmatch("max_.*_examples", key) and value is not None for key, value in settings
-    )
+    is_cut = any(re.fullmatch("max_.*_examples", key) and value is not None for key, value in settings)
     deviates = any(re.match("train|validation", sentence) for sentence in record.data["deviations"])
     return f"{source} (subset)" if is_cut or deviates else source
 

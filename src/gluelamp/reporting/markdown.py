@@ -10,9 +10,7 @@ from gluelamp.records import RunRecord
 from gluelamp.reporting.aggregation import SAMPLE, SELECTIONS
 from gluelamp.reporting.ties import RULE, Score, best_and_ties
 
-SAMPLE_NOTE = (
-    "The bundled sample is synthetic: it shows that the machinery runs and says nothing about GLUE."
-)
+SAMPLE_NOTE = "The bundled sample is synthetic: it shows that the machinery runs and says nothing about GLUE."
 PUBLISHED_NOTE = (
     "Published for the same method, backbone, task and metric; `results/published` holds each "
     "number's protocol and source."
@@ -75,9 +73,7 @@ def _wide_table(section: pd.DataFrame) -> str:
     if len(columns) > 1 and all(len(column) == len(methods) for column in columns.values()):
         averages = section.groupby("method")["mean"].agg(lambda means: means.mean(skipna=False))
         columns["average"] = {method: _percent(averages[method]) for method in methods}
-    lines = [
-        [method, *(column.get(method, "") for column in columns.values())] for method in methods
-    ]
+    lines = [[method, *(column.get(method, "") for column in columns.values())] for method in methods]
     return markdown_table(["method", *columns], lines)
 
 

@@ -39,10 +39,7 @@ def measurement_rows(measurements: Sequence[Measurement]) -> pd.DataFrame:
         and whatever else the rows hold.
     """
     labels = variant_labels(
-        [
-            ((one.backbone, one.method), one.method, flatten({"method": one.config}))
-            for one in measurements
-        ]
+        [((one.backbone, one.method), one.method, flatten({"method": one.config})) for one in measurements]
     )
     rows = [
         {**row, "backbone": one.backbone, "method": label}

@@ -33,13 +33,14 @@ ACCURACY_COLUMNS = [
 ]
 
 
-def write_tables(root: Path) -> list[Path]:
+def write_tables(root: Path, published: Path | None = None) -> list[Path]:
     """Write the tables ``glue_accuracy``, ``parameters`` and ``latency``, as CSV and Markdown.
 
     The same records give the same bytes. A kind without records is left out.
 
     Args:
-        root: the results folder, with ``runs/``, ``measurements/`` and ``published/``.
+        root: the results folder, with ``runs/`` and ``measurements/``.
+        published: the folder of the papers' numbers; ``published/`` in the results folder if None.
 
     Returns:
         the files written, below ``tables/``.
@@ -47,7 +48,7 @@ def write_tables(root: Path) -> list[Path]:
     Raises:
         InputError: if there are no records, or if one cannot be read.
     """
-    pages = {**_accuracy(root), **_measurements(root)}
+    pages = {**_accuracy(root, published or root / "published"), **_measurements(root)}
     if not pages:
         raise InputError(
             f"No records stand below {root}. Run `make reproduce-glue`, or a single run with "
@@ -58,14 +59,14 @@ def write_tables(root: Path) -> list[Path]:
     return list(pages)
 
 
-def _accuracy(root: Path) -> dict[Path, str]:
+def _accuracy(root: Path, published: Path) -> dict[Path, str]:
     records = find_records(root)
     if not records:
         return {}
     complete = [record for record in records if record.status == "complete"]
     failed = [record for record in records if record.status == "failed"]
     if complete:
-        rows = summarise(complete, read_published(root / "published"))
+        rows = summarise(complete, read_published(published))
     else:
         rows = pd.DataFrame(columns=ACCURACY_COLUMNS)
     return _files(root, "glue_accuracy", rows[ACCURACY_COLUMNS], accuracy_page(rows, failed))

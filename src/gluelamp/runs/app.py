@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -68,7 +68,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
         content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise InputError(f"{error.full_key} is missing; give it a value.") from error
-    return {str(key): value for key, value in dict(content).items()}
+    return cast("dict[str, Any]", content)
 
 
 def stop(error: InputError) -> NoReturn:

@@ -19,10 +19,9 @@ from gluelamp.training.config import TrainerConfig
 
 PACKAGE = "gluelamp."
 _T = TypeVar("_T")
-_strict = validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 
 
-@_strict
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class TaskConfig:
     """Which task, and how much of it.
 
@@ -35,7 +34,7 @@ class TaskConfig:
     max_train_examples: int | None = Field(default=None, ge=1)
 
 
-@_strict
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class HeadConfig:
     """The task head; it is trained in every method.
 
@@ -46,7 +45,7 @@ class HeadConfig:
     train_pooler: bool = False
 
 
-@_strict
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class TrackerConfig:
     """Where metrics are shown while a run goes on; the record is the truth in any case.
 
@@ -61,7 +60,7 @@ class TrackerConfig:
     mode: Literal["auto", "online", "offline"] = "auto"
 
 
-@_strict
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class ResultsConfig:
     """Where results go.
 
@@ -72,7 +71,7 @@ class ResultsConfig:
     root: str = "results"
 
 
-@_strict
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class RunConfig:
     """All that defines one run.
 
@@ -122,7 +121,7 @@ def parse_run(raw: Mapping[str, Any]) -> RunConfig:
         InputError: on an unknown key, a wrong type or a value out of range; the message names the
             key, the value, what is allowed and the nearest known name.
     """
-    sections = {name: parse(cls, raw.get(name, {}), name) for name, cls in _SECTIONS.items()}
+    sections: dict[str, Any] = {name: parse(cls, raw.get(name, {}), name) for name, cls in _SECTIONS.items()}
     sections["method"] = parse_method(raw.get("method", {}))
     glue_task(sections["task"].name)
     return parse(RunConfig, {**raw, **sections}, "")

@@ -38,7 +38,7 @@ def git_state() -> dict[str, str | bool | None]:
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],  # noqa: S607
+            ["git", "-C", str(folder), *arguments],
             capture_output=True,
             text=True,
             check=True,

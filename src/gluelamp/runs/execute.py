@@ -32,7 +32,7 @@ from gluelamp.runs.predictions import write_predictions
 from gluelamp.runs.tracking import open_tracker
 from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.training.checkpoint import Progress
-from gluelamp.training.trainer import Diverged, Outcome, Trainer
+from gluelamp.training.trainer import DivergedError, Outcome, Trainer
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def execute(config: RunConfig) -> RunRecord:
 
     Raises:
         InputError: on bad input, before any training.
-        Diverged: if training failed; a record with status ``failed`` is then written.
+        DivergedError: if training failed; a record with status ``failed`` is then written.
     """
     plan = plan_run(config)
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -100,9 +100,7 @@ def _train(plan: Plan) -> RunRecord:
 
     train = encoded(plan.training_rows)
     validation = {
-        name: encoded(plan.data.splits[name])
-        for name in task.validation_splits
-        if name in plan.data.splits
+        name: encoded(plan.data.splits[name]) for name in task.validation_splits if name in plan.data.splits
     }
     torch.manual_seed(config.seed)
     model = load_model(plan.checkpoint, task.num_outputs, ATTENTION)
@@ -125,7 +123,7 @@ def _train(plan: Plan) -> RunRecord:
     )
     try:
         outcome = trainer.run()
-    except Diverged as error:
+    except DivergedError as error:
         failed = replace(facts, status="failed", history=trainer.progress.history, error=str(error))
         _write(plan, failed)
         raise

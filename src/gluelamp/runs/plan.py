@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from gluelamp.backbones.device import choose_device, choose_dtype
 from gluelamp.backbones.load import Checkpoint, find_checkpoint
 from gluelamp.errors import InputError
 from gluelamp.runs.config import RunConfig
@@ -16,7 +17,6 @@ from gluelamp.runs.identity import effective_config, identity
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.task import TaskData
-from gluelamp.training.precision import choose_device, choose_dtype
 from gluelamp.training.trainer import Rates
 
 _SUBSET_SEED = 0  # the rows of max_train_examples are the same in every run
@@ -85,7 +85,7 @@ def plan_run(config: RunConfig) -> Plan:
     data = load_task_data(task, config.data)
     rate = config.trainer.learning_rate or config.method.learning_rate
     rates = Rates(rate, config.method.head_learning_rate or rate)
-    resolved = {
+    resolved: dict[str, dict[str, Any]] = {
         "data": {"fingerprint": data.fingerprint},
         "backbone": {"checksum": checkpoint.checksum},
         "trainer": {

@@ -28,7 +28,12 @@ def write_predictions(
     """
     frames = [
         pd.DataFrame(
-            {"selection": selection, "split": name, "idx": splits[name].idx, "label": splits[name].labels}
+            {
+                "selection": selection,
+                "split": name,
+                "idx": splits[name].idx,
+                "label": splits[name].labels,
+            }
             | {f"output_{column}": values[:, column] for column in range(values.shape[1])}
         )
         for selection, by_split in outputs.items()

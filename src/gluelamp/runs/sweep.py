@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from itertools import product
 from typing import Any
 
 from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
@@ -32,10 +35,28 @@ def expand(overrides: list[str]) -> list[list[str]]:
     return [list(job) for job in product(*choices)]
 
 
-class SweepCallback(Callback):
-    """Hydra's hooks for `scripts/train.py`."""
+def _parser(name: str) -> Callable[[dict[str, Any]], object]:
+    from gluelamp.runs.config import PACKAGE
 
-    def __init__(self) -> None:
+    module, _, function = name.rpartition(".")
+    if not module.startswith(PACKAGE):
+        raise InputError(
+            f"hydra.callbacks.sweep.parse={name!r} is not allowed: it must name a function inside "
+            "this package, such as 'gluelamp.runs.config.parse_run'."
+        )
+    return getattr(import_module(module), function)
+
+
+class SweepCallback(Callback):
+    """Hydra's hooks for the scripts.
+
+    Args:
+        parse: dotted name of the function of this package that checks a job's composed
+            configuration, such as ``gluelamp.runs.config.parse_run``; if None, nothing is checked.
+    """
+
+    def __init__(self, parse: str | None = None) -> None:
+        self.parse = parse
         console = Console(stderr=True)
         self.progress = Progress(
             *Progress.get_default_columns()[:2],
@@ -47,25 +68,25 @@ class SweepCallback(Callback):
         )
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Compose and check every job: a sweep with a wrong value trains nothing."""
-        from gluelamp.runs.config import parse_run
-
+        """Compose and check every job: a sweep with a wrong value starts nothing."""
         params = config.hydra.sweeper.params or {}
         overrides = [f"{key}={value}" for key, value in params.items()]
         jobs = expand([*overrides, *config.hydra.overrides.task])
         try:
-            for job in jobs:
-                parse_run(plain(compose(config.hydra.job.config_name, overrides=job)))
+            if self.parse:
+                check = _parser(self.parse)
+                for job in jobs:
+                    check(plain(compose(config.hydra.job.config_name, overrides=job)))
         except InputError as error:
             stop(error)  # Hydra would only warn of an exception in a callback
         self.progress.add_task("runs", total=len(jobs))
         self.progress.start()
 
-    def on_job_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Move the bar."""
         for task in self.progress.task_ids:
             self.progress.advance(task)
 
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Close the bar."""
         self.progress.stop()

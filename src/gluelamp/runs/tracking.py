@@ -10,6 +10,7 @@ from pathlib import Path
 from gluelamp.records import write_json
 from gluelamp.runs.config import RunConfig
 
+
 class JsonLog:
     """The local log: every evaluation so far in ``log.json``, rewritten whole at each.
 

@@ -132,9 +132,7 @@ def _require_splits(task: Task, splits: Mapping[str, pd.DataFrame], place: str) 
 
 def _deviations(task: Task, splits: Mapping[str, pd.DataFrame], source: str) -> tuple[str, ...]:
     if source == "sample":
-        return (
-            "the rows are the bundled synthetic sample, which says nothing about the benchmark",
-        )
+        return ("the rows are the bundled synthetic sample, which says nothing about the benchmark",)
     found = {
         split: f"has {len(splits[split]):,} rows" if split in splits else "is missing"
         for split in task.splits

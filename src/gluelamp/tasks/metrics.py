@@ -31,8 +31,7 @@ def predictions_from_outputs(task: Task, outputs: np.ndarray) -> np.ndarray:
     """
     if outputs.ndim != 2 or outputs.shape[1] != task.num_outputs:
         raise ValueError(
-            f"The outputs of task {task.name!r} have shape {outputs.shape}; "
-            f"expected (n, {task.num_outputs})."
+            f"The outputs of task {task.name!r} have shape {outputs.shape}; expected (n, {task.num_outputs})."
         )
     _check_finite(task, outputs)
     if task.is_regression:
@@ -71,9 +70,7 @@ def compute_metrics(task: Task, predictions: np.ndarray, labels: np.ndarray) -> 
         )
     module = _metric_module("regression" if task.is_regression else "classification")
     # One batch of one list each: see the features of the module.
-    return module.compute(
-        predictions=[predictions], references=[labels], metrics=list(task.metrics)
-    )
+    return module.compute(predictions=[predictions], references=[labels], metrics=list(task.metrics))
 
 
 @cache

@@ -16,18 +16,14 @@ from gluelamp.tasks.task import Task
 
 _LOG = logging.getLogger(__name__)
 
-SUBMISSION_FILES = tuple(
-    f"{stem}.tsv" for task in GLUE.values() for stem in task.submission.values()
-)
+SUBMISSION_FILES = tuple(f"{stem}.tsv" for task in GLUE.values() for stem in task.submission.values())
 """The eleven files of a complete submission, in the order of the task declarations."""
 
 # The server wants class names for these test sets and class ids for the others (WNLI among them).
 _NAMED_CLASSES = ("mnli", "qnli", "rte", "ax")
 
 
-def write_submission(
-    task: Task, predictions: Mapping[str, pd.DataFrame], folder: Path
-) -> tuple[str, ...]:
+def write_submission(task: Task, predictions: Mapping[str, pd.DataFrame], folder: Path) -> tuple[str, ...]:
     """Write the server's file for each test split: ``index`` and ``prediction``, in index order.
 
     Args:
@@ -116,8 +112,7 @@ def _server_values(task: Task, values: pd.Series, where: str) -> pd.Series:
         return values.clip(*task.label_range) + 0.0  # turns -0.0 into 0.0
     if wrong := int((~values.isin(range(len(task.labels)))).sum()):
         raise InputError(
-            f"{where} have {wrong} values that are no class id; "
-            f"allowed: 0 to {len(task.labels) - 1}."
+            f"{where} have {wrong} values that are no class id; allowed: 0 to {len(task.labels) - 1}."
         )
     ids = values.astype("int64")
     return ids.map(dict(enumerate(task.labels))) if task.name in _NAMED_CLASSES else ids

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from gluelamp.backbones.device import synchronize
+
 _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 
@@ -26,10 +28,10 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     best = float("inf")
     for _ in range(6):
-        _synchronize(device)
+        synchronize(device)
         start = time.perf_counter()
         a @ b
-        _synchronize(device)
+        synchronize(device)
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best
 
@@ -48,12 +50,10 @@ def peak_memory(device: torch.device) -> dict[str, int | str]:
         return {"peak_bytes": torch.cuda.max_memory_allocated(device), "of": "device allocations"}
     if _STATUS.exists():
         lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
-        return {"peak_bytes": int(lines["VmHWM"].split()[0]) * 1024, "of": "resident set of the run"}
+        return {
+            "peak_bytes": int(lines["VmHWM"].split()[0]) * 1024,
+            "of": "resident set of the run",
+        }
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return {"peak_bytes": peak, "of": "resident set of the process"}
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

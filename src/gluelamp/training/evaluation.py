@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.metrics import compute_metrics, predictions_from_outputs
@@ -13,7 +13,7 @@ from gluelamp.training.batches import collate, evaluation_order
 
 
 @torch.no_grad()
-def predict(model: nn.Module, split: EncodedSplit, batch_size: int, device: torch.device) -> np.ndarray:
+def predict(model: PreTrainedModel, split: EncodedSplit, batch_size: int, device: torch.device) -> np.ndarray:
     """Return the head's outputs, (examples, outputs) float32, in the order of the split.
 
     Args:
@@ -24,7 +24,7 @@ def predict(model: nn.Module, split: EncodedSplit, batch_size: int, device: torc
     """
     was_training = model.training
     model.eval()
-    outputs = np.empty((len(split), model.config.num_labels), np.float32)
+    outputs = np.empty((len(split), int(model.config.num_labels or 1)), np.float32)
     for examples in evaluation_order(split.lengths, batch_size):
         inputs, _ = collate(split, examples, device)
         outputs[examples] = model(**inputs).logits.float().cpu().numpy()

@@ -12,44 +12,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import anatomy
-from gluelamp.errors import InputError
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of a name; ``auto`` is a GPU if there is one.
-
-    Raises:
-        InputError: if the device is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"trainer.device={name!r} is not usable here. Allowed: auto, cpu, cuda, cuda:N."
-        ) from error
-    return device
-
-
-def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Return the type of the passes; ``auto`` is bf16 where the processor computes in it.
-
-    Args:
-        precision: ``auto``, ``fp32`` or ``bf16``.
-        device: where the run takes place.
-    """
-    if precision == "auto":
-        native = (
-            torch.cuda.is_bf16_supported(including_emulation=False)
-            if device.type == "cuda"
-            else torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        )
-        precision = "bf16" if native else "fp32"
-    return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 class MasterWeights:
@@ -61,7 +26,7 @@ class MasterWeights:
         dtype: of the passes. With fp32 the masters are the parameters themselves.
     """
 
-    def __init__(self, model: nn.Module, trained: Iterable[nn.Parameter], dtype: torch.dtype) -> None:
+    def __init__(self, model: PreTrainedModel, trained: Iterable[nn.Parameter], dtype: torch.dtype) -> None:
         self.live = list(trained)
         masters = [parameter.detach().clone() for parameter in self.live]
         if dtype != torch.float32:

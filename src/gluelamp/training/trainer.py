@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from gluelamp.backbones.device import choose_device, choose_dtype
 from gluelamp.backbones.dropout import install_dropout
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.storage import save_task_state
@@ -30,7 +31,7 @@ from gluelamp.training.checkpoint import Progress, load_checkpoint, save_checkpo
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.cost import matmul_rate, peak_memory, reset_peak_memory
 from gluelamp.training.evaluation import evaluate_splits, predict
-from gluelamp.training.precision import MasterWeights, choose_device, choose_dtype
+from gluelamp.training.precision import MasterWeights
 
 _log = logging.getLogger(__name__)
 _LOSSES_BETWEEN_CHECKS = 50  # reading a loss waits for the device
@@ -43,7 +44,7 @@ class Tracker(Protocol):
         """Take some values at a step."""
 
 
-class Diverged(RuntimeError):
+class DivergedError(RuntimeError):
     """The loss is no longer a finite number."""
 
 
@@ -110,7 +111,7 @@ class Trainer:
         self.dropout = install_dropout(self.model, seed)
         if config.dropout is not None:
             set_dropout(self.model, config.dropout)
-        self.model.to(self.device)
+        self.model.to(self.device)  # type: ignore[arg-type]  # the decorated method loses its signature
         method, head = list(adaptation.trainable.values()), list(adaptation.head.values())
         self.weights = MasterWeights(self.model, [*method, *head], self.dtype)
         self.optimizer, self.schedule = self._optimizer(len(method), rates)
@@ -126,7 +127,7 @@ class Trainer:
         """Train to the end, from the checkpoint if there is one.
 
         Raises:
-            Diverged: if a loss is not finite; the checkpoint before it stays.
+            DivergedError: if a loss is not finite; the checkpoint before it stays.
         """
         reset_peak_memory(self.device)
         self._resume()
@@ -206,7 +207,7 @@ class Trainer:
         first = self.progress.step - len(losses) + 1
         for number, loss in enumerate(losses):
             if not math.isfinite(loss):
-                raise Diverged(
+                raise DivergedError(
                     f"The loss of step {first + number} is {loss}. Lower trainer.learning_rate, or "
                     "train with trainer.precision=fp32."
                 )

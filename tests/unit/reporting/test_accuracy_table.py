@@ -123,9 +123,7 @@ def test_other_rows_or_weights_under_the_same_name_are_never_mixed(
     assert set(rows["method"]) == {f"pafi [{key}=aaaaaaaa]", f"pafi [{key}=bbbbbbbb]"}
 
 
-def test_runs_that_differ_in_the_seed_alone_are_one_row(
-    tmp_path: Path, add_record: AddRecord
-) -> None:
+def test_runs_that_differ_in_the_seed_alone_are_one_row(tmp_path: Path, add_record: AddRecord) -> None:
     add_record(seed=1)
     add_record(seed=2)
     assert table(tmp_path)["seeds"].unique().tolist() == [2]
@@ -152,9 +150,7 @@ def test_a_run_on_part_of_the_data_is_flagged(
     assert set(table(tmp_path)["data"]) == {label}
 
 
-def test_published_numbers_stand_beside_real_data_only(
-    tmp_path: Path, add_record: AddRecord
-) -> None:
+def test_published_numbers_stand_beside_real_data_only(tmp_path: Path, add_record: AddRecord) -> None:
     (tmp_path / "published").mkdir()
     row = ["P", "1", "pafi", "minilm_l6", "dev", "mrpc", "accuracy", "88.25", "S"]
     pd.DataFrame([row], columns=COLUMNS).to_csv(tmp_path / "published" / "pafi.csv", index=False)
@@ -189,17 +185,12 @@ def test_each_page_section_is_one_data_backbone_and_selection_best_first(
 
 
 def test_a_table_of_the_sample_says_so(tmp_path: Path, add_record: AddRecord) -> None:
-    note = (
-        "The bundled sample is synthetic: it shows that the machinery runs and says nothing about "
-        "GLUE."
-    )
+    note = "The bundled sample is synthetic: it shows that the machinery runs and says nothing about GLUE."
     add_record(source="local")
     assert note not in page(tmp_path)
     add_record(source="sample")
     _, *sections = page(tmp_path).split("\n## ")
-    assert [note in section for section in sections] == [
-        section.startswith("sample") for section in sections
-    ]
+    assert [note in section for section in sections] == [section.startswith("sample") for section in sections]
 
 
 def test_tasks_are_columns_in_the_benchmarks_order_and_ties_are_bold(
@@ -236,9 +227,7 @@ def test_failed_runs_are_listed_and_never_averaged(tmp_path: Path, add_record: A
     assert "| minilm_l6 | pafi | cola | 2 | the loss is not \\| finite |" in failures
 
 
-def test_a_sweep_of_failures_only_is_a_table_without_rows(
-    tmp_path: Path, add_record: AddRecord
-) -> None:
+def test_a_sweep_of_failures_only_is_a_table_without_rows(tmp_path: Path, add_record: AddRecord) -> None:
     add_record(error="out of memory")
     assert len(table(tmp_path)) == 0
     assert "out of memory" in page(tmp_path)

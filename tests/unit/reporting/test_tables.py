@@ -71,8 +71,7 @@ def test_parameters_are_exact_and_their_variants_named(
         "roberta_large,hiwi [bottleneck=4],983040,0.2774,1051650,122880,491520,0",
     ]
     assert read(tmp_path, "parameters.md")[-1] == (
-        "| roberta_large | hiwi [bottleneck=4] "
-        "| 983,040 | 0.2774 | 1,051,650 | 122,880 | 491,520 | 0 |"
+        "| roberta_large | hiwi [bottleneck=4] | 983,040 | 0.2774 | 1,051,650 | 122,880 | 491,520 | 0 |"
     )
 
 
@@ -108,9 +107,7 @@ def test_without_records_the_error_says_what_to_run(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_hundred_records_are_tabled_within_two_seconds(
-    tmp_path: Path, add_record: AddRecord
-) -> None:
+def test_two_hundred_records_are_tabled_within_two_seconds(tmp_path: Path, add_record: AddRecord) -> None:
     add_record()
     (record,) = find_records(tmp_path)
     content = vars(record)

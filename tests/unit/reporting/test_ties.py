@@ -18,9 +18,7 @@ def one_seed(mean: float, metric: str = "accuracy", examples: float = 400) -> Sc
 
 
 def of_seeds(values: list[float]) -> Score:
-    return Score(
-        "accuracy", float(np.mean(values)), float(np.std(values, ddof=1)), len(values), 400
-    )
+    return Score("accuracy", float(np.mean(values)), float(np.std(values, ddof=1)), len(values), 400)
 
 
 def test_with_one_seed_overlapping_intervals_of_the_evaluation_set_tie() -> None:

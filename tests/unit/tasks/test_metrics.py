@@ -211,9 +211,7 @@ def test_metrics_need_no_network_and_no_home_and_import_evaluate_only_when_used(
     assert done.stdout == "{'accuracy': 1.0}\n", done.stderr
 
 
-def test_the_module_can_also_be_loaded_by_its_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_module_can_also_be_loaded_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import evaluate
 
     from gluelamp.tasks import evaluate_modules

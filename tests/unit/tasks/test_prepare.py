@@ -109,9 +109,7 @@ def test_only_files_of_the_manifest_are_read(real: DataConfig, copy: Path) -> No
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b + b"x", lambda b: b"y" + b[1:]])
-def test_a_changed_file_is_refused(
-    real: DataConfig, copy: Path, damage: Callable[[bytes], bytes]
-) -> None:
+def test_a_changed_file_is_refused(real: DataConfig, copy: Path, damage: Callable[[bytes], bytes]) -> None:
     prepare([COLA], real, copy)
     path = copy / "cola" / "train.parquet"
     path.write_bytes(damage(path.read_bytes()))
@@ -128,9 +126,7 @@ def test_a_missing_file_is_refused(real: DataConfig, copy: Path) -> None:
         load(COLA, copy)
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{}", '{"tasks": {}, "version": 2}', '{"tasks": {"cola": 1}}']
-)
+@pytest.mark.parametrize("content", ["", "{}", '{"tasks": {}, "version": 2}', '{"tasks": {"cola": 1}}'])
 def test_a_broken_manifest_is_refused(copy: Path, content: str) -> None:
     copy.mkdir()
     (copy / "manifest.json").write_text(content)
@@ -160,9 +156,7 @@ def test_a_copy_is_never_made_from_itself(real: DataConfig, copy: Path, no_hub: 
         prepare([COLA], DataConfig(source="local", root=str(copy)), copy)
 
 
-def test_auto_never_replaces_real_rows_by_the_sample(
-    real: DataConfig, copy: Path, no_hub: None
-) -> None:
+def test_auto_never_replaces_real_rows_by_the_sample(real: DataConfig, copy: Path, no_hub: None) -> None:
     prepare([COLA], real, copy)
     auto = DataConfig(source="auto", root=str(copy))
     with pytest.raises(InputError, match="Only the bundled sample of cola can be had now"):

@@ -137,9 +137,7 @@ def test_similarity_grades_cover_the_scale_and_follow_word_overlap() -> None:
 
 def test_route_questions_are_duplicates_when_the_route_is_the_same_but_for_the_noise() -> None:
     frame = labelled("qqp")
-    routes = [
-        [re.findall(r"(?:from|to) [A-Z]\w+", text) for text in row] for row in texts("qqp", frame)
-    ]
+    routes = [[re.findall(r"(?:from|to) [A-Z]\w+", text) for text in row] for row in texts("qqp", frame)]
     rows = [
         (sorted(first) == sorted(second), label)
         for (first, second), label in zip(routes, frame["label"], strict=True)

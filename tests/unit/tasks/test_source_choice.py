@@ -86,9 +86,7 @@ def test_auto_takes_the_local_folder_first(
     assert data.splits["train"]["label"].tolist() == [1.25]
 
 
-def test_a_given_root_hides_the_environment_s(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_given_root_hides_the_environment_s(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_local(folder / "mine")
     monkeypatch.setenv("GLUELAMP_DATA", str(folder / "mine"))
     with pytest.raises(InputError, match="other is no folder"):
@@ -118,9 +116,7 @@ def test_auto_takes_the_sample_loudly_when_the_hub_is_silent(
     assert "did not answer within 5 s (no network)" in caplog.text.replace("\n", " ")
 
 
-def test_auto_does_not_hide_a_broken_local_folder_behind_the_hub(
-    folder: Path, hub: list[tuple]
-) -> None:
+def test_auto_does_not_hide_a_broken_local_folder_behind_the_hub(folder: Path, hub: list[tuple]) -> None:
     (folder / "stsb").mkdir()
     (folder / "stsb" / "train.jsonl").write_text(ROW)
     with pytest.raises(InputError, match="no validation split"):
@@ -146,9 +142,7 @@ def test_auto_does_not_hide_a_failed_download_behind_the_sample(
         raise OSError("disk full")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(
-        InputError, match=r"stsb could not be read from nyu-mll/glue at 01.*disk full"
-    ):
+    with pytest.raises(InputError, match=r"stsb could not be read from nyu-mll/glue at 01.*disk full"):
         load(source="auto")
 
 

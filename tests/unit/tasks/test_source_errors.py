@@ -148,9 +148,7 @@ def test_rows_of_a_parquet_file_are_counted_from_one(tmp_path: Path) -> None:
     ("present", "missing"), [("validation", "train"), ("train", "validation"), ("test", "train")]
 )
 def test_train_and_validation_are_needed(tmp_path: Path, present: str, missing: str) -> None:
-    with pytest.raises(
-        InputError, match=f"has no {missing} split of task 'cola'; found: {present}"
-    ):
+    with pytest.raises(InputError, match=f"has no {missing} split of task 'cola'; found: {present}"):
         load("cola", tmp_path, {f"cola/{present}.jsonl": GOOD_COLA})
 
 

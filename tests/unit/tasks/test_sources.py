@@ -200,18 +200,14 @@ def test_official_row_counts_leave_no_deviation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", [".", "glue", "glue_data"])
-def test_root_may_be_the_folder_of_the_tasks_or_the_one_above_it(
-    tmp_path: Path, folder: str
-) -> None:
+def test_root_may_be_the_folder_of_the_tasks_or_the_one_above_it(tmp_path: Path, folder: str) -> None:
     (tmp_path / folder).mkdir(exist_ok=True)
     as_official(tmp_path / folder, "cola", COLA)
     assert rows(local("cola", tmp_path), "train") == COLA["train"]
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_line_ends_blank_lines_and_byte_order_marks_do_not_count(
-    tmp_path: Path, newline: str
-) -> None:
+def test_line_ends_blank_lines_and_byte_order_marks_do_not_count(tmp_path: Path, newline: str) -> None:
     lines = ["\ufeff" + '{"idx": 0, "sentence": "a", "label": 1}', "", "   ", ""]
     for split in ("train", "validation"):
         path = tmp_path / "cola" / f"{split}.jsonl"
@@ -227,9 +223,7 @@ def test_two_files_for_one_split_are_refused(tmp_path: Path) -> None:
         local("cola", tmp_path)
 
 
-def test_local_rows_are_logged_with_their_folder(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_local_rows_are_logged_with_their_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="gluelamp")
     as_jsonl(tmp_path, "cola", COLA)
     assert local("cola", tmp_path).source == "local"

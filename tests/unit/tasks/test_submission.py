@@ -133,16 +133,12 @@ def test_predictions_that_cannot_be_submitted_are_refused(
 def test_a_submission_has_the_eleven_files_of_the_benchmark() -> None:
     assert set(SUBMISSION_FILES) == set(_OFFICIAL_ROWS)
     rows = {
-        f"{stem}.tsv": task.rows[split]
-        for task in GLUE.values()
-        for split, stem in task.submission.items()
+        f"{stem}.tsv": task.rows[split] for task in GLUE.values() for split, stem in task.submission.items()
     }
     assert rows == _OFFICIAL_ROWS
 
 
-def test_a_complete_zip_is_flat_and_misses_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_complete_zip_is_flat_and_misses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "files"
     for name in GLUE:
         task = _small(name, 2)

@@ -7,6 +7,7 @@ from functools import partial
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 from torch import nn
+from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.methods.activations.inserted import Bottleneck, InsertedModule, residual
@@ -30,11 +31,9 @@ class Houlsby(Method):
     train_layer_norm: bool = True
     init_std: float = Field(default=1e-3, gt=0)
 
-    def changes(self, model: nn.Module, parts: Anatomy) -> list[Change]:
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Insert the adapters, and open the LayerNorms."""
-        init = partial(
-            nn.init.trunc_normal_, std=self.init_std, a=-2 * self.init_std, b=2 * self.init_std
-        )
+        init = partial(nn.init.trunc_normal_, std=self.init_std, a=-2 * self.init_std, b=2 * self.init_std)
         width = model.config.hidden_size
         changes: list[Change] = [
             InsertedModule(block[branch], adapter, residual(adapter))

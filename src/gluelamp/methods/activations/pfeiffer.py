@@ -7,6 +7,7 @@ from functools import partial
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 from torch import nn
+from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.methods.activations.inserted import (
@@ -32,7 +33,7 @@ class Pfeiffer(Method):
     reduction_factor: int = Field(default=16, ge=1)
     init_std: float = Field(default=0.02, gt=0)
 
-    def changes(self, model: nn.Module, parts: Anatomy) -> list[Change]:
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Insert the adapters."""
         width = model.config.hidden_size
         bottleneck = reduced_width(width, self.reduction_factor)

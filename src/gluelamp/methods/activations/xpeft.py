@@ -15,8 +15,9 @@ import torch
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass as validated
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
-from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.backbones.anatomy import Anatomy, Handle
 from gluelamp.errors import InputError
 from gluelamp.methods.activations.inserted import (
     Bottleneck,
@@ -67,14 +68,14 @@ class XPeft(Method):
             )
         return self
 
-    def changes(self, model: nn.Module, parts: Anatomy) -> list[Change]:
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Insert one selecting adapter a block."""
         width = model.config.hidden_size
         bottleneck = reduced_width(width, self.reduction_factor)
         device = next(model.parameters()).device
         generator = torch.Generator().manual_seed(self.bank_seed)
         return [
-            SelectedAdapterChange(block["ffn.norm"], adapter, between_norms(adapter))
+            SelectedAdapterChange(block["ffn.norm"], adapter)
             for block in parts.blocks
             for bank in [_random_bank(self, width, bottleneck, generator, device)]
             for adapter in [SelectedAdapter(self, width, bottleneck, bank)]
@@ -110,7 +111,7 @@ class Mask(nn.Module):
         """Return the weights (N,)."""
         if self.method.mask == "soft":
             return torch.softmax(self.logits, dim=0)
-        logits = self.logits
+        logits: Tensor = self.logits
         if self.training and self.method.gumbel_tau:
             uniform = torch.rand_like(logits).clamp_min(torch.finfo(logits.dtype).tiny)
             logits = (logits - torch.log(-torch.log(uniform))) / self.method.gumbel_tau
@@ -118,7 +119,8 @@ class Mask(nn.Module):
         hard = torch.zeros_like(soft).scatter(0, logits.topk(self.method.top_k).indices, 1.0)
         if self.method.normalise_hard == "k":
             hard = hard / self.method.top_k
-        return hard + soft - soft.detach()  # straight through: forward hard, gradient of the softmax
+        # Straight through: the hard mask, exactly, with the gradient of the softmax.
+        return hard + (soft - soft.detach())
 
     def stored(self) -> Tensor:
         """Return the logits, or the chosen adapters as ceil(N / 8) bytes, first adapter highest bit."""
@@ -155,9 +157,7 @@ class SelectedAdapter(nn.Module):
     bank_down: Tensor
     bank_up: Tensor
 
-    def __init__(
-        self, method: XPeft, width: int, bottleneck: int, bank: tuple[Tensor, Tensor]
-    ) -> None:
+    def __init__(self, method: XPeft, width: int, bottleneck: int, bank: tuple[Tensor, Tensor]) -> None:
         super().__init__()
         self.width, self.bottleneck = width, bottleneck
         self.mask_down, self.mask_up = Mask(method), Mask(method)
@@ -181,12 +181,24 @@ class SelectedAdapter(nn.Module):
 
 
 class SelectedAdapterChange(InsertedModule):
-    """An inserted `SelectedAdapter`, of which a task stores the masks alone."""
+    """An inserted `SelectedAdapter`, of which a task stores the masks alone.
+
+    Args:
+        handle: the part on which the adapter hangs.
+        adapter: the selecting adapter.
+    """
+
+    def __init__(self, handle: Handle, adapter: SelectedAdapter) -> None:
+        super().__init__(handle, adapter, between_norms(adapter))
+        self.adapter = adapter
 
     @property
     def _masks(self) -> dict[str, Mask]:
-        masks = {"mask_down": self.module.mask_down, "mask_up": self.module.mask_up}
-        return {f"{self.name}.{key}": mask for key, mask in masks.items()}
+        adapter = self.adapter
+        return {
+            f"{self.name}.mask_down": adapter.mask_down,
+            f"{self.name}.mask_up": adapter.mask_up,
+        }
 
     def state(self) -> dict[str, Tensor]:
         """Return the masks, and the inner LayerNorm if there is one."""
@@ -216,7 +228,9 @@ def export_adapter(adaptation: Adaptation) -> Adaptation:
     """
     changes: list[Change] = []
     for change in adaptation.changes:
-        adapter = change.module
+        if not isinstance(change, SelectedAdapterChange):
+            raise InputError("Only an X-PEFT adaptation can be exported to ordinary adapters.")
+        adapter = change.adapter
         if not isinstance(adapter.norm, nn.Identity):
             raise InputError("method.inner_layer_norm=true has no ordinary adapter to export to.")
         plain = Bottleneck(adapter.width, adapter.bottleneck, nn.ReLU(), nn.init.zeros_)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
-from torch import nn
+from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.errors import InputError
@@ -20,7 +20,7 @@ class BitFit(Method):
     values. The pooler's bias goes with the head (``head.train_pooler``).
     """
 
-    def changes(self, model: nn.Module, parts: Anatomy) -> list[Change]:
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Replace each bias by a trained one."""
         biases = [name for name in parts.encoder_parameters if name.endswith(".bias")]
         if not biases:

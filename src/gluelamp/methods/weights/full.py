@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
-from torch import nn
+from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.methods.adaptation import Change, Method
@@ -15,6 +15,6 @@ from gluelamp.methods.weights.tensors import replace_tensors
 class FullFineTuning(Method):
     """Train all parameters of the encoder; the pooler goes with the head (``head.train_pooler``)."""
 
-    def changes(self, model: nn.Module, parts: Anatomy) -> list[Change]:
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Replace each tensor of the encoder by a trained one."""
         return [*replace_tensors(model, list(parts.encoder_parameters))]

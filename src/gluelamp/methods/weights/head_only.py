@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
-from torch import nn
+from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.methods.adaptation import Change, Method
@@ -14,6 +14,6 @@ from gluelamp.methods.adaptation import Change, Method
 class HeadOnly(Method):
     """Train the head and nothing else: the floor that every method must clear."""
 
-    def changes(self, model: nn.Module, parts: Anatomy) -> list[Change]:  # noqa: ARG002
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Change nothing."""
         return []

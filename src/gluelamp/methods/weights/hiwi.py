@@ -7,19 +7,20 @@ and the choices below are ours where the paper's text is not known to us.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.methods.adaptation import Change, Method
 from gluelamp.methods.weights.tensors import Parametrization, TensorChange
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": nn.functional.gelu,
     "relu": nn.functional.relu,
     "tanh": torch.tanh,
@@ -60,7 +61,13 @@ class BiasAdapter(ParameterAdapter):
     Once a stored bias is loaded it stands in the adapter's place: there is nothing left to train.
     """
 
-    adapted: Tensor | None = None
+    adapted: Tensor | None
+
+    def __init__(
+        self, original: Tensor, bottleneck: int, activation: str, scale: float, init_std: float
+    ) -> None:
+        super().__init__(original, bottleneck, activation, scale, init_std)
+        self.register_buffer("adapted", None, persistent=False)  # a buffer moves with the model
 
     def forward(self, original: Tensor) -> Tensor:
         """Return the adapted bias."""
@@ -72,7 +79,7 @@ class BiasAdapter(ParameterAdapter):
 
     def load_stored(self, stored: Mapping[str, Tensor]) -> None:
         """Put a stored bias in the adapter's place."""
-        self.adapted = stored["adapted"].to(self.up)
+        self.adapted = stored["adapted"].to(self.up, copy=True)
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -98,7 +105,7 @@ class HiWi(Method):
     scale: float = Field(default=1.0, gt=0)
     init_std: float = Field(default=0.02, gt=0)
 
-    def changes(self, model: nn.Module, parts: Anatomy) -> list[Change]:
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Put an adapter on each chosen parameter."""
         rule = BiasAdapter if self.target == "bias" else ParameterAdapter
         layers = ("up", "down") if self.layers == "both" else (self.layers,)

@@ -15,7 +15,8 @@ from typing import Literal
 import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.errors import InputError
@@ -39,7 +40,7 @@ class PaFi(Method):
     scope: Literal["global", "per_tensor"] = "global"
     exclude: str | None = None
 
-    def changes(self, model: nn.Module, parts: Anatomy) -> list[Change]:
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Choose the positions and put a trained delta at each.
 
         Raises:

@@ -7,6 +7,8 @@ original values at the positions are kept aside, so that the way back is exact.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -17,17 +19,15 @@ class _TakeGradient(torch.autograd.Function):
     """The weight itself going forward; going back, the gradient of the delta at its positions."""
 
     @staticmethod
-    def forward(weight: Tensor, delta: Tensor, positions: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(weight: Tensor, delta: Tensor, positions: Tensor) -> Tensor:
         return weight.view_as(weight)
 
     @staticmethod
-    def setup_context(
-        ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, ...], output: Tensor
-    ) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         ctx.save_for_backward(inputs[2])
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
         (positions,) = ctx.saved_tensors
         return None, grad.reshape(-1).index_select(0, positions), None
 
@@ -51,17 +51,22 @@ class SparseDelta(Parametrization):
         self.delta = nn.Parameter(torch.zeros_like(before))
         self.register_buffer("positions", positions, persistent=False)
         self.register_buffer("before", before, persistent=False)
-        self._written: tuple[int, int] | None = None
+        self._written: tuple[Tensor, int] | None = None  # the delta in the weight, and its version
 
     def forward(self, original: Tensor) -> Tensor:
         """Return the weight with the current values in place."""
         # A second use in the same pass must not write again: it would look like a change to autograd.
-        current = (id(self.delta), self.delta._version)
-        if self._written != current:
+        if not self._is_written():
             with torch.no_grad():
                 original.view(-1).index_copy_(0, self.positions, self.before + self.delta)
-            self._written = current
+            self._written = (self.delta, self.delta._version)
         return _TakeGradient.apply(original, self.delta, self.positions)
+
+    def _is_written(self) -> bool:
+        if self._written is None:
+            return False
+        delta, version = self._written
+        return delta is self.delta and version == self.delta._version
 
     def shared(self) -> dict[str, Tensor]:
         """Return the positions as int32: the mask, one for all tasks."""

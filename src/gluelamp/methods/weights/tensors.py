@@ -7,6 +7,7 @@ changed tensor, and removing the parametrisation either keeps the change (merge)
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ class Replacement(Parametrization):
         super().__init__()
         self.values = nn.Parameter(original.detach().clone())
 
-    def forward(self, original: Tensor) -> Tensor:  # noqa: ARG002
+    def forward(self, original: Tensor) -> Tensor:
         """Return the trained tensor."""
         return self.values
 
@@ -71,14 +72,12 @@ class TensorChange:
         self.module = model.get_submodule(path)
         self.parametrization = parametrization
         # unsafe only skips a trial run with value checks, which a meta tensor cannot serve
-        parametrize.register_parametrization(
-            self.module, self.tensor, parametrization, unsafe=True
-        )
+        parametrize.register_parametrization(self.module, self.tensor, parametrization, unsafe=True)
 
     @property
-    def original(self) -> Tensor:
+    def original(self) -> Any:
         """The frozen tensor."""
-        return self.module.parametrizations[self.tensor].original
+        return self.module.get_submodule(f"parametrizations.{self.tensor}").original
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return the rule's trainable values."""
@@ -107,14 +106,10 @@ class TensorChange:
         self._remove(leave_parametrized=False)
 
     def _remove(self, *, leave_parametrized: bool) -> None:
-        parametrize.remove_parametrizations(
-            self.module, self.tensor, leave_parametrized=leave_parametrized
-        )
+        parametrize.remove_parametrizations(self.module, self.tensor, leave_parametrized=leave_parametrized)
         getattr(self.module, self.tensor).requires_grad_(False)
 
 
 def replace_tensors(model: nn.Module, names: list[str]) -> list[TensorChange]:
     """Return one change per named parameter that trains it in full, in the order of ``names``."""
-    return [
-        TensorChange(model, name, Replacement(model.get_parameter(name))) for name in names
-    ]
+    return [TensorChange(model, name, Replacement(model.get_parameter(name))) for name in names]

@@ -86,12 +86,10 @@ NUMBERS = "two three four five six seven eight nine".split()
 CITIES = "Oslo Lima Cairo Quebec Delhi Paris Tokyo Rome Boston Dublin".split()
 ASPECTS = "plot acting script music pacing dialogue ending cast camera humour".split()
 POSITIVE = (
-    "gripping charming clever funny moving fresh elegant brilliant superb warm witty inventive "
-    "vivid tender"
+    "gripping charming clever funny moving fresh elegant brilliant superb warm witty inventive vivid tender"
 ).split()
 NEGATIVE = (
-    "dull clumsy boring stale messy shallow tedious bland awkward lifeless sluggish trite "
-    "hollow muddled"
+    "dull clumsy boring stale messy shallow tedious bland awkward lifeless sluggish trite hollow muddled"
 ).split()
 
 

@@ -86,9 +86,7 @@ def _record(line: str, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        raise InputError(
-            f"{where} is not valid JSON: {error.msg} (column {error.colno})."
-        ) from error
+        raise InputError(f"{where} is not valid JSON: {error.msg} (column {error.colno}).") from error
     if not isinstance(record, dict):
         raise InputError(f"{where} is not a JSON object with named columns.")
     return record

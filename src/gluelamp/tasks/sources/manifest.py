@@ -89,7 +89,6 @@ def checked_files(folder: Path, prepared: PreparedTask) -> dict[str, Path]:
             raise InputError(f"{path} is missing, but {_NAME} lists it; run prepare again.")
         if sha256_of(path) != checksum:
             raise InputError(
-                f"{path} was changed or truncated: its sha256 is not the one in {_NAME}; "
-                "run prepare again."
+                f"{path} was changed or truncated: its sha256 is not the one in {_NAME}; run prepare again."
             )
     return {Path(name).stem: folder / name for name in prepared.files}

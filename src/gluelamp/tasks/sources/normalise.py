@@ -53,9 +53,7 @@ def _texts(table: Table, column: str) -> pd.Series:
 def _labels(table: Table, task: Task, hidden: bool) -> pd.Series:
     given = table.rows["label"].tolist()
     ids = {name: number for number, name in enumerate(task.labels)}
-    values = _numbers(
-        [ids.get(value, value) if isinstance(value, str) else value for value in given]
-    )
+    values = _numbers([ids.get(value, value) if isinstance(value, str) else value for value in given])
     table.refuse(values.isna(), lambda at: _not_a_label(given[at], task))
 
     low, high = task.label_range or (0, len(task.labels) - 1)

@@ -58,9 +58,7 @@ def read_official(task: Task, root: Path) -> dict[str, Table]:
     if layout is None:
         return {}
     paths = {split: root / layout.folder / _file_name(task, split) for split in task.splits}
-    return {
-        split: _read(path, task, layout, split) for split, path in paths.items() if path.is_file()
-    }
+    return {split: _read(path, task, layout, split) for split, path in paths.items() if path.is_file()}
 
 
 def _file_name(task: Task, split: str) -> str:

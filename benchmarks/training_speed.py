@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""Training speed of LoRA r=8 on CoLA with MiniLM, beside Hugging Face Trainer with peft.
+
+    python benchmarks/training_speed.py --data ../data/glue
+
+Same data, batch size, machine and run; the rows take turns, so that a drift of the machine hits all
+alike. The peer is timed as its users run it (padded to 128 tokens, fp32) and at its best (dynamic
+padding, bf16), and also with its grouping by length. Figures are the medians over the rounds of
+samples per second of the training loop, warmed up, without evaluation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pandas as pd
+import torch
+import transformers
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    AutoModelForSequenceClassification,
+    DataCollatorWithPadding,
+    TrainingArguments,
+)
+
+from gluelamp.backbones.dropout import ATTENTION
+from gluelamp.backbones.load import find_checkpoint, load_model, load_tokenizer
+from gluelamp.runs.app import CONFIGS
+from gluelamp.runs.config import RunConfig, parse_run
+from gluelamp.tasks.data import load_task_data
+from gluelamp.tasks.encoding import encode
+from gluelamp.tasks.glue import glue_task
+from gluelamp.training.trainer import Rates, Trainer
+
+BATCH, LENGTH, RATE = 32, 128, 1e-3
+DEFAULT, BEST, GROUPED, OURS = (
+    "Hugging Face Trainer + peft, padded to 128, fp32",
+    "Hugging Face Trainer + peft, dynamic padding, bf16",
+    "Hugging Face Trainer + peft, grouped by length, bf16",
+    "gluelamp, bf16",
+)
+GOALS = {DEFAULT: 25.0, BEST: 1.6}
+
+
+class Silent:
+    """A tracker that shows nothing."""
+
+    def log(self, step: int, values: object) -> None:
+        """Drop the values."""
+
+
+def time_peer(rows: pd.DataFrame, config: RunConfig, *, padded: bool, **options: Any) -> float:
+    """Return the peer's samples per second over one epoch of some rows."""
+    checkpoint = find_checkpoint(config.backbone)
+    tokenizer = load_tokenizer(checkpoint)
+    padding: dict[str, Any] = {"padding": "max_length"} if padded else {}
+    encoded = tokenizer(rows["sentence"].tolist(), truncation=True, max_length=LENGTH, **padding)
+    examples = [
+        {**{key: encoded[key][i] for key in encoded}, "labels": int(label), "length": len(ids)}
+        for i, (label, ids) in enumerate(zip(rows["label"], encoded["input_ids"], strict=True))
+    ]
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint.folder, num_labels=2)
+    lora = LoraConfig(r=8, lora_alpha=16, target_modules=["query", "value"], task_type="SEQ_CLS")
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=BATCH,
+            num_train_epochs=1,
+            learning_rate=RATE,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+            seed=0,
+            **options,
+        )
+        trainer = transformers.Trainer(
+            model=get_peft_model(model, lora),
+            args=arguments,
+            train_dataset=examples,
+            data_collator=DataCollatorWithPadding(tokenizer),
+        )
+        return trainer.train().metrics["train_samples_per_second"]
+
+
+def time_ours(rows: pd.DataFrame, config: RunConfig) -> float:
+    """Return our samples per second over one epoch of some rows."""
+    task = glue_task("cola")
+    checkpoint = find_checkpoint(config.backbone)
+    split = encode(rows, task, load_tokenizer(checkpoint), LENGTH)
+    few = encode(rows.head(8), task, load_tokenizer(checkpoint), LENGTH)
+    torch.manual_seed(0)
+    adaptation = config.method.adapt(load_model(checkpoint, task.num_outputs, ATTENTION))
+    with tempfile.TemporaryDirectory() as folder:
+        rates = Rates(RATE, RATE)
+        bound_to = {"backbone": checkpoint.checksum, "shared": ""}
+        trainer = Trainer(
+            adaptation,
+            task,
+            split,
+            {"validation": few},
+            config.trainer,
+            rates,
+            0,
+            Path(folder),
+            bound_to,
+            Silent(),
+        )
+        return trainer.run().speed["samples_per_second"]
+
+
+def compose_config(data: str) -> RunConfig:
+    """Return the run that is timed."""
+    overrides = ["method=lora", "task=cola", "data=local", f"data.root={data}", "trainer.epochs=1"]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        composed = compose("train", overrides=overrides)
+    return parse_run(OmegaConf.to_container(composed, resolve=True))
+
+
+def main() -> int:
+    """Time all rows in turn, print the table of ratios, and say PASS or FAIL."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", required=True, help="folder with cola/train.jsonl or .parquet")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--examples", type=int, default=1280)
+    arguments = parser.parse_args()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()
+    config = compose_config(arguments.data)
+    rows = load_task_data(glue_task("cola"), config.data).splits["train"]
+    rows = rows.sample(arguments.examples, random_state=0)
+    timed: dict[str, Callable[[pd.DataFrame], float]] = {
+        DEFAULT: lambda part: time_peer(part.head(len(part) // 4), config, padded=True),
+        BEST: lambda part: time_peer(part, config, padded=False, bf16=True),
+        GROUPED: lambda part: time_peer(
+            part, config, padded=False, bf16=True, train_sampling_strategy="group_by_length"
+        ),
+        OURS: lambda part: time_ours(part, config),
+    }
+    for run in timed.values():
+        run(rows.head(4 * BATCH))  # warm-up
+    rates: dict[str, list[float]] = {name: [] for name in timed}
+    for _ in range(arguments.rounds):
+        for name, run in timed.items():
+            rates[name].append(run(rows))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    print(
+        f"{arguments.examples} examples, batch {BATCH}, {torch.get_num_threads()} threads, {arguments.rounds} rounds"
+    )
+    print(f"{'':54s}{'samples/s':>10s}{'ours is':>9s}{'goal':>7s}")
+    for name, median in medians.items():
+        goal = f"{GOALS[name]:g}x" if name in GOALS else ""
+        print(f"{name:54s}{median:10.1f}{medians[OURS] / median:8.2f}x{goal:>7s}")
+    passed = all(medians[OURS] >= goal * medians[name] for name, goal in GOALS.items())
+    print("PASS" if passed else "FAIL")
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

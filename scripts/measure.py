@@ -1,0 +1,19 @@
+#!/usr/bin/env python3
+"""Count or time: python scripts/measure.py -m backbone=minilm,roberta_large what=parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gluelamp.runs.app import run_app
+
+
+def run(raw: dict[str, Any]) -> None:
+    """Measure the method of a composed configuration on its backbone's shape."""
+    from gluelamp.runs.measure import measure, parse_measure
+
+    measure(parse_measure(raw))
+
+
+if __name__ == "__main__":
+    run_app(run, "measure")

@@ -1,0 +1,24 @@
+#!/usr/bin/env python3
+"""Copy tasks to a local folder of checked Parquet: python scripts/prepare.py data=hub tasks=[cola,rte]."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gluelamp.runs.app import run_app
+
+
+def prepare(raw: dict[str, Any]) -> None:
+    """Copy the tasks of a composed configuration."""
+    from gluelamp.runs.config import parse
+    from gluelamp.tasks.data import DataConfig
+    from gluelamp.tasks.glue import glue_task
+    from gluelamp.tasks.prepare import prepare as copy
+
+    tasks = [glue_task(name) for name in raw["tasks"]]
+    copy(tasks, parse(DataConfig, raw["data"], "data"), Path(raw["destination"]))
+
+
+if __name__ == "__main__":
+    run_app(prepare, "prepare")

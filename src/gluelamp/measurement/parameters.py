@@ -1,0 +1,39 @@
+"""Values and bytes of a method, counted on the real architecture without its weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from gluelamp.backbones.dropout import ATTENTION
+from gluelamp.backbones.load import BackboneConfig, build_from_shape
+from gluelamp.methods.adaptation import Method
+from gluelamp.methods.storage import count_bytes, count_parameters
+
+
+def measure_parameters(
+    backbone: BackboneConfig, method: Method, train_pooler: bool = False, num_outputs: int = 2
+) -> list[dict[str, Any]]:
+    """Return what a method trains and stores, as the one row of a measurement.
+
+    The model is built and adapted on the meta device, so that a large backbone costs nothing.
+
+    Args:
+        backbone: its ``shape`` is read.
+        method: the recipe.
+        train_pooler: whether the pre-trained pooler is trained, and counted, with the head.
+        num_outputs: values that the head returns.
+
+    Returns:
+        ``trained``, ``trained_pct`` (of the encoder) and ``head``; ``stored_values`` and
+        ``stored_bytes`` of each task, without its head; ``shared_bytes`` of all tasks together.
+
+    Raises:
+        InputError: if the method cannot serve this architecture or size.
+    """
+    with torch.device("meta"):
+        adaptation = method.adapt(build_from_shape(backbone, num_outputs, ATTENTION), train_pooler)
+        values, size = count_parameters(adaptation), count_bytes(adaptation)
+    counts = {key: values[key] for key in ("trained", "trained_pct", "head", "stored_values")}
+    return [counts | {"stored_bytes": size["method"], "shared_bytes": size["shared"]}]

@@ -1,0 +1,141 @@
+"""A backbone small enough for every test, and runs composed as the command line composes them.
+
+Heavy libraries are imported inside the fixtures: many tests need none of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: more threads only cost time
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+if TYPE_CHECKING:
+    from gluelamp.runs.config import RunConfig
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+SIGNS = ".,?!'-0123456789"
+WORDS = [
+    "a",
+    "and",
+    "at",
+    "behind",
+    "by",
+    "did",
+    "film",
+    "for",
+    "how",
+    "i",
+    "in",
+    "is",
+    "it",
+    "museum",
+    "near",
+    "of",
+    "on",
+    "one",
+    "park",
+    "sold",
+    "station",
+    "than",
+    "that",
+    "the",
+    "though",
+    "to",
+    "town",
+    "two",
+    "was",
+    "what",
+    "which",
+    "who",
+    "why",
+    "will",
+    "with",
+]
+SMALL = (
+    *("data=sample", "task.max_train_examples=48", "trainer.epochs=2", "trainer.batch_size=8"),
+    *("trainer.max_length=32", "trainer.precision=fp32", "trainer.device=cpu"),
+)
+
+Compose = Callable[..., dict[str, Any]]
+TinyRun = Callable[..., "RunConfig"]
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random two-layer BERT (hidden size 32) and a WordPiece tokenizer."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("backbone") / "tiny"
+    shape = {
+        **{"vocab_size": 128, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4},
+        **{"intermediate_size": 64, "max_position_embeddings": 64},
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = BertModel(BertConfig(**shape))
+        for parameter in model.parameters():  # biases too: a zero hides what was not loaded
+            torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(folder)
+    _save_tokenizer(folder)
+    return folder
+
+
+def _save_tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordPiece
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+    from tokenizers.processors import BertProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = [*SPECIAL, *SIGNS, *LETTERS, *(f"##{letter}" for letter in LETTERS), *WORDS]
+    ids = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.normalizer = BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    tokenizer.post_processor = BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **{"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"},
+        mask_token="[MASK]",
+    ).save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def compose() -> Compose:
+    """Compose the configuration of a run from overrides, as plain containers."""
+    import hydra
+    from omegaconf import OmegaConf
+
+    from gluelamp.runs.app import CONFIGS, plain
+
+    def composed(*overrides: str) -> dict[str, Any]:
+        with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            config = hydra.compose("train", overrides=list(overrides))
+        for key in OmegaConf.missing_keys(config):
+            OmegaConf.update(config, key, "given")
+        return plain(config)
+
+    return composed
+
+
+@pytest.fixture
+def tiny_run(compose: Compose, tiny_backbone: Path, tmp_path: Path) -> TinyRun:
+    """Return the typed configuration of a small run; its results go below ``tmp_path``."""
+    from gluelamp.runs.config import parse_run
+
+    def run(*overrides: str) -> RunConfig:
+        places = (f"backbone.path={tiny_backbone}", f"results.root={tmp_path / 'results'}")
+        return parse_run(compose("backbone=tiny", *places, *SMALL, *overrides))
+
+    return run

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import pytest
+
+from gluelamp.methods.adaptation import Method
+from gluelamp.runs.config import parse_method
+from methods.cases import Case, GetMethod, make_case
+
+
+@pytest.fixture(scope="session")
+def method(compose: Callable[..., dict[str, Any]]) -> GetMethod:
+    """Return a method from its leaf and overrides of its fields, as the command line does."""
+
+    @lru_cache(maxsize=None)
+    def get(leaf: str, *overrides: str) -> Method:
+        fields = (f"method.{override}" for override in overrides)
+        return parse_method(compose(f"method={leaf}", *fields)["method"])
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def case(request: pytest.FixtureRequest, method: GetMethod) -> Case:
+    """One cell of the matrix, trained once for all its tests."""
+    row, architecture = request.param
+    return make_case(row, architecture, method(row.leaf, *row.overrides))

@@ -1,0 +1,156 @@
+"""Step by step, the losses are those of Hugging Face Trainer on the same batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from peft import LoraConfig, get_peft_model
+from torch.utils.data import DataLoader
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
+
+from gluelamp.methods.adaptation import Method
+from gluelamp.methods.weights.full import FullFineTuning
+from gluelamp.methods.weights.lora import LoRA
+from gluelamp.tasks.glue import glue_task
+from gluelamp.tasks.sample import generate
+from gluelamp.training.batches import training_order
+from gluelamp.training.trainer import Trainer
+
+FULL = FullFineTuning(name="full", learning_rate=1e-3)
+LORA = LoRA(name="lora", learning_rate=1e-2, rank=4, alpha=8, targets=("query", "up"))
+EPOCHS, BATCHES, BATCH_SIZE, CLIP = 2, 5, 8, 0.5
+
+
+class OurOrder:
+    """A batch sampler that yields the batches of our trainer, epoch after epoch."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer, self.epoch = trainer, -1
+
+    def __len__(self) -> int:
+        return BATCHES
+
+    def __iter__(self) -> Iterator[list[int]]:
+        self.epoch += 1
+        lengths, config = self.trainer.train_split.lengths, self.trainer.config
+        for batch in training_order(lengths, BATCH_SIZE, config.bucket_batches, 0, self.epoch):
+            yield batch.tolist()
+
+
+class Reference(transformers.Trainer):
+    """Hugging Face Trainer in our order of batches; keeps the loss of each step unrounded."""
+
+    sampler: OurOrder
+    losses: list[float]
+
+    def get_train_dataloader(self) -> DataLoader:
+        return DataLoader(self.train_dataset, batch_sampler=self.sampler, collate_fn=self.data_collator)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss = super().training_step(*args, **kwargs)
+        self.losses.append(float(loss))
+        return loss
+
+
+def reference_model(ours: Trainer, backbone: Path, method: Method) -> torch.nn.Module:
+    """The same model built by transformers and peft, with our first values of head and LoRA."""
+    model = AutoModelForSequenceClassification.from_pretrained(
+        backbone,
+        num_labels=ours.task.num_outputs,
+        attn_implementation="eager",
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    names: dict[str, str] = {name: name for name in ours.adaptation.head}
+    if method is LORA:
+        targets = ["query", "intermediate.dense"]
+        config = LoraConfig(
+            task_type="SEQ_CLS", r=4, lora_alpha=8, target_modules=targets, modules_to_save=["classifier"]
+        )
+        model = get_peft_model(model, config)
+        names = {name: f"base_model.model.{name}" for name in ours.adaptation.trainable}
+        names |= {
+            f"classifier.{part}": f"base_model.model.classifier.modules_to_save.default.{part}"
+            for part in ("weight", "bias")
+        }
+    else:
+        model.bert.pooler.requires_grad_(False)  # ours stays frozen unless head.train_pooler
+    state = ours.adaptation.task_state()
+    with torch.no_grad():
+        for mine, theirs in names.items():
+            model.get_parameter(theirs).copy_(state[mine])
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert trained == sum(master.numel() for master in ours.weights.masters)
+    return model
+
+
+def reference_losses(
+    ours: Trainer, backbone: Path, method: Method, schedule: str, folder: Path
+) -> list[float]:
+    tokenizer = AutoTokenizer.from_pretrained(backbone)
+    task = ours.task
+    rows = generate(task)["train"].head(len(ours.train_split)).to_dict("records")
+    dataset = [
+        tokenizer(*(row[column] for column in task.text_columns), truncation=True, max_length=32)
+        | {"labels": row["label"]}
+        for row in rows
+    ]
+    arguments = transformers.TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=EPOCHS,
+        learning_rate=method.learning_rate,
+        lr_scheduler_type=schedule,
+        warmup_steps=2,
+        weight_decay=0.0,
+        max_grad_norm=CLIP,
+        per_device_train_batch_size=BATCH_SIZE,
+        remove_unused_columns=False,
+        use_cpu=True,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    reference = Reference(
+        model=reference_model(ours, backbone, method),
+        args=arguments,
+        train_dataset=dataset,
+        data_collator=DataCollatorWithPadding(tokenizer),
+    )
+    reference.sampler, reference.losses = OurOrder(ours), []
+    reference.train()
+    return reference.losses
+
+
+@pytest.mark.parametrize(
+    ("method", "task", "schedule"),
+    [(FULL, "mrpc", "linear"), (LORA, "cola", "cosine"), (FULL, "stsb", "linear")],
+    ids=["full-mrpc", "lora-cola", "full-stsb"],
+)
+def test_ten_steps_give_the_losses_of_hugging_face_trainer(
+    make_trainer: Callable[..., Trainer],
+    tiny_backbone: Path,
+    tmp_path: Path,
+    method: Method,
+    task: str,
+    schedule: str,
+) -> None:
+    ours = make_trainer(
+        method=method,
+        task=task,
+        epochs=EPOCHS,
+        dropout=0.0,
+        schedule=schedule,
+        warmup_ratio=0.2,
+        max_grad_norm=CLIP,
+    )
+    expected = reference_losses(ours, tiny_backbone, method, schedule, tmp_path / "reference")
+    found = ours.run().progress.losses
+    assert len(found) == len(expected) == EPOCHS * BATCHES
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert max(found) - min(found) > 1e-2  # a model that does not learn would agree with anything
+    assert glue_task(task) is ours.task

@@ -1,0 +1,144 @@
+"""Passes in bf16, trained values in fp32."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from transformers import BertConfig, BertForSequenceClassification
+
+from gluelamp.backbones.anatomy import anatomy
+from gluelamp.backbones.device import choose_device, choose_dtype
+from gluelamp.errors import InputError
+from gluelamp.methods.activations.xpeft import XPeft
+from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.weights.full import FullFineTuning
+from gluelamp.training.precision import MasterWeights
+
+FULL = FullFineTuning(name="full", learning_rate=1e-3)
+HALF_A_BF16_STEP = 2.0**-8  # neighbours of 1 in bf16 are 2^-7 apart
+
+
+def adaptation(method: object = FULL) -> Adaptation:
+    torch.manual_seed(0)
+    shape = BertConfig(
+        vocab_size=20, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+    )
+    return method.adapt(BertForSequenceClassification(shape))
+
+
+def weights(adapted: Adaptation, dtype: torch.dtype) -> MasterWeights:
+    trained = [*adapted.trainable.values(), *adapted.head.values()]
+    return MasterWeights(adapted.model, trained, dtype)
+
+
+def loss(model: nn.Module) -> torch.Tensor:
+    return model(input_ids=torch.arange(12).view(2, 6)).logits.float().square().sum()
+
+
+def test_in_fp32_the_masters_are_the_parameters_themselves() -> None:
+    adapted = adaptation()
+    held = weights(adapted, torch.float32)
+    assert all(m is p for m, p in zip(held.masters, held.live, strict=True))
+    assert {p.dtype for p in adapted.model.parameters()} == {torch.float32}
+
+
+def test_in_bf16_all_but_head_and_masters_is_bf16() -> None:
+    adapted = adaptation()
+    before = [p.detach().clone() for p in adapted.trainable.values()]
+    held = weights(adapted, torch.bfloat16)
+    head = {f"classifier.{name}" for name in ("weight", "bias")}
+    types = {name: p.dtype for name, p in adapted.model.named_parameters()}
+    assert {name for name, dtype in types.items() if dtype == torch.float32} == head
+    assert set(types.values()) == {torch.float32, torch.bfloat16}
+    assert {master.dtype for master in held.masters} == {torch.float32}
+    for master, value in zip(held.masters, before, strict=False):
+        assert torch.equal(master, value)  # the exact fp32 values, not the rounded ones
+    for master, parameter in zip(held.masters[-2:], held.live[-2:], strict=True):
+        assert master is parameter
+
+
+def test_a_module_that_computes_in_fp32_stays_so() -> None:
+    adapted = adaptation(XPeft(name="x", learning_rate=1e-2, num_adapters=4, top_k=2, reduction_factor=4))
+    held = weights(adapted, torch.bfloat16)
+    assert {p.dtype for p in adapted.trainable.values()} == {torch.float32}
+    assert all(m is p for m, p in zip(held.masters, held.live, strict=True))
+    assert anatomy(adapted.model).blocks[0]["ffn.up"].module.weight.dtype == torch.bfloat16
+
+
+def test_gradients_of_bf16_passes_move_to_the_masters() -> None:
+    adapted = adaptation()
+    held = weights(adapted, torch.bfloat16)
+    loss(adapted.model).backward()
+    found = [None if p.grad is None else p.grad.clone() for p in held.live]
+    assert {g.dtype for g in found if g is not None} == {torch.float32, torch.bfloat16}
+    held.gather_gradients()
+    for master, live, gradient in zip(held.masters, held.live, found, strict=True):
+        if gradient is None:
+            assert master.grad is None
+            continue
+        assert master.grad.dtype == torch.float32
+        assert torch.equal(master.grad, gradient.float())
+        assert live is master or live.grad is None
+
+
+def test_steps_below_the_resolution_of_bf16_accumulate() -> None:
+    adapted = adaptation()
+    held = weights(adapted, torch.bfloat16)
+    master, live = held.masters[0], held.live[0]
+    master.data.fill_(1.0)
+    held.publish()
+    for step in range(1, 9):
+        with torch.no_grad():
+            master.add_(HALF_A_BF16_STEP / 4)  # alone it would round away each time
+        held.publish()
+        assert live.dtype == torch.bfloat16
+        assert torch.equal(live, master.to(torch.bfloat16))
+        if step == 1:
+            assert (live == 1.0).all()
+    assert (master == 1.0 + 2 * HALF_A_BF16_STEP).all()
+    assert (live == 1.0 + 2 * HALF_A_BF16_STEP).all()
+
+
+def test_exposed_shows_the_masters_and_takes_them_away_again() -> None:
+    adapted = adaptation()
+    held = weights(adapted, torch.bfloat16)
+    before = [p.detach().clone() for p in held.live]
+    with held.exposed():
+        state = adapted.task_state()
+        assert {value.dtype for value in state.values()} == {torch.float32}
+        for live, master in zip(held.live, held.masters, strict=True):
+            assert torch.equal(live, master)
+    for live, value in zip(held.live, before, strict=True):
+        assert live.dtype == value.dtype
+        assert torch.equal(live, value)
+
+
+def test_exposed_restores_after_an_error() -> None:
+    held = weights(adaptation(), torch.bfloat16)
+    with pytest.raises(OSError, match="disk is full"), held.exposed():
+        raise OSError("disk is full")
+    assert held.live[0].dtype == torch.bfloat16
+
+
+def test_the_model_still_follows_the_masters_after_exposed() -> None:
+    held = weights(adaptation(), torch.bfloat16)
+    with held.exposed():
+        pass
+    held.masters[0].data.fill_(3.0)
+    held.publish()
+    assert (held.live[0] == 3.0).all()
+
+
+def test_precision_auto_is_what_the_processor_has() -> None:
+    cpu = torch.device("cpu")
+    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    assert choose_dtype("auto", cpu) == (torch.bfloat16 if native else torch.float32)
+    assert choose_dtype("fp32", cpu) == torch.float32
+    assert choose_dtype("bf16", cpu) == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:x"])
+def test_a_device_that_is_not_there_is_an_input_error(name: str) -> None:
+    with pytest.raises(InputError, match=f"device='{name}' is not usable here. Allowed:"):
+        choose_device(name)

@@ -1,0 +1,244 @@
+"""A run that is killed and started again ends as if nothing had happened, bit for bit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from gluelamp.methods.activations.xpeft import XPeft
+from gluelamp.methods.adaptation import Method
+from gluelamp.methods.weights.full import FullFineTuning
+from gluelamp.methods.weights.lora import LoRA
+from gluelamp.methods.weights.pafi import PaFi
+from gluelamp.training import checkpoint as checkpoint_module
+from gluelamp.training import trainer as trainer_module
+from gluelamp.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from gluelamp.training.trainer import Outcome, Trainer
+
+# Ten steps in two epochs of five; checkpoints after 3, 4, 6, 8, 9, 10; evaluations after 4, 8, 10.
+KNOBS: dict[str, Any] = {"eval_steps": 4, "checkpoint_steps": 3, "dropout": 0.2}
+LORA = LoRA(name="lora", learning_rate=1e-2, dropout=0.3)
+PAFI = PaFi(name="pafi", learning_rate=1e-2, density=0.1)
+XPEFT = XPeft(
+    name="xpeft", learning_rate=1e-1, num_adapters=8, top_k=4, reduction_factor=4, gumbel_tau=1.0
+)
+FULL = FullFineTuning(name="full", learning_rate=1e-3)
+
+MakeTrainer = Callable[..., Trainer]
+
+
+class KilledError(Exception):
+    """Stands for the signal."""
+
+
+def train_until(make: Callable[[], Trainer], monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Train that many steps, then die at the beginning of the next one."""
+    step = Trainer._step
+
+    def step_or_die(self: Trainer, examples: np.ndarray) -> torch.Tensor:
+        if self.progress.step == steps:
+            raise KilledError
+        return step(self, examples)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", step_or_die)
+        with pytest.raises(KilledError):
+            make().run()
+
+
+def train_until_call(
+    make: Callable[[], Trainer], monkeypatch: pytest.MonkeyPatch, place: object, name: str, call: int
+) -> None:
+    """Train until a function is called that many times, and die there."""
+    original, calls = getattr(place, name), []
+
+    def call_or_die(*args: Any, **kwargs: Any) -> object:
+        calls.append(args)
+        if len(calls) == call:
+            raise KilledError
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, call_or_die)
+        with pytest.raises(KilledError):
+            make().run()
+
+
+def assert_same_end(found: Outcome, expected: Outcome, folder: Path, other: Path) -> None:
+    assert found.progress.losses == expected.progress.losses
+    assert found.progress.history == expected.progress.history
+    for field in ("epoch", "batch", "step", "best", "tokens", "flops_per_token", "finished"):
+        assert getattr(found.progress, field) == getattr(expected.progress, field), field
+    for selection in ("best", "last"):
+        for split, outputs in expected.outputs[selection].items():
+            np.testing.assert_array_equal(found.outputs[selection][split], outputs)
+        assert_same_file(folder / f"{selection}.safetensors", other / f"{selection}.safetensors")
+
+
+def assert_same_file(path: Path, other: Path) -> None:
+    """Compare tensors and header; the library writes the header's entries in no fixed order."""
+    with safe_open(path, "pt") as found, safe_open(other, "pt") as expected:
+        assert found.metadata() == expected.metadata()
+        assert set(found.keys()) == set(expected.keys())
+        for name in expected.keys():  # noqa: SIM118 - the file is no mapping
+            tensor = expected.get_tensor(name)
+            assert found.get_tensor(name).dtype == tensor.dtype
+            assert torch.equal(found.get_tensor(name), tensor), name
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_two_runs_give_identical_losses(make_trainer: MakeTrainer, precision: str) -> None:
+    losses = []
+    for folder in ("one", "two"):
+        trainer = make_trainer(folder, precision=precision, **KNOBS)
+        torch.manual_seed(len(losses))  # the state of the process must not matter
+        np.random.seed(len(losses))  # noqa: NPY002
+        losses.append(torch.tensor(trainer.run().progress.losses))
+    assert torch.equal(*losses)
+    other = make_trainer("three", precision=precision, seed=1, **KNOBS).run().progress.losses
+    assert not torch.equal(torch.tensor(other), losses[0])
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [0, 2, 3, 4, 5, 7, 9],
+    ids=[
+        "before the first step",
+        "before the first checkpoint",
+        "just after a checkpoint",
+        "just after an evaluation",
+        "between two epochs",
+        "between two checkpoints",
+        "before the last step",
+    ],
+)
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    make_trainer: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    expected = make_trainer("undisturbed", method=LORA, **KNOBS).run()
+    train_until(lambda: make_trainer("killed", method=LORA, **KNOBS), monkeypatch, steps)
+    torch.manual_seed(99)
+    found = make_trainer("killed", method=LORA, **KNOBS).run()
+    assert_same_end(found, expected, tmp_path / "killed", tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize(
+    ("method", "precision"),
+    [(LORA, "bf16"), (FULL, "fp32"), (FULL, "bf16"), (PAFI, "fp32"), (PAFI, "bf16"), (XPEFT, "bf16")],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_every_kind_of_method_resumes_bit_for_bit(
+    make_trainer: MakeTrainer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: Method,
+    precision: str,
+) -> None:
+    knobs = {**KNOBS, "method": method, "precision": precision}
+    expected = make_trainer("undisturbed", **knobs).run()
+    train_until(lambda: make_trainer("killed", **knobs), monkeypatch, steps=7)
+    torch.manual_seed(99)
+    found = make_trainer("killed", **knobs).run()
+    assert_same_end(found, expected, tmp_path / "killed", tmp_path / "undisturbed")
+
+
+def test_a_run_may_be_killed_again_and_again(
+    make_trainer: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = make_trainer("undisturbed", **KNOBS).run()
+    for steps in (4, 4, 7, 9):
+        train_until(lambda: make_trainer("killed", **KNOBS), monkeypatch, steps)
+    found = make_trainer("killed", **KNOBS).run()
+    assert_same_end(found, expected, tmp_path / "killed", tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "call"),
+    [
+        (trainer_module, "predict", 2),
+        (trainer_module, "save_task_state", 2),
+        (Trainer, "_checkpoint", 2),
+        (Trainer, "_checkpoint", 6),
+        (Trainer, "_speed", 1),
+    ],
+    ids=[
+        "in an evaluation",
+        "while a state is written",
+        "between the best state and its checkpoint",
+        "between the last state and its checkpoint",
+        "after the last checkpoint",
+    ],
+)
+def test_a_run_killed_around_an_evaluation_goes_on(
+    make_trainer: MakeTrainer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: object,
+    name: str,
+    call: int,
+) -> None:
+    knobs = {**KNOBS, "task": "stsb"}  # its metrics differ from evaluation to evaluation
+    expected = make_trainer("undisturbed", **knobs).run()
+    train_until_call(lambda: make_trainer("killed", **knobs), monkeypatch, place, name, call)
+    found = make_trainer("killed", **knobs).run()
+    assert_same_end(found, expected, tmp_path / "killed", tmp_path / "undisturbed")
+
+
+def test_patience_counts_on_after_a_kill(
+    make_trainer: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knobs = {**KNOBS, "eval_steps": 1, "patience": 3, "rates": trainer_module.Rates(1e-12, 1e-12)}
+    expected = make_trainer("undisturbed", **knobs).run()
+    assert expected.progress.step == 4
+    train_until(lambda: make_trainer("killed", **knobs), monkeypatch, steps=2)
+    found = make_trainer("killed", **knobs).run()
+    assert_same_end(found, expected, tmp_path / "killed", tmp_path / "undisturbed")
+
+
+def test_the_log_says_where_a_run_resumes(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    train_until(lambda: make_trainer(**KNOBS), monkeypatch, steps=7)
+    with caplog.at_level(logging.INFO, "gluelamp"):
+        make_trainer(**KNOBS).run()
+    assert "resuming at step 6" in caplog.messages
+
+
+def test_training_time_and_only_that_is_counted_over_all_parts(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr(trainer_module.time, "perf_counter", lambda: next(clock))
+    train_until(lambda: make_trainer(**KNOBS), monkeypatch, steps=7)
+    # The clock is read once at the start of each part, and once at its end: a second for each part.
+    assert make_trainer(**KNOBS).run().progress.seconds == 6
+
+
+def test_a_checkpoint_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    progress = Progress(epoch=1, batch=2, step=7, losses=[0.5], history=[{"step": 4}], best=0)
+    save_checkpoint(path, progress, {"masters": [torch.arange(3.0)]})
+
+    def half(_: object, file: Path) -> None:
+        file.write_bytes(b"half of it")
+        raise KilledError
+
+    monkeypatch.setattr(checkpoint_module.torch, "save", half)
+    with pytest.raises(KilledError):
+        save_checkpoint(path, Progress(step=8), {"masters": []})
+    found, tensors = load_checkpoint(path)
+    assert found == progress
+    assert torch.equal(tensors["masters"][0], torch.arange(3.0))
+
+
+def test_without_a_checkpoint_there_is_nothing_to_load(tmp_path: Path) -> None:
+    assert load_checkpoint(tmp_path / "checkpoint.pt") is None
