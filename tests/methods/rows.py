@@ -21,18 +21,18 @@ class Row:
     Args:
         leaf: file in ``configs/method``.
         trains: full names of the trained tensors, from the bare model's anatomy.
+        overrides: of the leaf's fields.
         merges: whether it can be written into the backbone's own parameters.
         starts_as_backbone: whether its outputs at the start are those of the bare model.
-        overrides: of the leaf's fields.
         on: the architectures of the row.
         refuses: architectures that it cannot serve, with what the message names.
     """
 
     leaf: str
     trains: Names
-    merges: bool
-    starts_as_backbone: bool
     overrides: tuple[str, ...] = ()
+    merges: bool = True
+    starts_as_backbone: bool = True
     on: tuple[str, ...] = ARCHITECTURES
     refuses: Mapping[str, str] = field(default_factory=dict)
 
@@ -69,79 +69,52 @@ LINEAR = "adapter.down.weight adapter.down.bias adapter.up.weight adapter.up.bia
 ADAPTERS = at("attention.branch ffn.branch", LINEAR)
 MASKS = at("ffn.norm", "adapter.mask_down.logits adapter.mask_up.logits")
 INNER = at("ffn.norm", "adapter.norm.weight adapter.norm.bias")
+INSERTED = {"merges": False, "starts_as_backbone": False}
+
 BANK = ("num_adapters=10", "top_k=4")
 
+NO_QUERY = {"modernbert": "'attention.query'"}
 NO_NORM = {"modernbert": "'ffn.norm'"}
 NO_UP = {"modernbert": "'ffn.up'"}
 
 ROWS = (
-    Row("full", of("", "values"), merges=True, starts_as_backbone=True),
-    Row("head_only", nothing, merges=True, starts_as_backbone=True),
+    Row("full", of("", "values")),
+    Row("head_only", nothing),
+    Row("bitfit", of(r"\.bias$", "values"), refuses={"modernbert": "has none"}),
+    # Of 30 %, some entries lie in every tensor but the LayerNorms' gains, which are far from zero.
+    Row("pafi", of(r"(?i)^(?!.*norm\.weight$)", "delta"), ("density=0.3",)),
+    Row("pafi", of("", "delta"), ("density=0.05", "scope=per_tensor"), on=TWO),
     Row(
-        *("bitfit", of(r"\.bias$", "values")),
-        **{"merges": True, "starts_as_backbone": True, "refuses": {"modernbert": "has none"}},
+        "pafi",
+        of(r"(?i)^(?!.*(norm\.weight$|embeddings))", "delta"),
+        ("density=0.2", "exclude=embeddings"),
+        on=TWO,
     ),
-    Row(  # a gain of a LayerNorm is never among the smallest 30 %, and some entry of each other tensor is
-        *("pafi", of(r"(?i)^(?!.*norm\.weight$)", "delta")),
-        **{"merges": True, "starts_as_backbone": True, "overrides": ("density=0.3",)},
-    ),
+    Row("hiwi", at("ffn.up ffn.down", "bias.down bias.up"), refuses=NO_UP),
+    Row("hiwi_weight", at("ffn.up ffn.down", "weight.down weight.up"), refuses=NO_UP),
     Row(
-        *("pafi", of("", "delta")),
-        **{"merges": True, "starts_as_backbone": True, "on": TWO},
-        overrides=("density=0.05", "scope=per_tensor"),
+        "hiwi_weight",
+        at("ffn.down", "weight.down weight.up"),
+        ("layers=down", "activation=tanh", "scale=2.0"),
+        on=TWO,
     ),
+    Row("lora", at("attention.query attention.value", LORA), ("rank=2",), refuses=NO_QUERY),
     Row(
-        *("pafi", of(r"(?i)^(?!.*(norm\.weight$|embeddings))", "delta")),
-        **{"merges": True, "starts_as_backbone": True, "on": TWO},
-        overrides=("density=0.2", "exclude=embeddings"),
+        "lora",
+        at("attention.output ffn.down", LORA),
+        ("targets=[attention_output,down]", "dropout=0.1"),
+        on=TWO,
     ),
+    Row("houlsby", both(ADAPTERS, NORMS), ("bottleneck=8",), **INSERTED),
+    Row("houlsby", ADAPTERS, ("train_layer_norm=false",), on=TWO, **INSERTED),
+    Row("pfeiffer", at("ffn.norm", LINEAR), refuses=NO_NORM, **INSERTED),
+    Row("xpeft", MASKS, BANK, refuses=NO_NORM, **INSERTED),
     Row(
-        *("hiwi", at("ffn.up ffn.down", "bias.down bias.up")),
-        **{"merges": True, "starts_as_backbone": True, "refuses": NO_UP},
+        "xpeft",
+        both(MASKS, INNER),
+        (*BANK, "normalise_hard=k", "gumbel_tau=1.0", "inner_layer_norm=true"),
+        on=("bert",),
+        **INSERTED,
     ),
-    Row(
-        *("hiwi_weight", at("ffn.up ffn.down", "weight.down weight.up")),
-        **{"merges": True, "starts_as_backbone": True, "refuses": NO_UP},
-    ),
-    Row(
-        *("hiwi_weight", at("ffn.down", "weight.down weight.up")),
-        **{"merges": True, "starts_as_backbone": True, "on": TWO},
-        overrides=("layers=down", "activation=tanh", "scale=2.0"),
-    ),
-    Row(
-        *("lora", at("attention.query attention.value", LORA)),
-        **{"merges": True, "starts_as_backbone": True, "overrides": ("rank=2",)},
-        refuses={"modernbert": "'attention.query'"},
-    ),
-    Row(
-        *("lora", at("attention.output ffn.down", LORA)),
-        **{"merges": True, "starts_as_backbone": True, "on": TWO},
-        overrides=("targets=[attention_output,down]", "dropout=0.1"),
-    ),
-    Row(
-        *("houlsby", both(ADAPTERS, NORMS)),
-        **{"merges": False, "starts_as_backbone": False, "overrides": ("bottleneck=8",)},
-    ),
-    Row(
-        *("houlsby", ADAPTERS),
-        **{"merges": False, "starts_as_backbone": False, "on": TWO},
-        overrides=("train_layer_norm=false",),
-    ),
-    Row(
-        *("pfeiffer", at("ffn.norm", LINEAR)),
-        **{"merges": False, "starts_as_backbone": False, "refuses": NO_NORM},
-    ),
-    Row(
-        *("xpeft", MASKS),
-        **{"merges": False, "starts_as_backbone": False, "overrides": BANK, "refuses": NO_NORM},
-    ),
-    Row(
-        *("xpeft", both(MASKS, INNER)),
-        **{"merges": False, "starts_as_backbone": False, "on": ("bert",)},
-        overrides=(*BANK, "normalise_hard=k", "gumbel_tau=1.0", "inner_layer_norm=true"),
-    ),
-    Row(
-        *("xpeft_soft", MASKS),
-        **{"merges": False, "starts_as_backbone": False, "overrides": BANK, "refuses": NO_NORM},
-    ),
+    Row("xpeft_soft", MASKS, BANK, refuses=NO_NORM, **INSERTED),
 )

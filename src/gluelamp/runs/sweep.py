@@ -8,6 +8,8 @@ from itertools import product
 from typing import Any
 
 from hydra import compose
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
@@ -19,13 +21,14 @@ from gluelamp.errors import InputError
 from gluelamp.runs.app import plain, stop
 
 
-def expand(overrides: list[str]) -> list[list[str]]:
+def expand(overrides: list[str], loader: ConfigLoader | None = None) -> list[list[str]]:
     """Return the overrides of each job of a sweep, such as ``["task=a,b"]`` to two lists.
 
     Args:
         overrides: as on the command line.
+        loader: knows the leaves of each folder, which a ``glob(...)`` chooses from.
     """
-    parsed = OverridesParser.create().parse_overrides(overrides)
+    parsed = OverridesParser.create(loader).parse_overrides(overrides)
     choices = [
         [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
         if o.is_sweep_override()
@@ -44,7 +47,10 @@ def _parser(name: str) -> Callable[[dict[str, Any]], object]:
             f"hydra.callbacks.sweep.parse={name!r} is not allowed: it must name a function inside "
             "this package, such as 'gluelamp.runs.config.parse_run'."
         )
-    return getattr(import_module(module), function)
+    try:
+        return getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"hydra.callbacks.sweep.parse={name!r} does not exist: {error}.") from error
 
 
 class SweepCallback(Callback):
@@ -71,7 +77,8 @@ class SweepCallback(Callback):
         """Compose and check every job: a sweep with a wrong value starts nothing."""
         params = config.hydra.sweeper.params or {}
         overrides = [f"{key}={value}" for key, value in params.items()]
-        jobs = expand([*overrides, *config.hydra.overrides.task])
+        loader = GlobalHydra.instance().config_loader()
+        jobs = expand([*overrides, *config.hydra.overrides.task], loader)
         try:
             if self.parse:
                 check = _parser(self.parse)

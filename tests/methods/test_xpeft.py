@@ -1,0 +1,162 @@
+"""X-PEFT's masks, their bits and their gradient against sums over the adapters written out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gluelamp.errors import InputError
+from gluelamp.methods.activations.inserted import Bottleneck
+from gluelamp.methods.activations.xpeft import Mask, SelectedAdapter, XPeft, export_adapter
+from methods.cases import adapt, train
+from tiny_models import HIDDEN, batch, logits, tiny
+
+N, K, WIDTH, INNER = 10, 4, 6, 3
+
+
+def xpeft(**fields: object) -> XPeft:
+    options = {"num_adapters": N, "top_k": K} | fields
+    return XPeft(name="xpeft", learning_rate=1e-3, **options)
+
+
+def mask_of(method: XPeft, logit_values: Tensor) -> Mask:
+    mask = Mask(method).double().eval()
+    mask.logits.data = logit_values.double()
+    return mask
+
+
+def selected(method: XPeft) -> SelectedAdapter:
+    """A selecting adapter in float64 with logits and a bank of unit size."""
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    adapter = SelectedAdapter(method, WIDTH, INNER, (drawn(N, INNER, WIDTH), drawn(N, WIDTH, INNER)))
+    for mask in (adapter.mask_down, adapter.mask_up):
+        mask.logits.data = drawn(N)
+    return adapter
+
+
+def by_hand_weights(method: XPeft, logit_values: Tensor) -> Tensor:
+    if method.mask == "soft":
+        powers = [torch.exp(value) for value in logit_values]
+        return torch.stack(powers) / sum(powers)
+    largest = sorted(range(N), key=lambda i: -logit_values[i])[: method.top_k]
+    each = 1 / method.top_k if method.normalise_hard == "k" else 1.0
+    return torch.tensor([each if i in largest else 0.0 for i in range(N)], dtype=torch.float64)
+
+
+VARIANTS = [xpeft(mask="soft"), xpeft(mask="hard"), xpeft(mask="hard", normalise_hard="k")]
+variants = pytest.mark.parametrize("method", VARIANTS, ids=["soft", "hard", "hard-mean"])
+
+
+@variants
+def test_the_adapter_is_the_weighted_sum_over_all_given_ones(method: XPeft) -> None:
+    adapter = selected(method)
+    hidden = torch.randn(2, 5, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    down = by_hand_weights(method, adapter.mask_down.logits.detach())
+    up = by_hand_weights(method, adapter.mask_up.logits.detach())
+    inner = sum(w * (hidden @ adapter.bank_down[i].T) for i, w in enumerate(down))
+    expected = sum(w * (inner.clamp(min=0) @ adapter.bank_up[i].T) for i, w in enumerate(up))
+    torch.testing.assert_close(adapter(hidden), expected, rtol=1e-12, atol=1e-12)
+
+
+@variants
+def test_the_gradient_is_the_softmaxs_of_the_products_with_each_adapter(method: XPeft) -> None:
+    """The straight-through rule: dL/dw_i = <dL/dA, A_i>, then back through the softmax alone."""
+    adapter = selected(method)
+    hidden = torch.randn(7, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    adapter(hidden).square().sum().backward()
+
+    down = by_hand_weights(method, adapter.mask_down.logits.detach())
+    up = by_hand_weights(method, adapter.mask_up.logits.detach())
+    a = sum(w * adapter.bank_down[i] for i, w in enumerate(down)).requires_grad_(True)
+    b = sum(w * adapter.bank_up[i] for i, w in enumerate(up)).requires_grad_(True)
+    ((hidden @ a.T).clamp(min=0) @ b.T).square().sum().backward()
+
+    for mask, gradient, bank in (
+        (adapter.mask_down, a.grad, adapter.bank_down),
+        (adapter.mask_up, b.grad, adapter.bank_up),
+    ):
+        products = torch.stack([(gradient * given).sum() for given in bank])
+        soft = torch.softmax(mask.logits.detach(), dim=0)
+        expected = soft * (products - (soft * products).sum())
+        torch.testing.assert_close(mask.logits.grad, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_hard_mask_takes_exactly_k_with_weight_one() -> None:
+    for name, mask in adapt(xpeft(), tiny("bert"), seed=0).model.named_modules():
+        if isinstance(mask, Mask):
+            weights = mask().detach()
+            assert sorted(weights.tolist()) == [0.0] * (N - K) + [1.0] * K, name
+
+
+def test_gumbel_noise_draws_other_adapters_in_training_only() -> None:
+    mask = mask_of(xpeft(gumbel_tau=1.0), torch.zeros(N))
+    torch.manual_seed(0)
+    assert torch.equal(mask(), mask())
+    mask.train()
+    draws = torch.stack([mask().detach() for _ in range(20)])
+    assert draws.round().sum(1).tolist() == [K] * 20
+    assert len(draws.unique(dim=0)) > 1
+
+
+@pytest.mark.parametrize("n", [1, 8, 10, 13, 100])
+def test_bits_come_back_as_the_same_choice(n: int) -> None:
+    method = xpeft(num_adapters=n, top_k=max(1, n // 2))
+    mask = mask_of(method, torch.randn(n, generator=torch.Generator().manual_seed(n)))
+    stored = mask.stored()
+    assert stored.dtype == torch.uint8
+    assert len(stored) == -(-n // 8)
+    text = "".join(f"{byte:08b}" for byte in stored.tolist())
+    assert [int(bit) for bit in text[:n]] == mask().round().int().tolist()
+    assert set(text[n:]) <= {"0"}
+    other = mask_of(method, torch.zeros(n))
+    other.load(stored)
+    assert torch.equal(other(), mask())
+    assert torch.equal(other.stored(), stored)
+
+
+def test_one_seed_is_one_bank_for_every_task() -> None:
+    first, second, other = (
+        adapt(xpeft(bank_seed=bank_seed), tiny("bert"), seed).shared_state()
+        for bank_seed, seed in ((0, 0), (0, 1), (1, 0))
+    )
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not any(torch.equal(first[name], other[name]) for name in first)
+    banks = [value for name, value in first.items() if name.endswith("bank_down")]
+    assert not torch.equal(*banks)  # each block has its own
+
+
+@variants
+def test_the_exported_adapter_is_an_ordinary_one_with_the_same_outputs(method: XPeft) -> None:
+    adaptation = adapt(method, tiny("bert"), seed=0)
+    train(adaptation)
+    before, stored_head = logits(adaptation.model), adaptation.head
+    exported = export_adapter(adaptation)
+    torch.testing.assert_close(logits(exported.model), before, atol=1e-6, rtol=0)
+    assert not any(isinstance(module, SelectedAdapter) for module in exported.model.modules())
+    adapters = [module for module in exported.model.modules() if isinstance(module, Bottleneck)]
+    assert [a.down.weight.shape for a in adapters] == [(HIDDEN // 16, HIDDEN)] * 2
+    assert isinstance(adapters[0].down, nn.Linear)
+    assert not exported.shared_state()
+    assert exported.head == stored_head
+    bare = tiny("bert")
+    assert exported.detach().state_dict().keys() == bare.state_dict().keys()
+
+
+def test_an_inner_layer_norm_cannot_be_exported() -> None:
+    adaptation = adapt(xpeft(inner_layer_norm=True), tiny("bert"), seed=0)
+    before = logits(adaptation.model, batch())
+    with pytest.raises(InputError, match="inner_layer_norm"):
+        export_adapter(adaptation)
+    assert torch.equal(logits(adaptation.model, batch()), before)
+
+
+def test_a_mask_cannot_take_more_adapters_than_there_are() -> None:
+    with pytest.raises(ValueError, match="top_k=11 is larger than method.num_adapters=10"):
+        xpeft(top_k=11)
+    assert xpeft(mask="soft", top_k=11).top_k == 11  # a soft mask has no k
