@@ -39,6 +39,7 @@ tables: setup  ## regenerate results/tables from the records alone
 prepare: setup  ## copy GLUE from DATA to data/glue as checked Parquet, for use without a network
 	$(RUN) scripts/prepare.py $(PLACE)
 
+test: export OMP_NUM_THREADS = 1  # one test process a core
 test: setup  ## run all tests
 	$(VENV)/bin/pytest -n auto
 

@@ -22,46 +22,13 @@ if TYPE_CHECKING:
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SIGNS = ".,?!'-0123456789"
-WORDS = [
-    "a",
-    "and",
-    "at",
-    "behind",
-    "by",
-    "did",
-    "film",
-    "for",
-    "how",
-    "i",
-    "in",
-    "is",
-    "it",
-    "museum",
-    "near",
-    "of",
-    "on",
-    "one",
-    "park",
-    "sold",
-    "station",
-    "than",
-    "that",
-    "the",
-    "though",
-    "to",
-    "town",
-    "two",
-    "was",
-    "what",
-    "which",
-    "who",
-    "why",
-    "will",
-    "with",
-]
+WORDS = """a although and at behind boxer but by castle dancer did film for friday governor how i in is it
+last library market mayor monday morning museum near night not of on one painter park sold spring stadium
+station sunday than that the though to town two was week were what which who why will with
+""".split()  # noqa: SIM905 - words are read as lines
 SMALL = (
     *("data=sample", "task.max_train_examples=48", "trainer.epochs=2", "trainer.batch_size=8"),
-    *("trainer.max_length=32", "trainer.precision=fp32", "trainer.device=cpu"),
+    *("trainer.max_length=64", "trainer.precision=fp32", "trainer.device=cpu"),
 )
 
 Compose = Callable[..., dict[str, Any]]
@@ -72,13 +39,14 @@ TinyRun = Callable[..., "RunConfig"]
 def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random two-layer BERT (hidden size 32) and a WordPiece tokenizer."""
     import torch
+    from omegaconf import OmegaConf
     from transformers import BertConfig, BertModel
 
+    from gluelamp.runs.app import CONFIGS
+
     folder = tmp_path_factory.mktemp("backbone") / "tiny"
-    shape = {
-        **{"vocab_size": 128, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4},
-        **{"intermediate_size": 64, "max_position_embeddings": 64},
-    }
+    shape = OmegaConf.to_container(OmegaConf.load(CONFIGS / "backbone" / "tiny.yaml").shape)
+    del shape["model_type"]
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = BertModel(BertConfig(**shape))

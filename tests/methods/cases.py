@@ -63,9 +63,7 @@ def make_case(row: Row, architecture: str, method: Method) -> Case:
     without_gradient = train(adaptation)
     outputs, state = logits(adaptation.model), snapshot(adaptation)
     parts = anatomy(bare)
-    return Case(
-        row, architecture, method, bare, parts, adaptation, start, without_gradient, state, outputs
-    )
+    return Case(row, architecture, method, bare, parts, adaptation, start, without_gradient, state, outputs)
 
 
 def adapt(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from methods.cases import Case, GetMethod, make_case
 def method(compose: Callable[..., dict[str, Any]]) -> GetMethod:
     """Return a method from its leaf and overrides of its fields, as the command line does."""
 
-    @lru_cache(maxsize=None)
+    @cache
     def get(leaf: str, *overrides: str) -> Method:
         fields = (f"method.{override}" for override in overrides)
         return parse_method(compose(f"method={leaf}", *fields)["method"])

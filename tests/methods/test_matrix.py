@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from gluelamp.backbones.anatomy import anatomy
 from gluelamp.backbones.load import build_from_shape
 from gluelamp.errors import InputError
 from gluelamp.methods.storage import (

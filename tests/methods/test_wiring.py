@@ -73,7 +73,7 @@ class Layer:
 
 
 def houlsby(layer: Layer, x: Array) -> Array:
-    """h + up(GELU(down(h))) on each branch, before the residual sum."""
+    """H + up(GELU(down(h))) on each branch, before the residual sum."""
     a = layer.attention(x)
     a = a + layer.adapter("attention.output.dropout", gelu, a)
     u = layer.norm("attention.output.LayerNorm", a + x)
@@ -83,7 +83,7 @@ def houlsby(layer: Layer, x: Array) -> Array:
 
 
 def pfeiffer(layer: Layer, x: Array) -> Array:
-    """t = LN(m + u) feeds the adapter; the layer's output is LN(adapter(t) + m + u)."""
+    """T = LN(m + u) feeds the adapter; the layer's output is LN(adapter(t) + m + u)."""
     u = layer.norm("attention.output.LayerNorm", layer.attention(x) + x)
     m = layer.feed_forward(u)
     t = layer.norm("output.LayerNorm", m + u)

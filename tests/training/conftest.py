@@ -20,9 +20,9 @@ from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.sample import generate
 from gluelamp.training import trainer as trainer_module
 from gluelamp.training.config import TrainerConfig
-from gluelamp.training.trainer import Rates, Trainer
+from gluelamp.training.trainer import Rates, Trainer, set_dropout
 
-TRAIN_ROWS, VALIDATION_ROWS = 40, 24
+TRAIN_ROWS, VALIDATION_ROWS, MAX_LENGTH = 40, 24, 64
 LORA = LoRA(name="lora", learning_rate=1e-2, dropout=0.1)
 BOUND_TO = {"backbone": "b" * 64, "shared": ""}
 
@@ -48,8 +48,8 @@ def splits(tiny_backbone: Path) -> Callable[[str], Splits]:
     def encoded(name: str) -> Splits:
         task = glue_task(name)
         frames = generate(task)
-        return encode(frames["train"].head(TRAIN_ROWS), task, tokenizer, 32), {
-            split: encode(frames[split].head(VALIDATION_ROWS), task, tokenizer, 32)
+        return encode(frames["train"].head(TRAIN_ROWS), task, tokenizer, MAX_LENGTH), {
+            split: encode(frames[split].head(VALIDATION_ROWS), task, tokenizer, MAX_LENGTH)
             for split in task.validation_splits
         }
 
@@ -76,6 +76,8 @@ def make_trainer(
         train, validation = splits(task)
         torch.manual_seed(seed)
         model = load_model(checkpoint, declaration.num_outputs, ATTENTION)
+        if knobs.get("dropout") is not None:
+            set_dropout(model, knobs["dropout"])
         adaptation = method.adapt(model)
         (tmp_path / folder).mkdir(exist_ok=True)
         defaults = {"epochs": 2, "batch_size": 8, "bucket_batches": 2, "precision": "fp32"}

@@ -96,7 +96,7 @@ def reference_losses(
     task = ours.task
     rows = generate(task)["train"].head(len(ours.train_split)).to_dict("records")
     dataset = [
-        tokenizer(*(row[column] for column in task.text_columns), truncation=True, max_length=32)
+        tokenizer(*(row[column] for column in task.text_columns), truncation=True, max_length=64)
         | {"labels": row["label"]}
         for row in rows
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -211,14 +212,26 @@ def test_the_log_says_where_a_run_resumes(
     assert "resuming at step 6" in caplog.messages
 
 
-def test_training_time_and_only_that_is_counted_over_all_parts(
+def test_the_seconds_of_all_steps_are_counted_once_and_no_others(
     make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter(range(1000))
-    monkeypatch.setattr(trainer_module.time, "perf_counter", lambda: next(clock))
-    train_until(lambda: make_trainer(**KNOBS), monkeypatch, steps=7)
-    # The clock is read once at the start of each part, and once at its end: a second for each part.
-    assert make_trainer(**KNOBS).run().progress.seconds == 6
+    clock = SimpleNamespace(now=0, perf_counter=lambda: clock.now)
+    step, predict = Trainer._step, trainer_module.predict
+
+    def one_second(self: Trainer, examples: np.ndarray) -> torch.Tensor:
+        clock.now += 1
+        return step(self, examples)
+
+    def a_hundred_seconds(*args: Any) -> np.ndarray:
+        clock.now += 100
+        return predict(*args)
+
+    monkeypatch.setattr(trainer_module, "time", clock)
+    monkeypatch.setattr(Trainer, "_step", one_second)
+    monkeypatch.setattr(trainer_module, "predict", a_hundred_seconds)
+    assert make_trainer("undisturbed", **KNOBS).run().progress.seconds == 10
+    train_until(lambda: make_trainer("killed", **KNOBS), monkeypatch, steps=8)
+    assert make_trainer("killed", **KNOBS).run().progress.seconds == 10
 
 
 def test_a_checkpoint_is_written_whole_or_not_at_all(

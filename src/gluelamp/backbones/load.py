@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 
 @validated(frozen=True, config=ConfigDict(extra="forbid"))
@@ -149,10 +150,18 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
+    folder = checkpoint.folder
+    # Without a vocabulary transformers returns a tokenizer to which every word is unknown.
+    if not any(path for pattern in _VOCABULARIES for path in folder.glob(pattern)):
+        raise InputError(
+            f"{folder} holds no tokenizer: none of {', '.join(_VOCABULARIES)}. Copy the files of the "
+            "tokenizer that the weights were trained with."
+        )
     try:
-        return AutoTokenizer.from_pretrained(checkpoint.folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{checkpoint.folder} holds no usable tokenizer: {error}") from error
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # a broken file raises errors of many kinds
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{folder} holds no usable tokenizer ({reason}).") from error
 
 
 def load_model(checkpoint: Checkpoint, num_outputs: int, attention: str) -> PreTrainedModel:

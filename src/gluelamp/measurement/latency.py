@@ -26,7 +26,7 @@ from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
 from gluelamp.errors import InputError
 from gluelamp.measurement.operators import same_operators
-from gluelamp.methods.adaptation import Adaptation, Method
+from gluelamp.methods.adaptation import Method
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -82,29 +82,34 @@ def measure_latency(backbone: BackboneConfig, method: Method, config: LatencyCon
     _check_lengths(states["base"], config.lengths)
     for model in states.values():
         model.to(device, dtype).eval()  # type: ignore[arg-type]  # the decorated method loses its signature
-    rows: list[dict[str, Any]] = []
-    with _threads(config.threads), torch.no_grad():
-        for batch, length in product(config.batches, config.lengths):
-            inputs = _inputs(backbone.shape["vocab_size"], batch, length, device)
-            times = time_in_turns(states, inputs, config.rounds, device)
-            setting = {
-                "device": device.type,
-                "dtype": str(dtype).removeprefix("torch."),
-                "threads": torch.get_num_threads(),
-                "batch": batch,
-                "length": length,
-            }
-            rows += [
-                {
-                    "state": state,
-                    **setting,
-                    "median_ms": float(np.median(times[state])),
-                    **ratio_to_base(times[state], times["base"]),
-                    "same_operators": same_operators(states["base"], model, inputs),
-                }
-                for state, model in states.items()
-            ]
-    return rows
+    with _threads(config.threads):
+        setting = {
+            "device": device.type,
+            "dtype": str(dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+        }
+        return [
+            {**setting, "batch": batch, "length": length, **row}
+            for batch, length in product(config.batches, config.lengths)
+            for row in _compare(states, batch, length, config.rounds, device)
+        ]
+
+
+def _compare(
+    states: Mapping[str, PreTrainedModel], batch: int, length: int, rounds: int, device: torch.device
+) -> list[dict[str, Any]]:
+    base = states["base"]
+    inputs = _inputs(base.config.vocab_size, batch, length, device)
+    times = time_in_turns(states, inputs, rounds, device)
+    return [
+        {
+            "state": state,
+            "median_ms": float(np.median(times[state])),
+            **ratio_to_base(times[state], times["base"]),
+            "same_operators": same_operators(base, model, inputs),
+        }
+        for state, model in states.items()
+    ]
 
 
 def build_states(backbone: BackboneConfig, method: Method) -> dict[str, PreTrainedModel]:
@@ -122,25 +127,18 @@ def build_states(backbone: BackboneConfig, method: Method) -> dict[str, PreTrain
     """
     torch.manual_seed(_SEED)
     base = build_from_shape(backbone, num_outputs=2, attention=ATTENTION)
-    states = {"base": base, "unmerged": _adapted(base, method).model}
-    candidate = _adapted(base, method)
+    states = {"base": base, "unmerged": method.adapt(deepcopy(base)).model}
+    candidate = method.adapt(deepcopy(base))
     with suppress(InputError):  # the method says itself that it cannot be merged
         states["merged"] = candidate.merge()
     return states
 
 
-def _adapted(base: PreTrainedModel, method: Method) -> Adaptation:
-    adaptation = method.adapt(deepcopy(base))
-    with torch.no_grad():  # as after training: most methods start as no change at all
-        for value in adaptation.trainable.values():
-            value.add_(torch.randn_like(value), alpha=1e-3)
-    return adaptation
-
-
+@torch.no_grad()
 def time_in_turns(
     models: Mapping[str, nn.Module], inputs: Mapping[str, Tensor], rounds: int, device: torch.device
 ) -> dict[str, np.ndarray]:
-    """Return the milliseconds of each model's forward passes, after a warm-up.
+    """Return the milliseconds of each model's forward passes without gradients, after a warm-up.
 
     Args:
         models: by name; in each round all of them run once, in an order drawn anew.

@@ -32,7 +32,7 @@ from gluelamp.runs.predictions import write_predictions
 from gluelamp.runs.tracking import open_tracker
 from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.training.checkpoint import Progress
-from gluelamp.training.trainer import DivergedError, Outcome, Trainer
+from gluelamp.training.trainer import DivergedError, Outcome, Trainer, set_dropout
 
 _log = logging.getLogger(__name__)
 
@@ -104,6 +104,8 @@ def _train(plan: Plan) -> RunRecord:
     }
     torch.manual_seed(config.seed)
     model = load_model(plan.checkpoint, task.num_outputs, ATTENTION)
+    if config.trainer.dropout is not None:
+        set_dropout(model, config.trainer.dropout)  # before the method brings its own
     adaptation = config.method.adapt(model, config.head.train_pooler)
     bound_to = provenance(adaptation, plan.checkpoint.checksum)
     write_shared_state(plan.root / "shared", adaptation, bound_to)

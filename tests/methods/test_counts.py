@@ -1,0 +1,132 @@
+"""Numbers of values and bytes at paper scale, on the meta device, against closed forms."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.load import BackboneConfig, build_from_shape
+from gluelamp.methods.storage import count_bytes, count_parameters
+from methods.cases import GetMethod
+
+
+@dataclass(frozen=True)
+class Size:
+    """L, d, f and the encoder's parameters without pooler and head, from the public configuration."""
+
+    layers: int
+    width: int
+    ffn: int
+    encoder: int
+
+
+SIZES = {
+    "bert_base": Size(12, 768, 3072, 108_891_648),
+    "roberta_large": Size(24, 1024, 4096, 354_310_144),
+}
+
+
+@pytest.fixture(scope="module")
+def shell(compose: Callable[..., dict[str, Any]]) -> Callable[[str], PreTrainedModel]:
+    """Return a backbone of the suite without values."""
+
+    @cache
+    def build(name: str) -> PreTrainedModel:
+        config = BackboneConfig(**compose(f"backbone={name}")["backbone"])
+        with torch.device("meta"):
+            return build_from_shape(config, 2, "eager")
+
+    return lambda name: copy.deepcopy(build(name))
+
+
+def bottleneck_adapter(size: Size, bottleneck: int) -> int:
+    return 2 * size.width * bottleneck + bottleneck + size.width
+
+
+# leaf with overrides; trained values by formula, then by the printed numbers of the two sizes
+COUNTS = [
+    ("full", lambda s: s.encoder, (108_891_648, 354_310_144)),
+    ("head_only", lambda _: 0, (0, 0)),
+    ("bitfit", lambda s: s.layers * (7 * s.width + s.ffn) + s.width, (102_144, 271_360)),
+    ("pafi", lambda s: round(0.005 * s.encoder), (544_458, 1_771_551)),
+    ("hiwi", lambda s: 2 * 4 * s.layers * (s.width + s.ffn), (368_640, 983_040)),
+    ("hiwi bottleneck=16", lambda s: 2 * 16 * s.layers * (s.width + s.ffn), (1_474_560, 3_932_160)),
+    ("lora", lambda s: 4 * s.layers * s.width * 8, (294_912, 786_432)),
+    (
+        "pfeiffer reduction_factor=16",
+        lambda s: s.layers * bottleneck_adapter(s, s.width // 16),
+        (894_528, 3_171_840),
+    ),
+    (
+        "houlsby train_layer_norm=false",
+        lambda s: 2 * s.layers * bottleneck_adapter(s, 64),
+        (2_379_264, 6_343_680),
+    ),
+    (
+        "houlsby",
+        lambda s: 2 * s.layers * bottleneck_adapter(s, 64) + 4 * s.width * s.layers + 2 * s.width,
+        (2_417_664, 6_444_032),
+    ),
+    ("xpeft", lambda s: 2 * 100 * s.layers, (2_400, 4_800)),
+    (
+        "xpeft inner_layer_norm=true",
+        lambda s: 2 * (100 + s.width // 16) * s.layers,
+        (3_552, 7_872),
+    ),
+]
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=list(SIZES))
+@pytest.mark.parametrize(("recipe", "formula", "printed"), COUNTS, ids=[count[0] for count in COUNTS])
+def test_the_trained_values_are_the_closed_form(
+    recipe: str,
+    formula: Callable[[Size], int],
+    printed: tuple[int, int],
+    place: int,
+    method: GetMethod,
+    shell: Callable[[str], PreTrainedModel],
+) -> None:
+    name, size = list(SIZES.items())[place]
+    counted = count_parameters(method(*recipe.split()).adapt(shell(name)))
+    assert counted["backbone"] == size.encoder
+    assert counted["trained"] == formula(size) == printed[place]
+    assert counted["trained_pct"] == pytest.approx(100 * printed[place] / size.encoder)
+
+
+@pytest.mark.parametrize("recipe", ["hiwi", "hiwi bottleneck=16"])
+def test_hiwi_stores_0_0347_percent_of_roberta_large(
+    recipe: str, method: GetMethod, shell: Callable[[str], PreTrainedModel]
+) -> None:
+    adaptation = method(*recipe.split()).adapt(shell("roberta_large"))
+    stored = count_parameters(adaptation)["stored_values"]
+    assert stored == 122_880
+    assert 100 * stored / SIZES["roberta_large"].encoder == pytest.approx(0.0347, abs=5e-5)
+    assert count_bytes(adaptation)["method"] == 4 * 122_880
+
+
+def test_xpeft_stores_312_bytes_a_profile_beside_a_shared_bank(
+    method: GetMethod, shell: Callable[[str], PreTrainedModel]
+) -> None:
+    hard = count_bytes(method("xpeft").adapt(shell("bert_base")))
+    soft = count_bytes(method("xpeft_soft").adapt(shell("bert_base")))
+    weights_of_one_adapter = 2 * 768 * 48 * 12
+    assert hard["method"] == 312
+    assert soft["method"] == 9_600
+    assert hard["shared"] == soft["shared"] == 100 * 4 * weights_of_one_adapter
+    assert hard["head"] == 4 * 1_538
+    assert 4 * weights_of_one_adapter / hard["method"] > 10_000
+
+
+def test_pafi_stores_its_mask_once_and_four_bytes_a_value(
+    method: GetMethod, shell: Callable[[str], PreTrainedModel]
+) -> None:
+    counted = count_bytes(method("pafi").adapt(shell("roberta_large")))
+    assert counted["method"] == counted["shared"] == 4 * 1_771_551
+    assert counted["head"] == 4 * 1_051_650  # the dense layer and the output layer

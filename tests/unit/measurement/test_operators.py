@@ -1,0 +1,113 @@
+"""A merged model runs what the bare backbone runs; the trace would show it if not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import nn
+
+from gluelamp.measurement.latency import build_states
+from gluelamp.measurement.operators import same_operators, trace_operators
+from gluelamp.runs.app import CONFIGS
+from gluelamp.runs.measure import MeasureConfig
+from tiny_models import backbone, batch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LEAVES = sorted(path.stem for path in (CONFIGS / "method").glob("*.yaml"))
+MERGEABLE = ("pafi", "hiwi", "hiwi_weight", "lora", "bitfit", "full")
+INSERTED = ("houlsby", "pfeiffer", "xpeft", "xpeft_soft")
+
+Measuring = Callable[..., MeasureConfig]
+States = Callable[..., "dict[str, PreTrainedModel]"]
+
+
+@pytest.fixture
+def states(measuring: Measuring) -> States:
+    """Return the states of a method on a tiny BERT, in evaluation mode."""
+
+    def build(method: str) -> dict[str, PreTrainedModel]:
+        models = build_states(backbone("bert"), measuring(f"method={method}").method)
+        return {state: model.eval() for state, model in models.items()}
+
+    return build
+
+
+def module_types(model: nn.Module) -> dict[str, type]:
+    return {name: type(module) for name, module in model.named_modules()}
+
+
+def parameter_layouts(model: nn.Module) -> dict[str, tuple]:
+    return {name: (p.shape, p.stride(), p.dtype) for name, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize("method", LEAVES)
+def test_a_merged_model_has_the_modules_and_runs_the_operators_of_the_backbone(
+    states: States, method: str
+) -> None:
+    models = states(method)
+    for state in {"merged"} & models.keys():
+        assert module_types(models[state]) == module_types(models["base"])
+        assert parameter_layouts(models[state]) == parameter_layouts(models["base"])
+        assert same_operators(models["base"], models[state], batch())
+
+
+@pytest.mark.parametrize("method", MERGEABLE)
+def test_a_change_of_weights_can_be_merged(states: States, method: str) -> None:
+    assert states(method).keys() == {"base", "unmerged", "merged"}
+
+
+@pytest.mark.parametrize("method", INSERTED)
+def test_a_module_with_a_nonlinearity_stays_beside_the_backbone(states: States, method: str) -> None:
+    models = states(method)
+    assert models.keys() == {"base", "unmerged"}
+    assert not same_operators(models["base"], models["unmerged"], batch())
+
+
+@pytest.mark.parametrize("method", ["pafi", "hiwi", "hiwi_weight", "lora"])
+def test_an_unmerged_change_of_weights_shows_in_the_trace(states: States, method: str) -> None:
+    models = states(method)
+    assert not same_operators(models["base"], models["unmerged"], batch())
+
+
+@pytest.mark.parametrize("method", ["pafi", "hiwi"])
+def test_on_roberta_large_a_merged_model_runs_the_operators_of_the_backbone(
+    measuring: Measuring, method: str
+) -> None:
+    config = measuring("backbone=roberta_large", f"method={method}")
+    with torch.device("meta"):
+        models = build_states(config.backbone, config.method)
+        inputs = {"input_ids": torch.ones(2, 8, dtype=torch.long)}
+    base = trace_operators(models["base"].eval(), inputs)
+    # a block has six projections, the head two
+    assert sum(operator.name == "aten.addmm.default" for operator in base) == 24 * 6 + 2
+    assert trace_operators(models["merged"].eval(), inputs) == base
+
+
+def transposed(linear: nn.Linear) -> nn.Linear:
+    linear.weight.data = linear.weight.data.t().contiguous().t()
+    return linear
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (nn.ReLU(), nn.GELU()),
+        (nn.Linear(4, 4), nn.Linear(4, 5)),
+        (nn.Linear(4, 4), nn.Linear(4, 4).double()),
+        (nn.Linear(4, 4), transposed(nn.Linear(4, 4))),
+        (nn.Linear(4, 4), nn.Linear(4, 4, bias=False)),
+    ],
+    ids=["operator", "shape", "type", "layout", "missing input"],
+)
+def test_the_trace_tells_models_apart_by(one: nn.Module, other: nn.Module) -> None:
+    def inputs(model: nn.Module) -> dict[str, torch.Tensor]:
+        dtype = next((parameter.dtype for parameter in model.parameters()), torch.float32)
+        return {"input": torch.zeros(2, 4, dtype=dtype)}
+
+    assert trace_operators(one, inputs(one)) != trace_operators(other, inputs(other))
+    assert same_operators(one, one, inputs(one))
