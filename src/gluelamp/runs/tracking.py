@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,17 +15,20 @@ from gluelamp.runs.config import RunConfig
 class JsonLog:
     """The local log: every evaluation so far in ``log.json``, rewritten whole at each.
 
+    A resumed run goes on in its log.
+
     Args:
         folder: of the run.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "log.json"
-        self.entries: dict[int, Mapping[str, float]] = {}
+        written = json.loads(self.path.read_text("utf-8"))["evaluations"] if self.path.is_file() else []
+        self.entries: dict[int, Mapping[str, float]] = {entry["step"]: entry for entry in written}
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add the values of a step."""
-        self.entries[step] = dict(values)
+        self.entries[step] = {"step": step, **values}
         write_json(self.path, {"evaluations": list(self.entries.values())})
 
     def close(self) -> None:

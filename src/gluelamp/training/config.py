@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
+
+_DecayRate = Annotated[float, Field(ge=0, lt=1)]
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -39,7 +41,7 @@ class TrainerConfig:
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float | None = Field(default=None, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[_DecayRate, _DecayRate] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
     warmup_ratio: float = Field(default=0.06, ge=0, le=1)

@@ -43,7 +43,9 @@ class XPeft(Method):
         gumbel_tau: temperature of Gumbel noise on the logits of hard masks in training; 0 is none.
         reduction_factor: hidden size over the adapters' bottleneck.
         bank_seed: draws the bank; the same for all tasks, so the bank is shared.
-        bank_std: standard deviation of the bank's entries; biases are zero.
+        bank_std: standard deviation of the bank's entries; biases are zero. A mean over k independent
+            entries is 1 / sqrt(k) of it: the adapters' usual 0.02 would leave almost no effect, and a
+            sum over k (``normalise_hard: none``) of it would drown the hidden states.
         init_std: standard deviation of the first logits. Zero would let a hard mask take the first k.
         inner_layer_norm: whether a trained LayerNorm of the bottleneck's size stands before the ReLU.
     """
@@ -51,11 +53,11 @@ class XPeft(Method):
     mask: Literal["soft", "hard"] = "hard"
     num_adapters: int = Field(default=100, ge=1)
     top_k: int = Field(default=50, ge=1)
-    normalise_hard: Literal["none", "k"] = "none"
+    normalise_hard: Literal["none", "k"] = "k"
     gumbel_tau: float = Field(default=0.0, ge=0)
     reduction_factor: int = Field(default=16, ge=1)
     bank_seed: int = Field(default=0, ge=0)
-    bank_std: float = Field(default=0.02, gt=0)
+    bank_std: float = Field(default=0.3, gt=0)
     init_std: float = Field(default=0.01, ge=0)
     inner_layer_norm: bool = False
 

@@ -1,0 +1,137 @@
+"""A wrong configuration is one sentence: the key, the value, what is allowed, the nearest name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gluelamp.errors import InputError
+from gluelamp.methods.weights.lora import LoRA
+from gluelamp.runs.config import RunConfig, parse_method, parse_run
+
+Compose = Callable[..., dict[str, Any]]
+Change = Callable[[dict[str, Any]], object]
+
+CASES: dict[str, tuple[Change, str]] = {
+    "unknown key of a section": (
+        lambda raw: raw["trainer"].update(epoch=3),
+        "trainer key 'epoch' is unknown; did you mean 'epochs'? Known: batch_size, betas, ",
+    ),
+    "unknown key of the method": (
+        lambda raw: raw["method"].update(ranks=4),
+        "method key 'ranks' is unknown; did you mean 'rank'? Known: alpha, dropout, ",
+    ),
+    "unknown key of the run": (
+        lambda raw: raw.update(seeds=1),
+        "configuration key 'seeds' is unknown; did you mean 'seed'? Known: backbone, ",
+    ),
+    "wrong type": (
+        lambda raw: raw["trainer"].update(batch_size="many"),
+        "trainer.batch_size='many' is not allowed: it should be a valid integer",
+    ),
+    "a fraction for a whole number": (
+        lambda raw: raw["trainer"].update(epochs=2.5),
+        "trainer.epochs=2.5 is not allowed: it should be a valid integer",
+    ),
+    "out of range": (
+        lambda raw: raw["trainer"].update(warmup_ratio=1.5),
+        "trainer.warmup_ratio=1.5 is not allowed: it should be less than or equal to 1.",
+    ),
+    "out of range in the method": (
+        lambda raw: raw["method"].update(rank=0),
+        "method.rank=0 is not allowed: it should be greater than or equal to 1.",
+    ),
+    "negative seed": (
+        lambda raw: raw.update(seed=-1),
+        "seed=-1 is not allowed: it should be greater than or equal to 0.",
+    ),
+    "not one of the choices": (
+        lambda raw: raw.update(on_existing="overwrite"),
+        "on_existing='overwrite' is not allowed: it should be 'skip', 'retrain' or 'fail'.",
+    ),
+    "not one of the choices within a list": (
+        lambda raw: raw["method"].update(targets=["query", "values"]),
+        "method.targets.1='values' is not allowed: it should be 'query', 'key', 'value', ",
+    ),
+    "two wrong keys": (
+        lambda raw: raw["trainer"].update(epochs=0, batch_size=0),
+        "trainer.epochs=0 is not allowed: it should be greater than or equal to 1. (1 more keys are wrong.)",
+    ),
+    "missing value": (
+        lambda raw: raw["task"].pop("name"),
+        "task.name is missing; give it a value.",
+    ),
+    "unknown task": (
+        lambda raw: raw["task"].update(name="colla"),
+        "task 'colla' is unknown; did you mean 'cola'? Known: ax, cola, ",
+    ),
+    "class outside the package": (
+        lambda raw: raw["method"].update(_target_="os.system"),
+        "method._target_='os.system' is not allowed: it must name a class inside this package, ",
+    ),
+    "class of a package with a similar name": (
+        lambda raw: raw["method"].update(_target_="gluelamp_evil.methods.Method"),
+        "method._target_='gluelamp_evil.methods.Method' is not allowed: ",
+    ),
+    "no class": (lambda raw: raw["method"].pop("_target_"), "method._target_='' is not allowed: "),
+    "class that does not exist": (
+        lambda raw: raw["method"].update(_target_="gluelamp.methods.weights.lora.Lora"),
+        "method._target_='gluelamp.methods.weights.lora.Lora' does not exist: ",
+    ),
+    "module that does not exist": (
+        lambda raw: raw["method"].update(_target_="gluelamp.methods.weights.loora.LoRA"),
+        "method._target_='gluelamp.methods.weights.loora.LoRA' does not exist: ",
+    ),
+    "class that is no method": (
+        lambda raw: raw["method"].update(_target_="gluelamp.errors.InputError"),
+        "method._target_='gluelamp.errors.InputError' is not a method.",
+    ),
+    "function of another package seen through ours": (
+        lambda raw: raw["method"].update(_target_="gluelamp.runs.environment.subprocess.run"),
+        "method._target_='gluelamp.runs.environment.subprocess.run' does not exist: ",
+    ),
+    "decay rates that are no probabilities": (
+        lambda raw: raw["trainer"].update(betas=[0.9, 1.5]),
+        "trainer.betas.1=1.5 is not allowed: it should be less than 1.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "sentence"), CASES.values(), ids=CASES)
+def test_a_wrong_value_is_explained(compose: Compose, change: Change, sentence: str) -> None:
+    raw = compose()
+    change(raw)
+    with pytest.raises(InputError) as caught:
+        parse_run(raw)
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+    assert "pydantic" not in str(caught.value)
+
+
+def test_fields_that_contradict_each_other_are_named_together(compose: Compose) -> None:
+    raw = compose("method=xpeft", "method.num_adapters=10", "method.top_k=11")
+    with pytest.raises(InputError, match=r"^method\.top_k=11 is larger than method\.num_adapters=10; .*\.$"):
+        parse_run(raw)
+
+
+def test_what_is_right_arrives_typed(compose: Compose) -> None:
+    config = parse_run(compose("method.rank=4", "trainer.betas=[0.8,0.95]", "seed=3", "trainer.patience=2"))
+    assert isinstance(config, RunConfig)
+    assert config.method == LoRA(name="lora", learning_rate=1e-3, rank=4)
+    assert config.trainer.betas == (0.8, 0.95)
+    assert (config.seed, config.trainer.patience) == (3, 2)
+
+
+def test_a_configuration_cannot_be_changed(compose: Compose) -> None:
+    config = parse_run(compose())
+    with pytest.raises(AttributeError):
+        config.seed = 1  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        config.method.rank = 1  # type: ignore[attr-defined]
+
+
+def test_an_empty_method_is_an_input_error() -> None:
+    with pytest.raises(InputError, match="method._target_='' is not allowed"):
+        parse_method({})
