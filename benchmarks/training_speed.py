@@ -85,6 +85,7 @@ def time_peer(rows: pd.DataFrame, config: RunConfig, *, padded: bool, **options:
             report_to="none",
             disable_tqdm=True,
             dataloader_pin_memory=False,
+            use_cpu=not torch.cuda.is_available(),
             seed=0,
             **options,
         )
@@ -158,9 +159,8 @@ def main() -> int:
         for name, run in timed.items():
             rates[name].append(run(rows))
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    print(
-        f"{arguments.examples} examples, batch {BATCH}, {torch.get_num_threads()} threads, {arguments.rounds} rounds"
-    )
+    setting = f"batch {BATCH}, {torch.get_num_threads()} threads, {arguments.rounds} rounds"
+    print(f"{arguments.examples} examples, {setting}")
     print(f"{'':54s}{'samples/s':>10s}{'ours is':>9s}{'goal':>7s}")
     for name, median in medians.items():
         goal = f"{GOALS[name]:g}x" if name in GOALS else ""

@@ -51,7 +51,7 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         model = BertModel(BertConfig(**shape))
         for parameter in model.parameters():  # biases too: a zero hides what was not loaded
-            parameter.data += 0.2 * torch.randn_like(parameter)
+            parameter.data += 0.5 * torch.randn_like(parameter)
     model.save_pretrained(folder)
     _save_tokenizer(folder)
     return folder
@@ -76,6 +76,7 @@ def _save_tokenizer(folder: Path) -> None:
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
         **{"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"},
         mask_token="[MASK]",
+        model_max_length=128,
     ).save_pretrained(folder)
 
 

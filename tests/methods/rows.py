@@ -112,7 +112,7 @@ ROWS = (
     Row(
         "xpeft",
         both(MASKS, INNER),
-        (*BANK, "normalise_hard=k", "gumbel_tau=1.0", "inner_layer_norm=true"),
+        (*BANK, "normalise_hard=none", "gumbel_tau=1.0", "inner_layer_norm=true"),
         on=("bert",),
         **INSERTED,
     ),

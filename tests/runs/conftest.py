@@ -27,9 +27,7 @@ def local_cola(tmp_path: Path) -> Callable[..., Path]:
         root = tmp_path / folder
         (root / "cola").mkdir(parents=True)
         for split, rows in splits.items():
-            lines = (
-                json.dumps({"idx": idx, "sentence": text, "label": label}) for idx, text, label in rows
-            )
+            lines = (json.dumps({"idx": idx, "sentence": text, "label": label}) for idx, text, label in rows)
             (root / "cola" / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
         return root
 

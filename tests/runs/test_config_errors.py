@@ -67,6 +67,10 @@ CASES: dict[str, tuple[Change, str]] = {
         lambda raw: raw["task"].update(name="colla"),
         "task 'colla' is unknown; did you mean 'cola'? Known: ax, cola, ",
     ),
+    "task without training rows": (
+        lambda raw: raw["task"].update(name="ax"),
+        "task 'ax' has no training rows; it is for prediction only.",
+    ),
     "class outside the package": (
         lambda raw: raw["method"].update(_target_="os.system"),
         "method._target_='os.system' is not allowed: it must name a class inside this package, ",
@@ -133,5 +137,5 @@ def test_a_configuration_cannot_be_changed(compose: Compose) -> None:
 
 
 def test_an_empty_method_is_an_input_error() -> None:
-    with pytest.raises(InputError, match="method._target_='' is not allowed"):
+    with pytest.raises(InputError, match=r"method\._target_='' is not allowed"):
         parse_method({})

@@ -16,7 +16,13 @@ from gluelamp.runs.sweep import expand
 from gluelamp.tasks.glue import GLUE
 
 GROUPS = ("backbone", "method", "task", "data", "trainer", "tracker", "runtime")
-LEAVES = sorted(path for group in GROUPS for path in (CONFIGS / group).glob("*.yaml"))
+# A task without training rows is for prediction; its leaf cannot make a run.
+LEAVES = sorted(
+    path
+    for group in GROUPS
+    for path in (CONFIGS / group).glob("*.yaml")
+    if group != "task" or "train" in GLUE[path.stem].rows
+)
 SWEEPS = sorted(
     path
     for path in (CONFIGS / "experiment").glob("*.yaml")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,24 +23,12 @@ from gluelamp.records import RunRecord, read_record
 from gluelamp.runs import execute as execute_module
 from gluelamp.runs.config import RunConfig
 from gluelamp.runs.execute import execute
-from gluelamp.runs.plan import plan_run
 from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.sample import generate
-from gluelamp.training.trainer import DivergedError, Trainer
+from gluelamp.training.trainer import Trainer
+from runs.helpers import KilledError, run_folder
 
 TinyRun = Callable[..., RunConfig]
-
-
-class KilledError(Exception):
-    """Stands for the signal."""
-
-
-def never(*_: object, **__: object) -> None:
-    raise AssertionError("a step was trained")
-
-
-def run_folder(config: RunConfig) -> Path:
-    return plan_run(config).folder
 
 
 def test_a_record_says_all_that_it_promises(tiny_run: TinyRun, tiny_backbone: Path) -> None:
@@ -117,9 +103,9 @@ def test_a_finished_run_leaves_these_files_and_no_others(tiny_run: TinyRun, tmp_
 
 
 SCORES: dict[str, Callable[[pd.Series, pd.Series], float]] = {
-    "accuracy": lambda label, predicted: accuracy_score(label, predicted),
-    "f1": lambda label, predicted: f1_score(label, predicted),
-    "matthews_correlation": lambda label, predicted: matthews_corrcoef(label, predicted),
+    "accuracy": accuracy_score,
+    "f1": f1_score,
+    "matthews_correlation": matthews_corrcoef,
     "pearson": lambda label, predicted: pearsonr(label, predicted).statistic,
     "spearman": lambda label, predicted: spearmanr(label, predicted).statistic,
 }
@@ -127,8 +113,7 @@ SCORES: dict[str, Callable[[pd.Series, pd.Series], float]] = {
 
 @pytest.mark.parametrize("name", ["cola", "mrpc", "stsb", "mnli"])
 def test_the_predictions_give_the_metrics_again(tiny_run: TinyRun, name: str) -> None:
-    rates = ("method=full", "method.learning_rate=3e-3", "task.max_train_examples=128")
-    record = execute(config := tiny_run(f"task={name}", *rates))
+    record = execute(config := tiny_run("method=full", f"task={name}"))
     table = pd.read_parquet(run_folder(config) / "predictions.parquet")
     task = glue_task(name)
     outputs = [f"output_{column}" for column in range(task.num_outputs)]
@@ -148,7 +133,7 @@ def test_the_predictions_give_the_metrics_again(tiny_run: TinyRun, name: str) ->
             assert found == pytest.approx(expected, abs=1e-6)  # the labels are kept in fp32
     assert set(table["selection"]) == {"best", "last"}
     assert set(table["split"]) == set(task.validation_splits)
-    assert record.metrics["best"][task.main_metric] not in (0.0, 1.0)  # of constant outputs
+    assert predicted.nunique() > 1  # constant outputs would agree with much
 
 
 def test_what_tasks_share_is_stored_once(tiny_run: TinyRun, tmp_path: Path) -> None:
@@ -156,198 +141,6 @@ def test_what_tasks_share_is_stored_once(tiny_run: TinyRun, tmp_path: Path) -> N
         execute(tiny_run("method=pafi", "method.density=0.05", f"task={task}", "trainer.epochs=1"))
     (file,) = (tmp_path / "results" / "shared").iterdir()
     assert all(name.endswith(".positions") for name in load_file(file))
-
-
-def test_a_complete_run_is_skipped(tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = execute(config := tiny_run())
-    before = (run_folder(config) / "record.json").stat()
-    monkeypatch.setattr(Trainer, "_step", never)
-    assert asdict(execute(config)) == json.loads(json.dumps(asdict(first)))
-    after = (run_folder(config) / "record.json").stat()
-    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
-
-
-def test_retrain_replaces_a_complete_run_by_an_equal_one(tiny_run: TinyRun) -> None:
-    first = execute(config := tiny_run())
-    folder = run_folder(config)
-    before = (folder / "record.json").stat().st_mtime_ns
-    (folder / "left_over").mkdir()
-    second = execute(replace(config, on_existing="retrain"))
-    assert (folder / "record.json").stat().st_mtime_ns > before
-    assert not (folder / "left_over").exists()
-    assert second.identity == first.identity
-    assert (second.metrics, second.history) == (first.metrics, first.history)
-
-
-def test_fail_stops_at_a_complete_run_and_keeps_it(tiny_run: TinyRun) -> None:
-    config = tiny_run("on_existing=fail")
-    execute(config)
-    before = (run_folder(config) / "record.json").read_bytes()
-    sentence = r"is complete already\. Allowed: on_existing=skip keeps it, on_existing=retrain replaces it\."
-    with pytest.raises(InputError, match=sentence):
-        execute(config)
-    assert (run_folder(config) / "record.json").read_bytes() == before
-
-
-HOLD_THE_LOCK = """
-import sys
-from filelock import FileLock
-with FileLock(sys.argv[1]):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_second_process_cannot_train_the_same_run(
-    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tiny_run("trainer.epochs=1")
-    folder = run_folder(config)
-    folder.mkdir(parents=True)
-    other = subprocess.Popen(
-        [sys.executable, "-c", HOLD_THE_LOCK, str(folder / ".lock")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert other.stdout.readline() == "held\n"
-        with monkeypatch.context() as patch, pytest.raises(InputError, match="by another process; wait"):
-            patch.setattr(Trainer, "_step", never)
-            execute(config)
-        assert [path.name for path in folder.iterdir()] == [".lock"]
-    finally:
-        other.kill()
-        other.communicate()
-    assert execute(config).status == "complete"  # a dead process holds no lock
-
-
-def poison(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Let the loss of one step be NaN."""
-    forward = Trainer._forward_and_backward
-
-    def poisoned(self: Trainer, examples: np.ndarray) -> torch.Tensor:
-        return forward(self, examples) * (float("nan") if self.progress.step == step - 1 else 1)
-
-    monkeypatch.setattr(Trainer, "_forward_and_backward", poisoned)
-
-
-def test_a_run_that_diverges_leaves_a_failed_record(
-    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tiny_run()
-    poison(monkeypatch, step=9)
-    with pytest.raises(DivergedError, match="The loss of step 9 is nan"):
-        execute(config)
-    record = read_record(run_folder(config) / "record.json")
-    assert record.status == "failed"
-    assert record.error.startswith("The loss of step 9 is nan.")
-    assert [entry["step"] for entry in record.history] == [6]
-    assert record.metrics == {}
-    assert record.identity == run_folder(config).name
-
-
-def test_a_failed_run_is_tried_again_from_the_start(
-    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    config = tiny_run()
-    with monkeypatch.context() as patch:
-        poison(patch, step=9)
-        with pytest.raises(DivergedError):
-            execute(config)
-    again = execute(config)
-    undisturbed = execute(tiny_run(f"results.root={tmp_path / 'undisturbed'}"))
-    assert (again.status, again.error) == ("complete", None)
-    assert again.identity == undisturbed.identity
-    assert (again.metrics, again.history) == (undisturbed.metrics, undisturbed.history)
-
-
-def test_a_tracker_is_closed_after_a_failure(tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    closed = []
-    open_tracker = execute_module.open_tracker
-
-    def opened(*args: Any) -> object:
-        tracker = open_tracker(*args)
-        monkeypatch.setattr(tracker, "close", lambda: closed.append(tracker))
-        return tracker
-
-    monkeypatch.setattr(execute_module, "open_tracker", opened)
-    poison(monkeypatch, step=2)
-    with pytest.raises(DivergedError):
-        execute(tiny_run())
-    assert len(closed) == 1
-
-
-def kill_at_step(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    step = Trainer._step
-
-    def step_or_die(self: Trainer, examples: np.ndarray) -> torch.Tensor:
-        if self.progress.step == steps:
-            raise KilledError
-        return step(self, examples)
-
-    monkeypatch.setattr(Trainer, "_step", step_or_die)
-
-
-def content_of(folder: Path) -> dict[str, Any]:
-    """All that a run leaves and that does not say how fast it was."""
-    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    for key in ("speed", "memory"):
-        del record[key]
-    log = json.loads((folder / "log.json").read_text(encoding="utf-8"))
-    predictions = pd.read_parquet(folder / "predictions.parquet").to_dict("list")
-    return {"record": record, "log": log, "predictions": predictions}
-
-
-@pytest.mark.parametrize("method", ["lora", "xpeft"])
-def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(
-    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, method: str
-) -> None:
-    overrides = (f"method={method}", "task=stsb", "trainer.checkpoint_steps=4", "trainer.eval_steps=3")
-    undisturbed = tiny_run(*overrides, f"results.root={tmp_path / 'undisturbed'}")
-    execute(undisturbed)
-    config = tiny_run(*overrides)
-    with monkeypatch.context() as patch:
-        kill_at_step(patch, 7)
-        with pytest.raises(KilledError):
-            execute(config)
-    assert (run_folder(config) / "checkpoint.pt").is_file()
-    assert not (run_folder(config) / "record.json").exists()
-    execute(config)
-    assert content_of(run_folder(config)) == content_of(run_folder(undisturbed))
-    assert not (run_folder(config) / "checkpoint.pt").exists()
-
-
-@pytest.mark.parametrize("place", ["write_predictions", "_completed", "_write"])
-def test_a_run_killed_after_training_does_not_train_again(
-    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
-) -> None:
-    config = tiny_run("task=stsb")
-
-    def die(*_: object) -> None:
-        raise KilledError
-
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        patch.setattr(execute_module, place, die)
-        execute(config)
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", never)
-        execute(config)
-    undisturbed = tiny_run("task=stsb", f"results.root={tmp_path / 'undisturbed'}")
-    execute(undisturbed)
-    assert content_of(run_folder(config)) == content_of(run_folder(undisturbed))
-
-
-def test_a_partial_run_starts_anew_if_it_is_to_be_retrained(
-    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    config = tiny_run("on_existing=retrain", "trainer.checkpoint_steps=2")
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        kill_at_step(patch, 5)
-        execute(config)
-    with caplog.at_level("INFO", "gluelamp"):
-        execute(config)
-    assert not [message for message in caplog.messages if "resuming" in message]
 
 
 def test_the_state_of_the_process_does_not_change_a_result(tiny_run: TinyRun, tmp_path: Path) -> None:
@@ -380,7 +173,6 @@ def test_dropout_of_the_backbone_leaves_that_of_the_method(
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (("task=ax",), "task 'ax' has no training rows; it is for prediction only."),
         (("trainer.device=cuda:77",), "device='cuda:77' is not usable here."),
         (("backbone.path=/nowhere",), "backbone 'tiny': /nowhere holds no config.json."),
         (("data=local", "data.root=/nowhere"), "/nowhere is no folder with task 'cola'."),

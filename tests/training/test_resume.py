@@ -27,9 +27,7 @@ from gluelamp.training.trainer import Outcome, Trainer
 KNOBS: dict[str, Any] = {"eval_steps": 4, "checkpoint_steps": 3, "dropout": 0.2}
 LORA = LoRA(name="lora", learning_rate=1e-2, dropout=0.3)
 PAFI = PaFi(name="pafi", learning_rate=1e-2, density=0.1)
-XPEFT = XPeft(
-    name="xpeft", learning_rate=1e-1, num_adapters=8, top_k=4, reduction_factor=4, gumbel_tau=1.0
-)
+XPEFT = XPeft(name="xpeft", learning_rate=1e-1, num_adapters=8, top_k=4, reduction_factor=4, gumbel_tau=1.0)
 FULL = FullFineTuning(name="full", learning_rate=1e-3)
 
 MakeTrainer = Callable[..., Trainer]
@@ -100,7 +98,7 @@ def test_two_runs_give_identical_losses(make_trainer: MakeTrainer, precision: st
     for folder in ("one", "two"):
         trainer = make_trainer(folder, precision=precision, **KNOBS)
         torch.manual_seed(len(losses))  # the state of the process must not matter
-        np.random.seed(len(losses))  # noqa: NPY002
+        np.random.seed(len(losses))
         losses.append(torch.tensor(trainer.run().progress.losses))
     assert torch.equal(*losses)
     other = make_trainer("three", precision=precision, seed=1, **KNOBS).run().progress.losses
@@ -234,9 +232,7 @@ def test_the_seconds_of_all_steps_are_counted_once_and_no_others(
     assert make_trainer("killed", **KNOBS).run().progress.seconds == 10
 
 
-def test_a_checkpoint_is_written_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "checkpoint.pt"
     progress = Progress(epoch=1, batch=2, step=7, losses=[0.5], history=[{"step": 4}], best=0)
     save_checkpoint(path, progress, {"masters": [torch.arange(3.0)]})

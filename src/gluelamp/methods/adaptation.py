@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from pydantic import ConfigDict, Field
@@ -139,6 +139,9 @@ class Method:
         head_learning_rate: that of the task head; the same as ``learning_rate`` if None.
     """
 
+    trains_pooler: ClassVar[bool] = False
+    """Whether the method trains the pre-trained pooler whatever ``head.train_pooler`` says."""
+
     name: str
     learning_rate: float = Field(gt=0)
     head_learning_rate: float | None = Field(default=None, gt=0)
@@ -169,9 +172,11 @@ class Method:
         model.requires_grad_(False)
         size = sum(model.get_parameter(name).numel() for name in parts.encoder_parameters)
         changes = self.changes(model, parts)
-        modules = [*parts.head, *([parts.pooler] if train_pooler and parts.pooler else [])]
+        pooler = [parts.pooler] if parts.pooler and (train_pooler or self.trains_pooler) else []
         head = {
-            f"{part.path}.{name}": value for part in modules for name, value in part.module.named_parameters()
+            f"{part.path}.{name}": value
+            for part in (*parts.head, *pooler)
+            for name, value in part.module.named_parameters()
         }
         for value in head.values():
             value.requires_grad_(True)

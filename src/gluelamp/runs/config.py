@@ -123,7 +123,9 @@ def parse_run(raw: Mapping[str, Any]) -> RunConfig:
     """
     sections: dict[str, Any] = {name: parse(cls, raw.get(name, {}), name) for name, cls in _SECTIONS.items()}
     sections["method"] = parse_method(raw.get("method", {}))
-    glue_task(sections["task"].name)
+    task = glue_task(sections["task"].name)
+    if "train" not in task.rows:
+        raise InputError(f"task {task.name!r} has no training rows; it is for prediction only.")
     return parse(RunConfig, {**raw, **sections}, "")
 
 

@@ -93,6 +93,11 @@ def _clear(folder: Path) -> None:
 def _train(plan: Plan) -> RunRecord:
     config, task = plan.config, plan.data.task
     tokenizer = load_tokenizer(plan.checkpoint)
+    if config.trainer.max_length > tokenizer.model_max_length:
+        raise InputError(
+            f"trainer.max_length={config.trainer.max_length} is not allowed: backbone "
+            f"{config.backbone.name!r} takes at most {tokenizer.model_max_length} tokens."
+        )
 
     def encoded(rows: pd.DataFrame) -> EncodedSplit:
         cache = plan.root / "cache" / "tokens"

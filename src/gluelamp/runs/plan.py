@@ -11,7 +11,6 @@ import torch
 
 from gluelamp.backbones.device import choose_device, choose_dtype
 from gluelamp.backbones.load import Checkpoint, find_checkpoint
-from gluelamp.errors import InputError
 from gluelamp.runs.config import RunConfig
 from gluelamp.runs.identity import effective_config, identity
 from gluelamp.tasks.data import load_task_data
@@ -74,11 +73,9 @@ def plan_run(config: RunConfig) -> Plan:
     """Find a run's inputs and give it its identity.
 
     Raises:
-        InputError: if data or backbone are not there, or the task has nothing to train on.
+        InputError: if device, data or backbone are not there.
     """
     task = glue_task(config.task.name)
-    if "train" not in task.rows:
-        raise InputError(f"task {task.name!r} has no training rows; it is for prediction only.")
     device = choose_device(config.trainer.device)
     dtype = choose_dtype(config.trainer.precision, device)
     checkpoint = find_checkpoint(config.backbone)

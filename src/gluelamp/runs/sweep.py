@@ -12,6 +12,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
@@ -86,6 +87,8 @@ class SweepCallback(Callback):
                     check(plain(compose(config.hydra.job.config_name, overrides=job)))
         except InputError as error:
             stop(error)  # Hydra would only warn of an exception in a callback
+        except HydraException:
+            return  # Hydra composes all jobs itself before the first one starts, and then says this
         self.progress.add_task("runs", total=len(jobs))
         self.progress.start()
 

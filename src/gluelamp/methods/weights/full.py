@@ -1,6 +1,8 @@
-"""Full fine-tuning: every parameter of the encoder."""
+"""Full fine-tuning: every parameter."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
@@ -13,7 +15,9 @@ from gluelamp.methods.weights.tensors import replace_tensors
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class FullFineTuning(Method):
-    """Train all parameters of the encoder; the pooler goes with the head (``head.train_pooler``)."""
+    """Train all parameters: the encoder's, and with the head a pre-trained pooler."""
+
+    trains_pooler: ClassVar[bool] = True
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Replace each tensor of the encoder by a trained one."""

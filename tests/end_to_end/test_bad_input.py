@@ -1,0 +1,119 @@
+"""Bad input ends with one sentence, exit code 2 and nothing trained."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gluelamp.runs.app import CONFIGS
+
+TRAIN = CONFIGS.parent / "scripts" / "train.py"
+CASES: dict[str, tuple[tuple[str, ...], str]] = {
+    "unknown key": (
+        ("trainer.epoch=3",),
+        "key 'trainer.epoch' is unknown; did you mean 'trainer.epochs'? Known: ",
+    ),
+    "unknown section": (("trainr.epochs=3",), "key 'trainr.epochs' is unknown"),
+    "key of another method": (
+        ("method=pafi", "method.rank=3"),
+        "key 'method.rank' is unknown",
+    ),
+    "unknown leaf": (("method=lorra",), "method 'lorra' is unknown; did you mean 'lora'? Known: "),
+    "unknown folder": (("metod=lora",), "key 'metod' is unknown; did you mean 'method'?"),
+    "wrong type": (("trainer.epochs=many",), "trainer.epochs='many' is not allowed: it should be "),
+    "out of range": (("seed=-1",), "seed=-1 is not allowed: it should be greater than or equal to 0."),
+    "added key": (("+trainer.momentum=0.9",), "trainer key 'momentum' is unknown"),
+    "unknown task": (("task.name=colla",), "task 'colla' is unknown; did you mean 'cola'?"),
+    "task without training rows": (("task=ax",), "task 'ax' has no training rows"),
+    "class of another package": (
+        ("method._target_=os.system",),
+        "method._target_='os.system' is not allowed",
+    ),
+    "no closing bracket": (("trainer.betas=[0.9",), "The configuration is not valid: "),
+    "no equals sign": (("epochs",), "The configuration is not valid: "),
+    "no such device": (("trainer.device=tpu",), "device='tpu' is not usable here."),
+    "no such data": (("data=local", "data.root=/nowhere"), "/nowhere is no folder with task 'cola'."),
+    "more tokens than positions": (
+        ("trainer.max_length=512",),
+        "trainer.max_length=512 is not allowed: backbone 'tiny' takes at most 128 tokens.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("overrides", "sentence"), CASES.values(), ids=CASES)
+def test_bad_input_is_one_sentence_and_code_2(
+    train_here: Callable[..., tuple[int, str, str]],
+    small: tuple[str, ...],
+    tmp_path: Path,
+    overrides: tuple[str, ...],
+    sentence: str,
+) -> None:
+    code, _, err = train_here(*small, f"results.root={tmp_path}", *overrides)
+    assert err.startswith(f"error: {sentence}")
+    assert err.count("\n") == 1
+    assert code == 2
+    assert {path.name for path in tmp_path.glob("runs/*/*/*/*/*")} <= {".lock"}
+
+
+def test_a_value_that_must_be_given_is_named(
+    train_here: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    code, _, err = train_here("backbone=tiny", f"results.root={tmp_path}")
+    assert (code, err) == (2, "error: backbone.path is missing; give it a value.\n")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (("seed=0,-1",), "seed=-1 is not allowed"),
+        (("method=head_only,lorra",), "method 'lorra' is unknown; did you mean 'lora'?"),
+        (("method.rank=4,0",), "method.rank=0 is not allowed"),
+        (("method=lora,pafi", "method.rank=4"), "key 'method.rank' is unknown"),
+        (("task=cola,ax",), "task 'ax' has no training rows"),
+    ],
+    ids=["value", "leaf", "field", "field of one method only", "task"],
+)
+def test_a_sweep_with_one_bad_job_trains_nothing(
+    train_here: Callable[..., tuple[int, str, str]],
+    small: tuple[str, ...],
+    tmp_path: Path,
+    overrides: tuple[str, ...],
+    sentence: str,
+) -> None:
+    code, _, err = train_here("-m", *small, f"results.root={tmp_path}", *overrides)
+    assert err.startswith(f"error: {sentence}")
+    assert err.count("\n") == 1
+    assert code == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_no_traceback_reaches_the_terminal(tmp_path: Path, environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, str(TRAIN), "method=lorra"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: method 'lorra' is unknown; did you mean 'lora'?")
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_diverges_is_code_1_and_the_sweep_goes_on(
+    train_here: Callable[..., tuple[int, str, str]], small: tuple[str, ...], tmp_path: Path
+) -> None:
+    sweep = ("method=head_only", "trainer.learning_rate=1e38,1e-2", "trainer.epochs=1")
+    code, out, err = train_here("-m", *small, f"results.root={tmp_path}", *sweep)
+    assert code == 1
+    assert err.startswith("error: The loss of step ")
+    assert err.count("\n") == 1
+    assert "tiny head_only cola seed 0 (sample): matthews_correlation best" in out
+    records = sorted(path.read_text(encoding="utf-8") for path in tmp_path.glob("runs/*/*/*/*/record.json"))
+    assert sorted('"status": "failed"' in record for record in records) == [False, True]

@@ -1,0 +1,125 @@
+"""scripts/train.py in processes of its own: one run, a sweep, a sweep that is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from gluelamp.records import find_records
+from gluelamp.runs.app import CONFIGS
+
+TRAIN = CONFIGS.parent / "scripts" / "train.py"
+SWEEP = (
+    *("-m", "method=lora,pafi", "task=cola,stsb", "method.learning_rate=1e-3"),
+    *("trainer.epochs=3", "trainer.checkpoint_steps=5", "trainer.dropout=0.2"),
+)
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture(scope="module")
+def start(environment: dict[str, str], small: tuple[str, ...]) -> Start:
+    """Start the script in a folder, as the leader of its own process group."""
+
+    def started(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, str(TRAIN), *overrides, *small],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    return started
+
+
+@pytest.fixture(scope="module")
+def undisturbed(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep of four runs that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    process = start(folder, *SWEEP)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    return folder
+
+
+def content_of(folder: Path) -> dict[str, Any]:
+    """By run, all of a sweep's results that do not say how fast it was."""
+    found = {}
+    for path in sorted(folder.glob("results/runs/*/*/*/*/record.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        del record["speed"], record["memory"]
+        predictions = pd.read_parquet(path.parent / "predictions.parquet").to_dict("list")
+        log = json.loads((path.parent / "log.json").read_text(encoding="utf-8"))
+        found[str(path.relative_to(folder))] = (record, predictions, log)
+    return found
+
+
+def test_one_run_writes_into_its_results_folder_only(
+    start: Start, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    process = start(tmp_path, "results.root=mine", "method=hiwi", "trainer.epochs=1")
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert not list(Path(environment["HOME"]).iterdir())
+    (record,) = find_records(tmp_path / "mine")
+    assert (record.status, record.config["method"]["name"]) == ("complete", "hiwi")
+    score = record.metrics["best"]["matthews_correlation"]
+    line = out.splitlines()[-1].partition("] ")[2]
+    assert line.startswith(f"tiny hiwi cola seed 0 (sample): matthews_correlation best {score:.4f} (epoch 1)")
+    assert record.speed["matmul_flops_per_second"] > 0
+
+
+def test_a_sweep_trains_each_combination_once(undisturbed: Path) -> None:
+    records = find_records(undisturbed / "results")
+    names = [(record.config["method"]["name"], record.config["task"]["name"]) for record in records]
+    assert sorted(names) == [("lora", "cola"), ("lora", "stsb"), ("pafi", "cola"), ("pafi", "stsb")]
+    assert {record.status for record in records} == {"complete"}
+    assert [path.name for path in undisturbed.iterdir()] == ["results"]
+
+
+def test_a_killed_sweep_goes_on_as_if_nothing_had_happened(
+    start: Start, undisturbed: Path, tmp_path: Path
+) -> None:
+    first, second = "results/runs/tiny/lora/cola", "results/runs/tiny/lora/stsb"
+    process = start(tmp_path, *SWEEP)
+    wait_for(process, lambda: list(tmp_path.glob(f"{second}/*/checkpoint.pt")))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    (finished,) = tmp_path.glob(f"{first}/*/record.json")
+    before = finished.stat()
+    assert not list(tmp_path.glob(f"{second}/*/record.json"))  # else it was killed too late
+
+    process = start(tmp_path, *SWEEP)
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert out.count("skipped, complete: ") == 1
+    assert out.count("resuming at step ") == 1
+    after = finished.stat()
+    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+    assert content_of(tmp_path) == content_of(undisturbed)
+    assert len(content_of(tmp_path)) == 4
+    assert not list(tmp_path.glob("results/runs/*/*/*/*/checkpoint.*"))
+
+
+def wait_for(process: subprocess.Popen[str], condition: Callable[[], object]) -> None:
+    """Wait until a condition holds, while the process lives."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"it did not come so far: {process.communicate()}")
+        time.sleep(0.002)

@@ -1,0 +1,130 @@
+"""What happens to a run that is there already, in whatever state."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gluelamp.errors import InputError
+from gluelamp.records import read_record
+from gluelamp.runs import execute as execute_module
+from gluelamp.runs.config import RunConfig
+from gluelamp.runs.execute import execute
+from gluelamp.training.trainer import DivergedError, Trainer
+from runs.helpers import never, poison, run_folder
+
+TinyRun = Callable[..., RunConfig]
+
+
+def test_a_complete_run_is_skipped(tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = execute(config := tiny_run())
+    before = (run_folder(config) / "record.json").stat()
+    monkeypatch.setattr(Trainer, "_step", never)
+    assert asdict(execute(config)) == json.loads(json.dumps(asdict(first)))
+    after = (run_folder(config) / "record.json").stat()
+    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_retrain_replaces_a_complete_run_by_an_equal_one(tiny_run: TinyRun) -> None:
+    first = execute(config := tiny_run())
+    folder = run_folder(config)
+    before = (folder / "record.json").stat().st_mtime_ns
+    (folder / "left_over").mkdir()
+    second = execute(replace(config, on_existing="retrain"))
+    assert (folder / "record.json").stat().st_mtime_ns > before
+    assert not (folder / "left_over").exists()
+    assert second.identity == first.identity
+    assert (second.metrics, second.history) == (first.metrics, first.history)
+
+
+def test_fail_stops_at_a_complete_run_and_keeps_it(tiny_run: TinyRun) -> None:
+    config = tiny_run("on_existing=fail")
+    execute(config)
+    before = (run_folder(config) / "record.json").read_bytes()
+    sentence = r"is complete already\. Allowed: on_existing=skip keeps it, on_existing=retrain replaces it\."
+    with pytest.raises(InputError, match=sentence):
+        execute(config)
+    assert (run_folder(config) / "record.json").read_bytes() == before
+
+
+HOLD_THE_LOCK = """
+import sys
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_cannot_train_the_same_run(tiny_run: TinyRun) -> None:
+    config = tiny_run("trainer.epochs=1")
+    folder = run_folder(config)
+    folder.mkdir(parents=True)
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD_THE_LOCK, str(folder / ".lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="is being trained by another process; wait"):
+            execute(config)
+        assert [path.name for path in folder.iterdir()] == [".lock"]
+    finally:
+        other.kill()
+        other.communicate()
+    assert execute(config).status == "complete"  # a dead process holds no lock
+
+
+def test_a_run_that_diverges_leaves_a_failed_record(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_run()
+    poison(monkeypatch, step=9)
+    with pytest.raises(DivergedError, match="The loss of step 9 is nan"):
+        execute(config)
+    record = read_record(run_folder(config) / "record.json")
+    assert record.status == "failed"
+    assert record.error.startswith("The loss of step 9 is nan.")
+    assert [entry["step"] for entry in record.history] == [6]
+    assert record.metrics == {}
+    assert record.identity == run_folder(config).name
+
+
+def test_a_failed_run_is_tried_again_from_the_start(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = tiny_run()
+    with monkeypatch.context() as patch:
+        poison(patch, step=9)
+        with pytest.raises(DivergedError):
+            execute(config)
+    again = execute(config)
+    undisturbed = execute(tiny_run(f"results.root={tmp_path / 'undisturbed'}"))
+    assert (again.status, again.error) == ("complete", None)
+    assert again.identity == undisturbed.identity
+    assert (again.metrics, again.history) == (undisturbed.metrics, undisturbed.history)
+
+
+def test_a_tracker_is_closed_after_a_failure(tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    open_tracker = execute_module.open_tracker
+
+    def opened(*args: Any) -> object:
+        tracker = open_tracker(*args)
+        monkeypatch.setattr(tracker, "close", lambda: closed.append(tracker))
+        return tracker
+
+    monkeypatch.setattr(execute_module, "open_tracker", opened)
+    poison(monkeypatch, step=2)
+    with pytest.raises(DivergedError):
+        execute(tiny_run())
+    assert len(closed) == 1
