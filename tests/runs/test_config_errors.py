@@ -121,7 +121,16 @@ def test_fields_that_contradict_each_other_are_named_together(compose: Compose) 
 
 
 def test_what_is_right_arrives_typed(compose: Compose) -> None:
-    config = parse_run(compose("method.rank=4", "trainer.betas=[0.8,0.95]", "seed=3", "trainer.patience=2"))
+    config = parse_run(
+        compose(
+            "method=lora",
+            "method.rank=4",
+            "method.learning_rate=1e-3",
+            "trainer.betas=[0.8,0.95]",
+            "seed=3",
+            "trainer.patience=2",
+        )
+    )
     assert isinstance(config, RunConfig)
     assert config.method == LoRA(name="lora", learning_rate=1e-3, rank=4)
     assert config.trainer.betas == (0.8, 0.95)

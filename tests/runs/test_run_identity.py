@@ -74,7 +74,8 @@ def cases(table: Mapping[str, Mapping[str, Any]]) -> list[Any]:
 @pytest.fixture
 def base(tiny_run: Callable[..., RunConfig], local_cola: Callable[..., Path]) -> RunConfig:
     root = local_cola(train=TRAIN, validation=VALIDATION)
-    return tiny_run("data=local", f"data.root={root}", "task.max_train_examples=null")
+    local = ("data=local", f"data.root={root}", "task.max_train_examples=null")
+    return tiny_run(*local, "method=lora", "method.learning_rate=1e-3")
 
 
 def name_of(config: RunConfig) -> str:

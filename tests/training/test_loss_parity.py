@@ -78,8 +78,6 @@ def reference_model(ours: Trainer, backbone: Path, method: Method) -> torch.nn.M
             f"classifier.{part}": f"base_model.model.classifier.modules_to_save.default.{part}"
             for part in ("weight", "bias")
         }
-    else:
-        model.bert.pooler.requires_grad_(False)  # ours stays frozen unless head.train_pooler
     state = ours.adaptation.task_state()
     with torch.no_grad():
         for mine, theirs in names.items():

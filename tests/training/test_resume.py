@@ -247,6 +247,9 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch
     found, tensors = load_checkpoint(path)
     assert found == progress
     assert torch.equal(tensors["masters"][0], torch.arange(3.0))
+    monkeypatch.undo()
+    save_checkpoint(path, Progress(step=8), {"masters": []})
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]  # nothing is left of the half
 
 
 def test_without_a_checkpoint_there_is_nothing_to_load(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,6 +38,6 @@ def write_predictions(
         for selection, by_split in outputs.items()
         for name, values in by_split.items()
     ]
-    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary = path.with_suffix(".partial")
     pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False)
     temporary.replace(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,8 +94,10 @@ def _cached(
 
 
 def _key(texts: list[list[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:
-    digest = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode())
-    digest.update(f"{max_length} {tokenizer.model_input_names}".encode())
+    # a call leaves its own truncation and padding in the tokenizer
+    backend = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
+    setting = [backend, max_length, tokenizer.model_input_names, len(texts)]
+    digest = hashlib.sha256(json.dumps(setting, sort_keys=True).encode())
     for column in texts:
         for text in column:
             digest.update(text.encode() + b"\0")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ def save_checkpoint(path: Path, progress: Progress, tensors: dict[str, Any]) -> 
         progress: written as it is.
         tensors: state dictionaries of optimiser, schedule, random sources and trained values.
     """
-    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary = path.with_suffix(".partial")  # one name: what a killed run left is overwritten
     torch.save({"progress": asdict(progress), **tensors}, temporary)
     temporary.replace(path)
 

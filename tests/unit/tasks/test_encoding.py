@@ -128,7 +128,6 @@ def test_what_changes_the_ids_changes_the_key(tiny_backbone: Path, tmp_path: Pat
     assert cached(PAIRS) == 6
 
 
-@pytest.mark.xfail(strict=True, reason="the number of text columns is not part of the key")
 def test_two_single_texts_are_not_taken_for_a_pair(
     tokenizer: PreTrainedTokenizerBase, tiny_backbone: Path, tmp_path: Path
 ) -> None:
@@ -139,7 +138,6 @@ def test_two_single_texts_are_not_taken_for_a_pair(
     assert_equal(encode(pair, MRPC, fresh, 16, tmp_path), encode(pair, MRPC, fresh, 16))
 
 
-@pytest.mark.xfail(strict=True, reason="a call leaves its truncation in the tokenizer's own state")
 def test_the_key_does_not_depend_on_what_was_encoded_before(
     tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
