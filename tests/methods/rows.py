@@ -24,6 +24,7 @@ class Row:
         overrides: of the leaf's fields.
         merges: whether it can be written into the backbone's own parameters.
         starts_as_backbone: whether its outputs at the start are those of the bare model.
+        trains_pooler: whether a pre-trained pooler is trained with the head.
         on: the architectures of the row.
         refuses: architectures that it cannot serve, with what the message names.
     """
@@ -33,6 +34,7 @@ class Row:
     overrides: tuple[str, ...] = ()
     merges: bool = True
     starts_as_backbone: bool = True
+    trains_pooler: bool = False
     on: tuple[str, ...] = ARCHITECTURES
     refuses: Mapping[str, str] = field(default_factory=dict)
 
@@ -78,7 +80,7 @@ NO_NORM = {"modernbert": "'ffn.norm'"}
 NO_UP = {"modernbert": "'ffn.up'"}
 
 ROWS = (
-    Row("full", of("", "values")),
+    Row("full", of("", "values"), trains_pooler=True),
     Row("head_only", nothing),
     Row("bitfit", of(r"\.bias$", "values"), refuses={"modernbert": "has none"}),
     # Of 30 %, some entries lie in every tensor but the LayerNorms' gains, which are far from zero.

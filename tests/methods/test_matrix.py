@@ -46,7 +46,8 @@ def test_a_missing_part_is_refused_by_name(row: Row, architecture: str, method: 
 @matrix
 def test_what_it_trains_is_what_it_declares(case: Case) -> None:
     assert set(case.adaptation.trainable) == case.row.trains(case.parts)
-    heads = tuple(f"{part.path}." for part in case.parts.head)
+    pooler = [case.parts.pooler] if case.row.trains_pooler and case.parts.pooler else []
+    heads = tuple(f"{part.path}." for part in (*case.parts.head, *pooler))
     assert set(case.adaptation.head) == {n for n, _ in case.bare.named_parameters() if n.startswith(heads)}
     opened = {id(value) for value in case.adaptation.model.parameters() if value.requires_grad}
     declared = case.adaptation.trainable | case.adaptation.head

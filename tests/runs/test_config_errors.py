@@ -126,6 +126,7 @@ def test_what_is_right_arrives_typed(compose: Compose) -> None:
             "method=lora",
             "method.rank=4",
             "method.learning_rate=1e-3",
+            "method.head_learning_rate=null",
             "trainer.betas=[0.8,0.95]",
             "seed=3",
             "trainer.patience=2",

@@ -131,6 +131,7 @@ def test_another_method_with_the_same_fields_has_another_name(base: RunConfig) -
 
 
 def test_a_rate_is_known_by_its_value_whichever_key_gave_it(base: RunConfig) -> None:
+    base = changed(base, "method", {"head_learning_rate": None})
     by_method = changed(base, "method", {"learning_rate": 5e-4})
     by_trainer = changed(base, "trainer", {"learning_rate": 5e-4})
     both = changed(by_method, "method", {"head_learning_rate": 5e-4})
