@@ -176,13 +176,7 @@ class Trainer:
         return progress.step % every == 0 or last_of_all
 
     def _step(self, examples: np.ndarray) -> Tensor:
-        if self.progress.flops_per_token:
-            loss = self._forward_and_backward(examples)
-        else:
-            with FlopCounterMode(display=False) as counter:
-                loss = self._forward_and_backward(examples)
-            tokens = int(self.train_split.lengths[examples].sum())
-            self.progress.flops_per_token = counter.get_total_flops() / tokens
+        loss = self._forward_and_backward(examples)
         self.weights.gather_gradients()
         if self.config.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.weights.masters, self.config.max_grad_norm)
@@ -306,8 +300,17 @@ class Trainer:
             for selection, outputs in tensors["outputs"].items()
         }
 
+    def _count_flops(self) -> float:
+        """Operations of a training step for each of its tokens, counted apart from the timed steps."""
+        examples = np.arange(min(self.config.batch_size, len(self.train_split)))
+        with FlopCounterMode(display=False) as counter:
+            self._forward_and_backward(examples)
+        self.model.zero_grad(set_to_none=True)
+        return counter.get_total_flops() / int(self.train_split.lengths[examples].sum())
+
     def _speed(self) -> dict[str, Any]:
         progress = self.progress
+        progress.flops_per_token = self._count_flops()
         seconds = max(progress.seconds, 1e-9)
         examples = progress.step / self.steps_per_epoch * len(self.train_split)
         model_flops = self.progress.flops_per_token * progress.tokens / seconds
