@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -29,18 +30,25 @@ class DropoutMasks:
     """
 
     def __init__(self, seed: int) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
+        self.bits = np.random.SFC64(seed)  # twice as fast as torch's generator
 
     def draw(self, shape: torch.Size, p: float, dtype: torch.dtype) -> Tensor:
         """Return a mask of ``shape``: 0 with probability ``p``, else 1 / (1 - p)."""
         count = math.prod(shape)
-        # Bounds are needed: random_() without them leaves the top bit of each word zero.
-        words = torch.empty((count + 3) // 4, dtype=torch.int64)
-        words.random_(-(2**63), None, generator=self.generator)
-        drawn = words.view(torch.int16)[:count].view(shape)
+        words = self.bits.random_raw((count + 3) // 4)
+        drawn = torch.from_numpy(words.view(np.int16)[:count]).view(shape)
         mask = torch.empty(shape, dtype=dtype)
         torch.ge(drawn, _INT16_MIN + round(p * _LEVELS), out=mask)
         return mask.mul_(1 / (1 - p))
+
+    def state(self) -> Tensor:
+        """Return where the source stands, (4,) int64, for a checkpoint."""
+        return torch.from_numpy(self.bits.state["state"]["state"].view(np.int64).copy())
+
+    def load_state(self, state: Tensor) -> None:
+        """Go on from where `state` stood."""
+        known = self.bits.state
+        self.bits.state = known | {"state": {"state": state.numpy().view(np.uint64)}}
 
 
 class Dropout(nn.Dropout):
@@ -116,7 +124,7 @@ def install_dropout(model: nn.Module, seed: int) -> DropoutMasks:
         seed: of the source.
 
     Returns:
-        The source; its generator's state belongs into a checkpoint.
+        The source; its state belongs into a checkpoint.
     """
     masks = DropoutMasks(seed)
     for module in model.modules():

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gluelamp.backbones.device import choose_device, choose_dtype
 from gluelamp.backbones.dropout import install_dropout
+from gluelamp.backbones.first_token import first_token_only
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.storage import save_task_state
 from gluelamp.tasks.encoding import EncodedSplit
@@ -131,9 +132,10 @@ class Trainer:
         reset_peak_memory(self.device)
         self._resume()
         self.model.train()
-        while not self.progress.finished:
-            self._epoch()
-        return Outcome(self.progress, self.outputs, self._speed(), peak_memory(self.device))
+        with first_token_only(self.model):
+            while not self.progress.finished:
+                self._epoch()
+            return Outcome(self.progress, self.outputs, self._speed(), peak_memory(self.device))
 
     def _epoch(self) -> None:
         progress, config = self.progress, self.config
@@ -269,7 +271,7 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "random": {
                 "torch": torch.get_rng_state(),
-                "dropout": self.dropout.generator.get_state(),
+                "dropout": self.dropout.state(),
                 "cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
             },
             "outputs": {
@@ -292,7 +294,7 @@ class Trainer:
         self.optimizer.load_state_dict(tensors["optimizer"])
         self.schedule.load_state_dict(tensors["schedule"])
         torch.set_rng_state(tensors["random"]["torch"])
-        self.dropout.generator.set_state(tensors["random"]["dropout"])
+        self.dropout.load_state(tensors["random"]["dropout"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(tensors["random"]["cuda"])
         self.outputs = {
