@@ -68,6 +68,7 @@ class RunRecord:
         git: revision and state of the working tree.
         device: the device of the run.
         error: the message of a failed run.
+        phases: what was learnt before the method's own training, one mapping a phase.
     """
 
     schema_version: int
@@ -88,6 +89,7 @@ class RunRecord:
     git: Mapping[str, Any]
     device: Mapping[str, Any]
     error: str | None = None
+    phases: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,17 @@ import copy
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, anatomy
 from gluelamp.backbones.dropout import install_dropout
-from gluelamp.methods.adaptation import Adaptation, Method
+from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.method import Method, Phase, Training, learn_choice
 from methods.rows import Row
 from tiny_models import OUTPUTS, batch, logits, tiny
 
@@ -38,6 +41,7 @@ class Case:
         without_gradient: trained tensors that no gradient had reached after two steps.
         state: what the task stores after training.
         outputs: of the trained adaptation.
+        choice: what the method's phases chose.
     """
 
     row: Row
@@ -50,29 +54,47 @@ class Case:
     without_gradient: set[str]
     state: dict[str, Tensor]
     outputs: Tensor
+    choice: dict[str, Tensor]
 
     def fresh(self, state: dict[str, Tensor] | None = None, seed: int = 1) -> Adaptation:
         """Return a new adaptation of a new copy of the bare model, drawn from another seed."""
-        return adapt(self.method, copy.deepcopy(self.bare), seed, state)
+        return adapt(self.method, copy.deepcopy(self.bare), seed, self.choice, state)
 
 
 def make_case(row: Row, architecture: str, method: Method) -> Case:
     bare = tiny(architecture)
-    adaptation = adapt(method, copy.deepcopy(bare), seed=0)
+    choice = learn_choice(method, bare, False, learn)
+    adaptation = adapt(method, copy.deepcopy(bare), seed=0, choice=choice)
     start = logits(adaptation.model)
     without_gradient = train(adaptation)
     outputs, state = logits(adaptation.model), snapshot(adaptation)
     parts = anatomy(bare)
-    return Case(row, architecture, method, bare, parts, adaptation, start, without_gradient, state, outputs)
+    return Case(
+        row, architecture, method, bare, parts, adaptation, start, without_gradient, state, outputs, choice
+    )
+
+
+def learn(phase: Phase, adaptation: Adaptation) -> dict[str, Tensor]:
+    """Carry out a method's phase on the tester's own batches."""
+    if isinstance(phase, Training):
+        train(adaptation)
+        return snapshot(adaptation)
+    loss = functional.cross_entropy(adaptation.model.eval()(**batch()).logits, labels())
+    gradients = torch.autograd.grad(loss, list(adaptation.trainable.values()))
+    return {name: g.square() for name, g in zip(adaptation.trainable, gradients, strict=True)}
 
 
 def adapt(
-    method: Method, model: PreTrainedModel, seed: int, state: dict[str, Tensor] | None = None
+    method: Method,
+    model: PreTrainedModel,
+    seed: int,
+    choice: dict[str, Tensor] | None = None,
+    state: dict[str, Tensor] | None = None,
 ) -> Adaptation:
     """Adapt a model with values drawn from a seed, and load a task's state if there is one."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        adaptation = method.adapt(model)
+        adaptation = method.adapt(model, choice=choice)
     if state is not None:
         adaptation.load_task_state(state)
     return adaptation
@@ -84,17 +106,25 @@ def train(adaptation: Adaptation, seed: int = 0, steps: int = STEPS) -> set[str]
     install_dropout(adaptation.model, seed)
     trained = adaptation.trainable | adaptation.head
     optimizer = torch.optim.AdamW(trained.values(), lr=0.01, weight_decay=0.1)
-    labels = torch.arange(len(batch()["input_ids"])) % OUTPUTS
     adaptation.model.train()
     missing: set[str] = set()
     for step in range(steps):
         optimizer.zero_grad(set_to_none=True)
-        outputs = adaptation.model(**batch(seed + step)).logits
-        nn.functional.cross_entropy(outputs, labels).backward()
+        inputs = batch(seed + step)
+        forward = partial(logits_of, adaptation.model, inputs)
+        adaptation.objective(forward, partial(functional.cross_entropy, target=labels())).backward()
         if step == 1:
             missing = {name for name, value in trained.items() if value.grad is None}
         optimizer.step()
     return missing
+
+
+def logits_of(model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:
+    return model(**inputs).logits
+
+
+def labels() -> Tensor:
+    return torch.arange(len(batch()["input_ids"])) % OUTPUTS
 
 
 def snapshot(adaptation: Adaptation) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gluelamp.methods.adaptation import Method
+from gluelamp.methods.method import Method
 from gluelamp.runs.config import parse_method
 from methods.cases import Case, GetMethod, make_case
 

@@ -63,12 +63,13 @@ def test_a_gradient_reaches_every_trained_tensor(case: Case) -> None:
 
 @matrix
 def test_training_moves_nothing_else(case: Case) -> None:
-    now, shared = frozen_originals(case.adaptation.model), case.adaptation.shared_state()
+    now = frozen_originals(case.adaptation.model)
+    places = case.adaptation.shared_state() | case.choice
     for name, before in case.bare.state_dict().items():
         if name in case.adaptation.head:
             continue
         kept = torch.ones(before.numel(), dtype=torch.bool)
-        kept[shared.get(f"{name}.positions", torch.empty(0)).long()] = False
+        kept[places.get(f"{name}.positions", torch.empty(0)).long()] = False
         assert same_bits(now[name].flatten()[kept], before.flatten()[kept]), name
 
 
@@ -104,9 +105,9 @@ def test_tasks_swap_in_place_both_ways(case: Case) -> None:
 @matrix
 def test_a_second_task_on_the_same_backbone_leaves_the_first(case: Case) -> None:
     adaptation = case.fresh(case.state)
-    second = adapt(case.method, adaptation.detach(), seed=2)
+    second = adapt(case.method, adaptation.detach(), seed=2, choice=case.choice)
     train(second, seed=5, steps=3)
-    third = adapt(case.method, second.detach(), seed=3, state=case.state)
+    third = adapt(case.method, second.detach(), seed=3, choice=case.choice, state=case.state)
     assert torch.equal(logits(third.model), case.outputs)
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from gluelamp.methods.activations.houlsby import Houlsby
 from gluelamp.methods.activations.pfeiffer import Pfeiffer
-from gluelamp.methods.adaptation import Adaptation, Method
+from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.method import Method
 from gluelamp.methods.weights.lora import LoRA
 from tiny_models import HEADS, HIDDEN, logits, tiny
 

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import BackboneConfig, find_checkpoint, load_model
-from gluelamp.methods.adaptation import Method
+from gluelamp.methods.method import Method
 from gluelamp.methods.weights.lora import LoRA
 from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.tasks.glue import glue_task

@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from torch.utils.data import DataLoader
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
 
-from gluelamp.methods.adaptation import Method
+from gluelamp.methods.method import Method
 from gluelamp.methods.weights.full import FullFineTuning
 from gluelamp.methods.weights.lora import LoRA
 from gluelamp.tasks.glue import glue_task

@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 
 from gluelamp.methods.activations.xpeft import XPeft
-from gluelamp.methods.adaptation import Method
+from gluelamp.methods.method import Method
 from gluelamp.methods.weights.full import FullFineTuning
 from gluelamp.methods.weights.lora import LoRA
 from gluelamp.methods.weights.pafi import PaFi

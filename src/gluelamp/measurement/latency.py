@@ -26,7 +26,7 @@ from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
 from gluelamp.errors import InputError
 from gluelamp.measurement.operators import same_operators
-from gluelamp.methods.adaptation import Method
+from gluelamp.methods.method import Method
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -8,7 +8,7 @@ import torch
 
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
-from gluelamp.methods.adaptation import Method
+from gluelamp.methods.method import Method
 from gluelamp.methods.storage import count_bytes, count_parameters
 
 

@@ -1,23 +1,36 @@
-"""What a method is (a recipe), and what it becomes on a model (an adaptation).
+"""What a method becomes on a model: an adaptation, which is a list of changes.
 
-An `Adaptation` is a list of changes. Each `Change` stands at one place of the model and knows its
-trainable values, what of them a task stores, what all tasks share, and how to leave again.
+Each `Change` stands at one place of the model and knows its trainable values, what of them a task
+stores, what all tasks share, and how to leave again.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from gluelamp.backbones.anatomy import Anatomy, anatomy
 from gluelamp.errors import InputError
+
+CHOICE = "choice"
+"""Stands before the name of what was chosen for a task, in its task state."""
+
+Forward = Callable[[], Tensor]
+"""Runs the model on the batch at hand; returns the head's outputs (batch, outputs) in fp32."""
+
+TaskLoss = Callable[[Tensor], Tensor]
+"""The task's mean loss over the batch at hand, from the head's outputs."""
+
+Objective = Callable[[Forward, TaskLoss], Tensor]
+
+
+def one_pass(forward: Forward, task_loss: TaskLoss) -> Tensor:
+    """Return the task's loss of one forward pass: the objective of most methods."""
+    return task_loss(forward())
 
 
 class Change(Protocol):
@@ -54,6 +67,9 @@ class Adaptation:
         changes: the changes, in the order in which they were made.
         head: the parameters of the task head, by full name.
         encoder_size: parameters of the encoder, pooler and head not counted.
+        choice: what the method's phases chose for this task, such as the positions of a mask.
+        objective: the training loss of a batch.
+        needs_every_token: whether the last block must compute tokens that the head does not read.
     """
 
     def __init__(
@@ -62,11 +78,18 @@ class Adaptation:
         changes: Iterable[Change],
         head: Mapping[str, nn.Parameter],
         encoder_size: int,
+        *,
+        choice: Mapping[str, Tensor] | None = None,
+        objective: Objective = one_pass,
+        needs_every_token: bool = False,
     ) -> None:
         self.encoder_size = encoder_size
         self.model = model
         self.changes = tuple(changes)
         self.head = dict(head)
+        self.choice = dict(choice or {})
+        self.objective = objective
+        self.needs_every_token = needs_every_token
 
     @property
     def trainable(self) -> dict[str, nn.Parameter]:
@@ -76,7 +99,8 @@ class Adaptation:
     def method_state(self) -> dict[str, Tensor]:
         """Return what this task must store of the method, without the head."""
         states = [change.state() for change in self.changes]
-        return {name: value.detach() for state in states for name, value in state.items()}
+        chosen = {f"{CHOICE}.{name}": value for name, value in self.choice.items()}
+        return chosen | {name: value.detach() for state in states for name, value in state.items()}
 
     def task_state(self) -> dict[str, Tensor]:
         """Return what must be stored for this task: the method's values, and the head."""
@@ -86,7 +110,7 @@ class Adaptation:
         """Put another task's values in place; the backbone is not touched otherwise.
 
         Raises:
-            InputError: if names or shapes are not those of this adaptation.
+            InputError: if names, shapes or what was chosen are not those of this adaptation.
         """
         expected = {name: value.shape for name, value in self.task_state().items()}
         given = {name: value.shape for name, value in state.items()}
@@ -97,6 +121,11 @@ class Adaptation:
             raise InputError(
                 f"The task state does not fit this method and backbone: {len(wrong)} tensors differ in "
                 f"name or shape, the first is {wrong[0]!r}. Load it with the configuration of its run."
+            )
+        if any(not torch.equal(state[f"{CHOICE}.{name}"], value) for name, value in self.choice.items()):
+            raise InputError(
+                "The task state was trained at other places than this adaptation changes. Adapt the "
+                "model with the choice that the task state holds, then load it."
             )
         for change in self.changes:
             change.load(state)
@@ -125,62 +154,6 @@ class Adaptation:
         for change in reversed(self.changes):
             change.detach()
         return self.model
-
-
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class Method:
-    """A recipe: the hyper-parameters of one method, checked on construction.
-
-    A method's own file subclasses this with its fields and `changes`.
-
-    Args:
-        name: the suite's name, as in tables.
-        learning_rate: default peak learning rate of the method's values, found on real data.
-        head_learning_rate: that of the task head; the same as ``learning_rate`` if None.
-    """
-
-    trains_pooler: ClassVar[bool] = False
-    """Whether the method trains the pre-trained pooler whatever ``head.train_pooler`` says."""
-
-    name: str
-    learning_rate: float = Field(gt=0)
-    head_learning_rate: float | None = Field(default=None, gt=0)
-
-    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
-        """Make the method's changes to a model whose parameters are all frozen.
-
-        Args:
-            model: the sequence classifier, changed in place.
-            parts: its anatomy.
-
-        Raises:
-            InputError: if the method cannot serve this architecture or size.
-        """
-        raise NotImplementedError
-
-    def adapt(self, model: PreTrainedModel, train_pooler: bool = False) -> Adaptation:
-        """Freeze a model, apply the method, and open its head for training.
-
-        Args:
-            model: a sequence classifier of ``transformers``, changed in place.
-            train_pooler: whether the pre-trained pooler is trained (and counted) with the head.
-
-        Raises:
-            InputError: if the method cannot serve this architecture or size.
-        """
-        parts = anatomy(model)
-        model.requires_grad_(False)
-        size = sum(model.get_parameter(name).numel() for name in parts.encoder_parameters)
-        changes = self.changes(model, parts)
-        pooler = [parts.pooler] if parts.pooler and (train_pooler or self.trains_pooler) else []
-        head = {
-            f"{part.path}.{name}": value
-            for part in (*parts.head, *pooler)
-            for name, value in part.module.named_parameters()
-        }
-        for value in head.values():
-            value.requires_grad_(True)
-        return Adaptation(model, changes, head, size)
 
 
 def content_hash(tensors: Mapping[str, Tensor]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Adaptation, content_hash
+from gluelamp.methods.adaptation import CHOICE, Adaptation, content_hash, select
 
 
 def count_parameters(adaptation: Adaptation) -> dict[str, int | float]:
@@ -76,13 +76,7 @@ def load_task_state(path: Path, adaptation: Adaptation, bound_to: Mapping[str, s
     Raises:
         InputError: if the file is not there, or was trained on another backbone, mask or bank.
     """
-    from safetensors import safe_open
-
-    if not path.is_file():
-        raise InputError(f"{path} is not there; train the run first.")
-    with safe_open(path, framework="pt") as file:
-        written = file.metadata() or {}
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    state, written = _read(path)
     for key, meaning in (("backbone", "backbone"), ("shared", "mask or bank of adapters")):
         if written.get(key) != bound_to[key]:
             raise InputError(
@@ -91,6 +85,18 @@ def load_task_state(path: Path, adaptation: Adaptation, bound_to: Mapping[str, s
                 "Load it with the configuration it was trained with."
             )
     adaptation.load_task_state(state)
+
+
+def read_choice(path: Path) -> dict[str, Tensor]:
+    """Return what a run's phases chose, from its task state; nothing for a method without phases.
+
+    Args:
+        path: written by `save_task_state`.
+
+    Raises:
+        InputError: if the file is not there.
+    """
+    return select(_read(path)[0], CHOICE)
 
 
 def write_shared_state(folder: Path, adaptation: Adaptation, bound_to: Mapping[str, str]) -> None:
@@ -105,6 +111,16 @@ def write_shared_state(folder: Path, adaptation: Adaptation, bound_to: Mapping[s
     if bound_to["shared"] and not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         _save(path, adaptation.shared_state(), bound_to)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise InputError(f"{path} is not there; train the run first.")
+    with safe_open(path, framework="pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return state, file.metadata() or {}
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.errors import InputError, unknown
-from gluelamp.methods.adaptation import Method
+from gluelamp.methods.method import Method
 from gluelamp.tasks.data import DataConfig
 from gluelamp.tasks.glue import glue_task
 from gluelamp.training.config import TrainerConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import shutil
 from collections.abc import Iterator
@@ -10,14 +11,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from filelock import FileLock, Timeout
+from transformers import PreTrainedModel
 
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import load_model, load_tokenizer
 from gluelamp.errors import InputError
 from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.method import learn_choice
 from gluelamp.methods.storage import (
     count_bytes,
     count_parameters,
@@ -32,7 +34,9 @@ from gluelamp.runs.predictions import write_predictions
 from gluelamp.runs.tracking import open_tracker
 from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.training.checkpoint import Progress
-from gluelamp.training.trainer import DivergedError, Outcome, Trainer, set_dropout
+from gluelamp.training.config import TrainerConfig
+from gluelamp.training.phases import PhaseLearner
+from gluelamp.training.trainer import DivergedError, Outcome, Rates, Trainer, set_dropout
 
 _log = logging.getLogger(__name__)
 
@@ -91,60 +95,92 @@ def _clear(folder: Path) -> None:
 
 
 def _train(plan: Plan) -> RunRecord:
-    config, task = plan.config, plan.data.task
-    tokenizer = load_tokenizer(plan.checkpoint)
-    if config.trainer.max_length > tokenizer.model_max_length:
-        raise InputError(
-            f"trainer.max_length={config.trainer.max_length} is not allowed: backbone "
-            f"{config.backbone.name!r} takes at most {tokenizer.model_max_length} tokens."
-        )
-
-    def encoded(rows: pd.DataFrame) -> EncodedSplit:
-        cache = plan.root / "cache" / "tokens"
-        return encode(rows, task, tokenizer, config.trainer.max_length, cache)
-
-    train = encoded(plan.training_rows)
-    validation = {
-        name: encoded(plan.data.splits[name]) for name in task.validation_splits if name in plan.data.splits
-    }
-    torch.manual_seed(config.seed)
-    model = load_model(plan.checkpoint, task.num_outputs, ATTENTION)
-    if config.trainer.dropout is not None:
-        set_dropout(model, config.trainer.dropout)  # before the method brings its own
-    adaptation = config.method.adapt(model, config.head.train_pooler)
-    bound_to = provenance(adaptation, plan.checkpoint.checksum)
-    write_shared_state(plan.root / "shared", adaptation, bound_to)
-    facts = _facts(plan, adaptation)
-    tracker = open_tracker(config, plan.identity, plan.folder)
-    trainer = Trainer(
-        adaptation,
-        task,
-        train,
-        validation,
-        config.trainer,
-        plan.rates,
-        config.seed,
-        plan.folder,
-        bound_to,
-        tracker,
-    )
+    train, validation = _encoded(plan)
+    model = _bare_model(plan)
+    record = _facts(plan)
+    tracker = open_tracker(plan.config, plan.identity, plan.folder)
+    learner = _phase_learner(plan, train, validation)
     try:
+        adaptation = _adaptation(plan, model, learner)
+        record = replace(
+            record,
+            parameters=count_parameters(adaptation),
+            bytes=count_bytes(adaptation),
+            phases=learner.reports or None,
+        )
+        bound_to = provenance(adaptation, plan.checkpoint.checksum)
+        write_shared_state(plan.root / "shared", adaptation, bound_to)
+        trainer = Trainer(
+            adaptation,
+            plan.data.task,
+            train,
+            validation,
+            plan.config.trainer,
+            plan.rates,
+            plan.config.seed,
+            plan.folder,
+            bound_to,
+            tracker,
+        )
         outcome = trainer.run()
     except DivergedError as error:
-        failed = replace(facts, status="failed", history=trainer.progress.history, error=str(error))
-        _write(plan, failed)
+        _write(plan, replace(record, status="failed", history=error.history, error=str(error)))
         raise
     finally:
         tracker.close()
     write_predictions(plan.folder / "predictions.parquet", validation, outcome.outputs)
-    record = _completed(facts, outcome, plan)
+    record = _completed(record, outcome, plan)
     _write(plan, record)
     (plan.folder / "checkpoint.pt").unlink()
+    learner.clear()
     _log.info("%s", _one_line(record))
     return record
 
 
-def _facts(plan: Plan, adaptation: Adaptation) -> RunRecord:
+def _encoded(plan: Plan) -> tuple[EncodedSplit, dict[str, EncodedSplit]]:
+    """The training rows, and the validation splits by name."""
+    task, splits, length = plan.data.task, plan.data.splits, plan.config.trainer.max_length
+    tokenizer = load_tokenizer(plan.checkpoint)
+    if length > tokenizer.model_max_length:
+        raise InputError(
+            f"trainer.max_length={length} is not allowed: backbone {plan.config.backbone.name!r} takes "
+            f"at most {tokenizer.model_max_length} tokens."
+        )
+    cache = plan.root / "cache" / "tokens"
+    return encode(plan.training_rows, task, tokenizer, length, cache), {
+        name: encode(splits[name], task, tokenizer, length, cache)
+        for name in task.validation_splits
+        if name in splits
+    }
+
+
+def _bare_model(plan: Plan) -> PreTrainedModel:
+    torch.manual_seed(plan.config.seed)
+    model = load_model(plan.checkpoint, plan.data.task.num_outputs, ATTENTION)
+    if plan.config.trainer.dropout is not None:
+        set_dropout(model, plan.config.trainer.dropout)  # before the method brings its own
+    return model
+
+
+def _phase_learner(plan: Plan, train: EncodedSplit, validation: dict[str, EncodedSplit]) -> PhaseLearner:
+    task, seed = plan.data.task, plan.config.seed
+
+    def new_trainer(adaptation: Adaptation, config: TrainerConfig, rates: Rates, folder: Path) -> Trainer:
+        return Trainer(adaptation, task, train, validation, config, rates, seed, folder, {})
+
+    return PhaseLearner(new_trainer, task, train, plan.config.trainer, seed, plan.folder)
+
+
+def _adaptation(plan: Plan, model: PreTrainedModel, learner: PhaseLearner) -> Adaptation:
+    method, train_pooler = plan.config.method, plan.config.head.train_pooler
+    if method.phases():  # what the method refuses, it refuses before its first phase
+        shell = copy.deepcopy(model).to("meta")  # type: ignore[arg-type]  # see Trainer
+        method.adapt(shell, train_pooler)
+    choice = learn_choice(method, model, train_pooler, learner)
+    return method.adapt(model, train_pooler, choice)
+
+
+def _facts(plan: Plan) -> RunRecord:
     """The record of a run as far as it is known before training."""
     config, data, checkpoint = plan.config, plan.data, plan.checkpoint
     rows = {name: len(frame) for name, frame in data.splits.items()}
@@ -176,8 +212,8 @@ def _facts(plan: Plan, adaptation: Adaptation) -> RunRecord:
         main_metric=data.task.main_metric,
         metrics={},
         history=[],
-        parameters=count_parameters(adaptation),
-        bytes=count_bytes(adaptation),
+        parameters={},
+        bytes={},
         speed={},
         memory={},
         versions=package_versions(),

@@ -15,7 +15,7 @@ from gluelamp.backbones.device import choose_device, choose_dtype
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.measurement.latency import LatencyConfig, measure_latency
 from gluelamp.measurement.parameters import measure_parameters
-from gluelamp.methods.adaptation import Method
+from gluelamp.methods.method import Method
 from gluelamp.records import SCHEMA_VERSION, Measurement, write_json
 from gluelamp.runs.config import HeadConfig, ResultsConfig, parse, parse_method
 from gluelamp.runs.environment import describe_device

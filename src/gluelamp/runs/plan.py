@@ -78,6 +78,7 @@ def plan_run(config: RunConfig) -> Plan:
     task = glue_task(config.task.name)
     device = choose_device(config.trainer.device)
     dtype = choose_dtype(config.trainer.precision, device)
+    config.method.check_task(is_regression=task.is_regression)
     checkpoint = find_checkpoint(config.backbone)
     data = load_task_data(task, config.data)
     rate = config.trainer.learning_rate or config.method.learning_rate

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass as validated
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import load_model, load_tokenizer
 from gluelamp.errors import InputError
-from gluelamp.methods.storage import load_task_state, provenance
+from gluelamp.methods.storage import load_task_state, provenance, read_choice
 from gluelamp.runs.config import RunConfig
 from gluelamp.runs.plan import plan_run
 from gluelamp.tasks.data import load_task_data
@@ -62,9 +62,10 @@ def write_test_predictions(config: RunConfig, choice: PredictConfig) -> Path:
     if not splits:
         raise InputError(f"{task.name!r} has no test rows in this source; take data=hub or another root.")
     model = load_model(plan.checkpoint, task.num_outputs, ATTENTION).eval()
-    adaptation = config.method.adapt(model, config.head.train_pooler)
+    trained = plan.folder / f"{choice.selection}.safetensors"
+    adaptation = config.method.adapt(model, config.head.train_pooler, read_choice(trained))
     bound_to = provenance(adaptation, plan.checkpoint.checksum)
-    load_task_state(plan.folder / f"{choice.selection}.safetensors", adaptation, bound_to)
+    load_task_state(trained, adaptation, bound_to)
     model.to(plan.device)
     MasterWeights(model, [], plan.dtype)
     tokenizer = load_tokenizer(plan.checkpoint)

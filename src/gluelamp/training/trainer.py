@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,11 +33,11 @@ from gluelamp.training.checkpoint import Progress, load_checkpoint, save_checkpo
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.cost import matmul_rate, peak_memory, reset_peak_memory
 from gluelamp.training.evaluation import evaluate_splits, predict
+from gluelamp.training.loss import task_loss
 from gluelamp.training.precision import MasterWeights
 
 _log = logging.getLogger(__name__)
 _LOSSES_BETWEEN_CHECKS = 50  # reading a loss waits for the device
-_ADVICE = "Lower trainer.learning_rate, or train with trainer.precision=fp32."
 
 
 class Tracker(Protocol):
@@ -47,7 +48,16 @@ class Tracker(Protocol):
 
 
 class DivergedError(RuntimeError):
-    """A loss or an output is no longer a finite number."""
+    """A loss or an output is no longer a finite number.
+
+    Args:
+        message: what was not finite, and what to do.
+        history: the evaluations before.
+    """
+
+    def __init__(self, message: str, history: list[dict[str, Any]]) -> None:
+        super().__init__(message)
+        self.history = history
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,7 @@ class Trainer:
         seed: of the order of examples and the dropout masks.
         folder: takes the checkpoint and the task states ``best`` and ``last``.
         bound_to: what the task states are bound to; see `gluelamp.methods.storage.provenance`.
-        tracker: shown each evaluation.
+        tracker: shown each evaluation, if there is one.
     """
 
     def __init__(
@@ -102,7 +112,7 @@ class Trainer:
         seed: int,
         folder: Path,
         bound_to: Mapping[str, str],
-        tracker: Tracker,
+        tracker: Tracker | None = None,
     ) -> None:
         self.adaptation, self.task, self.train_split = adaptation, task, train
         self.validation, self.config, self.seed = validation, config, seed
@@ -132,7 +142,8 @@ class Trainer:
         reset_peak_memory(self.device)
         self._resume()
         self.model.train()
-        with first_token_only(self.model):
+        every_token = self.adaptation.needs_every_token
+        with nullcontext() if every_token else first_token_only(self.model):
             while not self.progress.finished:
                 self._epoch()
             return Outcome(self.progress, self.outputs, self._speed(), peak_memory(self.device))
@@ -192,11 +203,11 @@ class Trainer:
 
     def _forward_and_backward(self, examples: np.ndarray) -> Tensor:
         inputs, labels = collate(self.train_split, examples, self.device)
-        logits = self.model(**inputs).logits.float()
-        if self.task.is_regression:
-            loss = torch.nn.functional.mse_loss(logits.squeeze(-1), labels)
-        else:
-            loss = torch.nn.functional.cross_entropy(logits, labels)
+
+        def forward() -> Tensor:
+            return self.model(**inputs).logits.float()
+
+        loss = self.adaptation.objective(forward, task_loss(self.task, labels))
         loss.backward()
         return loss.detach()
 
@@ -206,8 +217,12 @@ class Trainer:
         first = self.progress.step - len(losses) + 1
         for number, loss in enumerate(losses):
             if not math.isfinite(loss):
-                raise DivergedError(f"The loss of step {first + number} is {loss}. {_ADVICE}")
+                raise self._diverged(f"The loss of step {first + number} is {loss}.")
         self.progress.losses += losses
+
+    def _diverged(self, what: str) -> DivergedError:
+        advice = "Lower trainer.learning_rate, or train with trainer.precision=fp32."
+        return DivergedError(f"{what} {advice}", self.progress.history)
 
     def _evaluate(self) -> None:
         progress, config = self.progress, self.config
@@ -216,7 +231,7 @@ class Trainer:
             for name, split in self.validation.items()
         }
         if not all(np.isfinite(values).all() for values in outputs.values()):
-            raise DivergedError(f"The model's outputs after step {progress.step} are not finite. {_ADVICE}")
+            raise self._diverged(f"The model's outputs after step {progress.step} are not finite.")
         metrics = evaluate_splits(self.task, self.validation, outputs)
         since = self.progress.history[-1]["step"] if progress.history else 0
         entry = {
@@ -226,7 +241,8 @@ class Trainer:
             **metrics,
         }
         progress.history.append(entry)
-        self.tracker.log(progress.step, entry)
+        if self.tracker is not None:
+            self.tracker.log(progress.step, entry)
         best = progress.history[progress.best][self.task.main_metric] if progress.best >= 0 else None
         self.outputs["last"] = outputs
         if best is None or metrics[self.task.main_metric] > best:

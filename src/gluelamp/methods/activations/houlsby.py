@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.methods.activations.inserted import Bottleneck, InsertedModule, residual
-from gluelamp.methods.adaptation import Change, Method
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.method import Method
 from gluelamp.methods.weights.tensors import replace_tensors
 
 

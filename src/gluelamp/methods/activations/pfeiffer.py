@@ -16,7 +16,8 @@ from gluelamp.methods.activations.inserted import (
     between_norms,
     reduced_width,
 )
-from gluelamp.methods.adaptation import Change, Method
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.method import Method
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

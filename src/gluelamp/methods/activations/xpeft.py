@@ -25,7 +25,8 @@ from gluelamp.methods.activations.inserted import (
     between_norms,
     reduced_width,
 )
-from gluelamp.methods.adaptation import Adaptation, Change, Method
+from gluelamp.methods.adaptation import Adaptation, Change
+from gluelamp.methods.method import Method
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -7,7 +7,8 @@ from pydantic.dataclasses import dataclass as validated
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.methods.adaptation import Change, Method
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.method import Method
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.methods.adaptation import Change, Method
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.method import Method
 from gluelamp.methods.weights.tensors import Parametrization, TensorChange
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

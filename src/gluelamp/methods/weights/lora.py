@@ -9,7 +9,8 @@ from pydantic.dataclasses import dataclass as validated
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.methods.adaptation import Change, Method
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.method import Method
 
 Target = Literal["query", "key", "value", "attention_output", "up", "down"]
 _HANDLES = {

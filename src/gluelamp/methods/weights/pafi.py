@@ -20,7 +20,8 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Change, Method
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.method import Method
 from gluelamp.methods.weights.sparse import SparseDelta
 from gluelamp.methods.weights.tensors import TensorChange
 

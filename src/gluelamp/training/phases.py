@@ -1,0 +1,123 @@
+"""What a method learns about a task before its own training."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.method import Phase, Scoring, Training
+from gluelamp.tasks.encoding import EncodedSplit
+from gluelamp.tasks.task import Task
+from gluelamp.training.batches import collate
+from gluelamp.training.config import TrainerConfig
+from gluelamp.training.loss import task_loss
+from gluelamp.training.trainer import Rates, Trainer
+
+NewTrainer = Callable[[Adaptation, TrainerConfig, Rates, Path], Trainer]
+
+
+@dataclass
+class PhaseLearner:
+    """Carries out the phases of one run, in order; a `gluelamp.methods.method.Learn`.
+
+    Each training phase has its own folder beside the run's, with its own checkpoint, so that a killed
+    run goes on in the phase where it was.
+
+    Args:
+        new_trainer: makes the trainer of an adaptation.
+        task: the declaration.
+        train: the training rows.
+        config: the run's knobs; a phase has its own number of epochs.
+        seed: of the run.
+        folder: of the run.
+    """
+
+    new_trainer: NewTrainer
+    task: Task
+    train: EncodedSplit
+    config: TrainerConfig
+    seed: int
+    folder: Path
+    reports: list[dict[str, Any]] = field(default_factory=list)
+    """Of each phase done: what it was, its history and its seconds."""
+
+    def __call__(self, phase: Phase, adaptation: Adaptation) -> Mapping[str, Tensor]:
+        """Carry out the next phase."""
+        if isinstance(phase, Training):
+            return self._train(phase, adaptation)
+        self.reports.append({"scores": phase.method.name, "examples": phase.examples})
+        return squared_gradients(phase, adaptation, self.task, self.train, self.seed)
+
+    def _train(self, phase: Training, adaptation: Adaptation) -> Mapping[str, Tensor]:
+        folder = self._folder(len(self.reports))
+        folder.mkdir(exist_ok=True)
+        config = replace(self.config, epochs=phase.epochs, learning_rate=None)
+        rate = phase.method.learning_rate
+        rates = Rates(rate, phase.method.head_learning_rate or rate)
+        outcome = self.new_trainer(adaptation, config, rates, folder).run()
+        self.reports.append(
+            {
+                "trains": phase.method.name,
+                "epochs": phase.epochs,
+                "train_seconds": outcome.progress.seconds,
+                "history": outcome.progress.history,
+            }
+        )
+        return load_file(folder / "last.safetensors")
+
+    def clear(self) -> None:
+        """Remove what only a resumed run would need."""
+        for number in range(len(self.reports)):
+            shutil.rmtree(self._folder(number), ignore_errors=True)
+
+    def _folder(self, number: int) -> Path:
+        return self.folder / f"phase-{number + 1}"
+
+
+def squared_gradients(
+    phase: Scoring, adaptation: Adaptation, task: Task, train: EncodedSplit, seed: int
+) -> dict[str, Tensor]:
+    """Return the sum over batches of the squared gradient of each trainable value.
+
+    In fp32, without dropout. With one example a batch this is ``examples`` times the diagonal of the
+    empirical Fisher information.
+
+    Args:
+        phase: how many examples, how many of them at once, and which labels.
+        adaptation: in fp32, on the device to compute on; its values are not changed.
+        task: the declaration.
+        train: the rows to draw from.
+        seed: of the draw.
+
+    Returns:
+        By full name, sums of the trainable's shape.
+    """
+    model, values = adaptation.model.eval(), adaptation.trainable
+    sums = {name: torch.zeros_like(value) for name, value in values.items()}
+    drawn = np.random.default_rng(seed).permutation(len(train))[: phase.examples]
+    for start in range(0, len(drawn), phase.batch_size):
+        inputs, labels = collate(train, drawn[start : start + phase.batch_size], model.device)
+        outputs = model(**inputs).logits
+        for weight, target in _targets(phase, task, outputs, labels):
+            loss = task_loss(task, target)(outputs)
+            gradients = torch.autograd.grad(loss, list(values.values()), retain_graph=True)
+            for name, gradient in zip(sums, gradients, strict=True):
+                sums[name].addcmul_(gradient, gradient, value=weight)
+    return sums
+
+
+def _targets(phase: Scoring, task: Task, outputs: Tensor, labels: Tensor) -> list[tuple[float, Tensor]]:
+    """The labels whose gradients are squared, with their weights."""
+    if phase.labels == "observed" or task.is_regression:
+        return [(1.0, labels)]
+    chances = outputs.detach().softmax(-1).mean(0).tolist()
+    return [(chance, torch.full_like(labels, number)) for number, chance in enumerate(chances)]
