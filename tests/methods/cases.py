@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from gluelamp.backbones.anatomy import Anatomy, anatomy
 from gluelamp.backbones.dropout import install_dropout
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.method import Method, Phase, Training, learn_choice
+from gluelamp.methods.method import Choice, Method, Phase, Training, learn_choice
 from methods.rows import Row
 from tiny_models import OUTPUTS, batch, logits, tiny
 
@@ -54,7 +54,7 @@ class Case:
     without_gradient: set[str]
     state: dict[str, Tensor]
     outputs: Tensor
-    choice: dict[str, Tensor]
+    choice: Choice
 
     def fresh(self, state: dict[str, Tensor] | None = None, seed: int = 1) -> Adaptation:
         """Return a new adaptation of a new copy of the bare model, drawn from another seed."""
@@ -88,7 +88,7 @@ def adapt(
     method: Method,
     model: PreTrainedModel,
     seed: int,
-    choice: dict[str, Tensor] | None = None,
+    choice: Choice | None = None,
     state: dict[str, Tensor] | None = None,
 ) -> Adaptation:
     """Adapt a model with values drawn from a seed, and load a task's state if there is one."""

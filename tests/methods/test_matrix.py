@@ -45,13 +45,15 @@ def test_a_missing_part_is_refused_by_name(row: Row, architecture: str, method: 
 
 @matrix
 def test_what_it_trains_is_what_it_declares(case: Case) -> None:
-    assert set(case.adaptation.trainable) == case.row.trains(case.parts)
+    at_choice = {name.replace(".positions", ".delta") for name in case.choice.stored}
+    declared = at_choice if case.row.trains is None else case.row.trains(case.parts)
+    assert set(case.adaptation.trainable) == declared
     pooler = [case.parts.pooler] if case.row.trains_pooler and case.parts.pooler else []
     heads = tuple(f"{part.path}." for part in (*case.parts.head, *pooler))
     assert set(case.adaptation.head) == {n for n, _ in case.bare.named_parameters() if n.startswith(heads)}
     opened = {id(value) for value in case.adaptation.model.parameters() if value.requires_grad}
-    declared = case.adaptation.trainable | case.adaptation.head
-    assert opened == {id(value) for value in declared.values()}
+    trained = case.adaptation.trainable | case.adaptation.head
+    assert opened == {id(value) for value in trained.values()}
 
 
 @matrix
@@ -64,7 +66,7 @@ def test_a_gradient_reaches_every_trained_tensor(case: Case) -> None:
 @matrix
 def test_training_moves_nothing_else(case: Case) -> None:
     now = frozen_originals(case.adaptation.model)
-    places = case.adaptation.shared_state() | case.choice
+    places = case.adaptation.shared_state() | dict(case.choice.stored)
     for name, before in case.bare.state_dict().items():
         if name in case.adaptation.head:
             continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -21,6 +21,20 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, anatomy
 from gluelamp.methods.adaptation import Adaptation, Change, Forward, TaskLoss, one_pass
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a method's phases decided for one task.
+
+    Args:
+        stored: named tensors without which the task's values mean nothing, such as the positions of a
+            mask: they belong to the task state.
+        start: values that the method's training begins with, by full name of a trainable.
+    """
+
+    stored: Mapping[str, Tensor] = field(default_factory=dict)
+    start: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -63,20 +77,26 @@ class Method:
 
     def choose(
         self, model: PreTrainedModel, parts: Anatomy, found: Sequence[Mapping[str, Tensor]]
-    ) -> dict[str, Tensor]:
-        """Return what the phases decide for the task: named tensors, stored with it.
+    ) -> Choice:
+        """Return what the phases decide for the task; nothing by default.
 
         Args:
             model: the bare sequence classifier.
             parts: its anatomy.
             found: of each phase, the tensors that it left; see `Training` and `Scoring`.
         """
-        return {}
+        return Choice()
 
     def changes_at(
-        self, model: PreTrainedModel, parts: Anatomy, choice: Mapping[str, Tensor]
+        self, model: PreTrainedModel, parts: Anatomy, chosen: Mapping[str, Tensor]
     ) -> list[Change]:
-        """Make the changes where the phases chose; as `changes` for a method without phases."""
+        """Make the changes where the phases chose; as `changes` for a method without phases.
+
+        Args:
+            model: as for `changes`.
+            parts: its anatomy.
+            chosen: what is stored of the choice.
+        """
         return self.changes(model, parts)
 
     def loss(self, changes: Sequence[Change], forward: Forward, task_loss: TaskLoss) -> Tensor:
@@ -103,7 +123,7 @@ class Method:
         self,
         model: PreTrainedModel,
         train_pooler: bool = False,
-        choice: Mapping[str, Tensor] | None = None,
+        choice: Choice | None = None,
     ) -> Adaptation:
         """Freeze a model, apply the method, and open its head for training.
 
@@ -121,19 +141,22 @@ class Method:
         parts = anatomy(model)
         model.requires_grad_(False)
         size = sum(model.get_parameter(name).numel() for name in parts.encoder_parameters)
-        changes = self.changes_at(model, parts, choice)
+        changes = self.changes_at(model, parts, choice.stored)
         head = self._head(parts, train_pooler)
         for value in head.values():
             value.requires_grad_(True)
-        return Adaptation(
+        adaptation = Adaptation(
             model,
             changes,
             head,
             size,
-            choice=choice,
+            choice=choice.stored,
             objective=partial(self.loss, changes),
             needs_every_token=self.needs_every_token,
         )
+        for name, value in choice.start.items():
+            adaptation.trainable[name].data.copy_(value)
+        return adaptation
 
     def _head(self, parts: Anatomy, train_pooler: bool) -> dict[str, nn.Parameter]:
         pooler = [parts.pooler] if parts.pooler and (train_pooler or self.trains_pooler) else []
@@ -178,9 +201,7 @@ Phase = Training | Scoring
 Learn = Callable[[Phase, Adaptation], Mapping[str, Tensor]]
 
 
-def learn_choice(
-    method: Method, model: PreTrainedModel, train_pooler: bool, learn: Learn
-) -> dict[str, Tensor]:
+def learn_choice(method: Method, model: PreTrainedModel, train_pooler: bool, learn: Learn) -> Choice:
     """Go through a method's phases, each on a copy of the model, and return what they choose.
 
     A head that a phase trained is where the next training begins; all else is left behind.

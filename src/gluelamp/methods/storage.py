@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gluelamp.errors import InputError
 from gluelamp.methods.adaptation import CHOICE, Adaptation, content_hash, select
+from gluelamp.methods.method import Choice
 
 
 def count_parameters(adaptation: Adaptation) -> dict[str, int | float]:
@@ -87,7 +88,7 @@ def load_task_state(path: Path, adaptation: Adaptation, bound_to: Mapping[str, s
     adaptation.load_task_state(state)
 
 
-def read_choice(path: Path) -> dict[str, Tensor]:
+def read_choice(path: Path) -> Choice:
     """Return what a run's phases chose, from its task state; nothing for a method without phases.
 
     Args:
@@ -96,7 +97,7 @@ def read_choice(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: if the file is not there.
     """
-    return select(_read(path)[0], CHOICE)
+    return Choice(select(_read(path)[0], CHOICE))
 
 
 def write_shared_state(folder: Path, adaptation: Adaptation, bound_to: Mapping[str, str]) -> None:

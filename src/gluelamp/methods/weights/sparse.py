@@ -40,13 +40,15 @@ class SparseDelta(Parametrization):
     Args:
         original: the weight, of any shape.
         positions: (k,) int64, positions in the flattened weight, without repetition.
+        shares_positions: whether all tasks have these positions; else they are the task's choice.
     """
 
     positions: Tensor
     before: Tensor
 
-    def __init__(self, original: Tensor, positions: Tensor) -> None:
+    def __init__(self, original: Tensor, positions: Tensor, *, shares_positions: bool) -> None:
         super().__init__()
+        self.shares_positions = shares_positions
         before = original.detach().reshape(-1)[positions].clone()
         self.delta = nn.Parameter(torch.zeros_like(before))
         self.register_buffer("positions", positions, persistent=False)
@@ -69,8 +71,8 @@ class SparseDelta(Parametrization):
         return delta is self.delta and version == self.delta._version
 
     def shared(self) -> dict[str, Tensor]:
-        """Return the positions as int32: the mask, one for all tasks."""
-        return {"positions": self.positions.to(torch.int32)}
+        """Return the positions as int32, if the mask is one for all tasks."""
+        return {"positions": self.positions.to(torch.int32)} if self.shares_positions else {}
 
     def restore(self, original: Tensor) -> None:
         """Write the values from before back."""

@@ -1,0 +1,140 @@
+"""The positions of sparse masks, against numpy and explicit gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.anatomy import anatomy
+from gluelamp.errors import InputError
+from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.method import Choice, Scoring, Training, learn_choice
+from gluelamp.methods.weights.fish import Fish
+from gluelamp.methods.weights.lt_sft import LtSft
+from gluelamp.methods.weights.masks import grouped, lowest
+from gluelamp.methods.weights.pafi import PaFi
+from methods.cases import GetMethod, learn
+from tiny_models import tiny
+
+
+def values_of(model: PreTrainedModel) -> dict[str, np.ndarray]:
+    return {name: model.get_parameter(name).detach().numpy() for name in anatomy(model).encoder_parameters}
+
+
+def mask_of(positions: dict[str, torch.Tensor]) -> set[tuple[str, int]]:
+    return {(n.removesuffix(".positions"), i) for n, where in positions.items() for i in where.tolist()}
+
+
+def extreme(scores: dict[str, np.ndarray], count: int) -> set[tuple[str, int]]:
+    """Return the places of the highest scores over all tensors."""
+    places = [(name, i) for name, value in scores.items() for i in range(value.size)]
+    flat = np.concatenate([value.ravel() for value in scores.values()])
+    return {places[i] for i in np.argsort(-flat, kind="stable")[:count]}
+
+
+@pytest.mark.parametrize("order", ["largest", "middle"])
+def test_the_order_picks_what_it_says(order: str) -> None:
+    model = tiny("bert")
+    weights = values_of(model)
+    adaptation = PaFi(name="x", learning_rate=1, density=0.1, order=order).adapt(model)
+    count = round(0.1 * sum(value.size for value in weights.values()))
+    magnitudes = {name: np.abs(value) for name, value in weights.items()}
+    flat = np.sort(np.concatenate([value.ravel() for value in magnitudes.values()]))
+    median = flat[(len(flat) - 1) // 2]
+    scores = {
+        "largest": magnitudes,
+        "middle": {name: -np.abs(value - median) for name, value in magnitudes.items()},
+    }
+    assert mask_of(adaptation.shared_state()) == extreme(scores[order], count)
+
+
+def test_a_random_mask_depends_on_its_seed_alone() -> None:
+    def positions(seed: int) -> set[tuple[str, int]]:
+        method = PaFi(name="x", learning_rate=1, density=0.1, order="random", mask_seed=seed)
+        return mask_of(method.adapt(tiny("bert")).shared_state())
+
+    assert positions(1) == positions(1)
+    shared = len(positions(1) & positions(2)) / len(positions(1))
+    assert 0.05 < shared < 0.15  # of two masks of a tenth, a tenth is common
+
+
+def test_per_layer_gives_each_block_its_share() -> None:
+    model = tiny("bert")
+    sizes = {name: value.size for name, value in values_of(model).items()}
+    adaptation = PaFi(name="x", learning_rate=1, density=0.1, scope="per_layer").adapt(model)
+    chosen = mask_of(adaptation.shared_state())
+    for layer in ("layer.0.", "layer.1.", "embeddings"):
+        size = sum(count for name, count in sizes.items() if layer in name)
+        assert sum(layer in name for name, _ in chosen) == round(0.1 * size)
+
+
+def test_names_are_grouped_by_scope() -> None:
+    names = ["e.weight", "l.0.a", "l.0.b", "l.1.a"]
+    assert grouped(names, "global") == [names]
+    assert grouped(names, "per_layer") == [["e.weight"], ["l.0.a", "l.0.b"], ["l.1.a"]]
+    assert grouped(names, "per_tensor") == [[name] for name in names]
+
+
+def test_equal_scores_are_taken_in_order() -> None:
+    chosen = lowest({"a": torch.tensor([1.0, 0.0, 1.0]), "b": torch.tensor([0.0, 1.0])}, 3)
+    assert {name: where.tolist() for name, where in chosen.items()} == {"a": [0, 1], "b": [0]}
+
+
+def choice_of(method: Fish | LtSft, model: PreTrainedModel) -> tuple[Choice, dict[str, np.ndarray]]:
+    """Return the choice, and what the phase left, by tensor."""
+    seen: dict[str, np.ndarray] = {}
+
+    def remember(phase: Scoring | Training, adaptation: Adaptation) -> dict[str, torch.Tensor]:
+        found = learn(phase, adaptation)
+        seen.update({n.removesuffix(".values"): v.detach().numpy() for n, v in found.items()})
+        return found
+
+    return learn_choice(method, model, False, remember), seen
+
+
+def test_fish_takes_the_largest_scores() -> None:
+    model = tiny("bert")
+    weights = values_of(model)
+    choice, fisher = choice_of(Fish(name="fish", learning_rate=1, density=0.1), model)
+    count = round(0.1 * sum(value.size for value in weights.values()))
+    assert mask_of(dict(choice.stored)) == extreme({name: fisher[name] for name in weights}, count)
+
+
+def test_lt_sft_takes_what_moved_most() -> None:
+    model = tiny("bert")
+    weights = values_of(model)
+    choice, trained = choice_of(LtSft(name="lt_sft", learning_rate=1, density=0.1), model)
+    moved = {name: np.abs(trained[name] - before) for name, before in weights.items()}
+    count = round(0.1 * sum(value.size for value in weights.values()))
+    assert mask_of(dict(choice.stored)) == extreme(moved, count)
+
+
+def test_the_head_of_a_phase_is_where_training_begins() -> None:
+    model = tiny("bert")
+    before = model.classifier.weight.detach().clone()
+    method = LtSft(name="lt_sft", learning_rate=1, density=0.1)
+    heads = []
+
+    def remember(phase: Scoring | Training, adaptation: Adaptation) -> dict[str, torch.Tensor]:
+        found = learn(phase, adaptation)
+        heads.append(found["classifier.weight"])
+        return found
+
+    learn_choice(method, model, False, remember)
+    assert torch.equal(model.classifier.weight, heads[0])
+    assert not torch.equal(model.classifier.weight, before)
+
+
+def test_a_budget_that_the_head_eats_up_is_refused(method: GetMethod) -> None:
+    with pytest.raises(InputError, match=r"less [\d,]+ for the head"):
+        method("fish", "density=0.001", "counts_head=true").adapt(tiny("roberta"))
+
+
+def test_a_task_of_another_mask_is_refused(method: GetMethod) -> None:
+    recipe = method("fish", "density=0.1")
+    first = recipe.adapt(tiny("bert"))
+    moved = {name: (where + 1).clamp_max(31) for name, where in first.choice.items()}
+    with pytest.raises(InputError, match="at other places"):
+        recipe.adapt(tiny("bert"), choice=Choice(moved)).load_task_state(first.task_state())
