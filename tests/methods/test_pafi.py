@@ -187,7 +187,9 @@ def test_temporary_deltas_are_told_apart() -> None:
     linear = nn.Linear(4, 4, bias=False).requires_grad_(False)
     before = linear.weight.detach().clone()
     where = torch.tensor([1, 3])
-    parametrize.register_parametrization(linear, "weight", SparseDelta(linear.weight, where, shares_positions=True))
+    parametrize.register_parametrization(
+        linear, "weight", SparseDelta(linear.weight, where, shares_positions=True)
+    )
     with torch.no_grad():
         for number in range(50):
             delta = {"parametrizations.weight.0.delta": torch.full((2,), float(number))}

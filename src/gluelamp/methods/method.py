@@ -75,9 +75,7 @@ class Method:
         """Return what is learnt about a task before the method's own training; nothing by default."""
         return ()
 
-    def choose(
-        self, model: PreTrainedModel, parts: Anatomy, found: Sequence[Mapping[str, Tensor]]
-    ) -> Choice:
+    def choose(self, model: PreTrainedModel, parts: Anatomy, found: Sequence[Mapping[str, Tensor]]) -> Choice:
         """Return what the phases decide for the task; nothing by default.
 
         Args:
@@ -154,8 +152,8 @@ class Method:
             objective=partial(self.loss, changes),
             needs_every_token=self.needs_every_token,
         )
-        for name, value in choice.start.items():
-            adaptation.trainable[name].data.copy_(value)
+        for name, start in choice.start.items():
+            adaptation.trainable[name].data.copy_(start)
         return adaptation
 
     def _head(self, parts: Anatomy, train_pooler: bool) -> dict[str, nn.Parameter]:
