@@ -8,10 +8,17 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, GPT2Config
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    AutoModelForSequenceClassification,
+    GPT2Config,
+)
+from transformers.masking_utils import eager_mask
 
 from gluelamp.backbones.anatomy import ARCHITECTURES, HANDLES, anatomy
-from gluelamp.backbones.load import BackboneConfig, build_from_shape
+from gluelamp.backbones.dropout import attention_forward
+from gluelamp.backbones.load import BackboneConfig, build_from_shape, set_attention
 from gluelamp.errors import InputError
 from gluelamp.runs.app import CONFIGS
 from tiny_models import FFN, HIDDEN, LAYERS, SHAPES, batch, tiny
@@ -25,6 +32,8 @@ LINEAR = {
     "ffn.down": (HIDDEN, FFN),
 }
 MISSING = {
+    "deberta-v2": {"attention.function"},
+    "mpnet": {"attention.function"},
     "modernbert": {*INITIALS, "attention.norm", "ffn.up", "ffn.norm"},
 }
 
@@ -79,6 +88,8 @@ def test_the_branches_are_what_joins_the_residual_stream(architecture: str) -> N
     attention, ffn = seen["attention.branch.out"], seen["ffn.branch.out"]
     if architecture == "modernbert":  # pre-LN: the stream is the sum itself
         torch.testing.assert_close(seen["block.out"], seen["block.in"] + attention + ffn)
+        normalised = model.get_submodule(f"{path}.mlp_norm")(seen["block.in"] + attention)
+        torch.testing.assert_close(seen["ffn.input.in"], normalised)
         return
     torch.testing.assert_close(seen["attention.norm.in"], attention + seen["block.in"])
     torch.testing.assert_close(seen["ffn.norm.in"], ffn + seen["attention.norm.out"])
@@ -87,6 +98,25 @@ def test_the_branches_are_what_joins_the_residual_stream(architecture: str) -> N
     assert torch.equal(attention, seen["attention.output.out"])
     assert torch.equal(ffn, seen["ffn.down.out"])
     assert torch.equal(seen["ffn.up.in"], seen["attention.norm.out"])
+    assert torch.equal(seen["ffn.input.in"], seen["attention.norm.out"])
+
+
+@architectures
+def test_the_attention_function_is_called_from_its_handle(architecture: str) -> None:
+    called: list[nn.Module] = []
+
+    def watched(module: nn.Module, *tensors: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+        called.append(module)
+        return attention_forward(module, *tensors, **options)
+
+    AttentionInterface.register("watched", watched)
+    AttentionMaskInterface.register("watched", eager_mask)
+    model = set_attention(tiny(architecture), "watched")
+    with torch.no_grad():
+        model(**batch())
+    blocks = anatomy(model).blocks
+    handles = [b["attention.function"].module for b in blocks if "attention.function" in b.handles]
+    assert [id(module) for module in called] == [id(module) for module in handles]
 
 
 @architectures
@@ -149,4 +179,4 @@ def test_every_backbone_leaf_builds_with_an_anatomy(
     parts = anatomy(model)
     size = sum(model.get_parameter(name).numel() for name in parts.encoder_parameters)
     assert size == ENCODERS[leaf]
-    assert parts.blocks[0].handles.keys() == set(HANDLES)
+    assert parts.blocks[0].handles.keys() == set(HANDLES) - MISSING.get(model.config.model_type, set())

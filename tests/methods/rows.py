@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gluelamp.backbones.anatomy import Anatomy
 
@@ -20,7 +21,8 @@ class Row:
 
     Args:
         leaf: file in ``configs/method``.
-        trains: full names of the trained tensors, from the bare model's anatomy.
+        trains: full names of the trained tensors, from the bare model's anatomy; None for the deltas
+            at the positions that the method's phases chose.
         overrides: of the leaf's fields.
         merges: whether it can be written into the backbone's own parameters.
         starts_as_backbone: whether its outputs at the start are those of the bare model.
@@ -30,7 +32,7 @@ class Row:
     """
 
     leaf: str
-    trains: Names
+    trains: Names | None
     overrides: tuple[str, ...] = ()
     merges: bool = True
     starts_as_backbone: bool = True
@@ -52,6 +54,11 @@ def at(handles: str, values: str) -> Names:
     }
 
 
+def at_first(handle: str, value: str) -> Names:
+    """Name one value at one handle of the first block."""
+    return lambda parts: {f"{parts.blocks[0][handle].path}.{value}"}
+
+
 def of(pattern: str, value: str) -> Names:
     """Name one value at each parameter of the encoder whose name matches a pattern."""
     return lambda parts: {f"{name}.{value}" for name in parts.encoder_parameters if re.search(pattern, name)}
@@ -65,6 +72,12 @@ def nothing(_: Anatomy) -> set[str]:
     return set()
 
 
+def shared_shifts(parts: Anatomy) -> set[str]:
+    """Name each block's vector, and the first block's alpha."""
+    first = parts.blocks[0]["ffn.branch"].path
+    return {name for name in SHIFTS(parts) if name.startswith(first) or name.endswith("vector")}
+
+
 NORMS = of(r"(?i)norm\.(weight|bias)$", "values")
 LORA = "lora_A.default.weight lora_B.default.weight"
 LINEAR = "adapter.down.weight adapter.down.bias adapter.up.weight adapter.up.bias"
@@ -73,11 +86,61 @@ MASKS = at("ffn.norm", "adapter.mask_down.logits adapter.mask_up.logits")
 INNER = at("ffn.norm", "adapter.norm.weight adapter.norm.bias")
 INSERTED = {"merges": False, "starts_as_backbone": False}
 
+QUERY_VALUE = "attention.query attention.value"
+DORA = f"{LORA} lora_magnitude_vector.default.weight"
+
+
+def tuner(kind: str, options: str, trains: str, suffix: str = "default", **facts: Any) -> Row:
+    """Declare a tuner of peft on query and value, by the names of what it trains."""
+    names = " ".join(f"{name}.{suffix}" for name in trains.split())
+    return Row("peft", at(QUERY_VALUE, names), (f"type={kind}", f"options={{{options}}}"), **facts)
+
+
+LINEARS = "attention.query attention.key attention.value attention.output ffn.up ffn.down"
+ONE_SIDE = "adapter.input.u.vectors"
+TWO_SIDES = " ".join(f"adapter.{side}.{vector}.vectors" for side in ("input", "output") for vector in "uv")
+TRAINS = " ".join(f"adapter.{train}.matrix.cores.{core}" for train in "AB" for core in range(3))
+TT_PROJECTIONS = " ".join(
+    f"adapter.{projection}.{value}"
+    for projection in ("down", "up")
+    for value in ("matrix.cores.0", "matrix.cores.1", "matrix.cores.2", "bias")
+)
+
+KRONECKER = " ".join(
+    f"adapter.{projection}.{value}" for projection in ("down", "up") for value in ("left", "right", "bias")
+)
+COMPACTER = both(at("attention.branch ffn.branch", KRONECKER), at_first("attention.branch", "adapter.rule"))
+COMPACTER_PLUS = both(at("ffn.branch", KRONECKER), at_first("ffn.branch", "adapter.rule"))
+DISPATCHED = " ".join(
+    f"adapter.{value}.{tensor}"
+    for value in ("dispatcher.score", "adapter.down", "adapter.up")
+    for tensor in ("weight", "bias")
+)
+
+BESIDE = at("ffn.branch", LINEAR)
+MADE = "embeddings down.weight down.bias up.0.weight up.0.bias up.1.weight up.1.bias"
+
+
+def input_of(name: str, values: str) -> Names:
+    """Name some values of a learned input, which stands with the embeddings."""
+    return lambda parts: {f"{parts.embeddings.path}.{name}.{value}" for value in values.split()}
+
+
+NORM = "weight.values bias.values"
+EMBEDDING_NORM = of(r"(?i)embeddings.*norm\.(weight|bias)$", "values")
+HADAMARD = at("attention.output", "adapter.weight adapter.bias")
+ALPHA = "adapter.alpha.weight adapter.alpha.bias"
+SHIFTS = at("ffn.branch", f"adapter.vector {ALPHA}")
+
+SLOW_GATES = ("density=0.3", "gate_learning_rate=1e-4")  # the tester's steps are large
 BANK = ("num_adapters=10", "top_k=4")
 
+NO_KEY = {"modernbert": "'attention.key'"}
+NO_ATTENTION_NORM = {"modernbert": "'attention.norm'"}
 NO_QUERY = {"modernbert": "'attention.query'"}
 NO_NORM = {"modernbert": "'ffn.norm'"}
 NO_UP = {"modernbert": "'ffn.up'"}
+NO_FUNCTION = dict.fromkeys(("deberta-v2", "mpnet"), "'attention.function'")
 
 ROWS = (
     Row("full", of("", "values"), trains_pooler=True),
@@ -92,6 +155,16 @@ ROWS = (
         ("density=0.2", "exclude=embeddings"),
         on=TWO,
     ),
+    Row("sparse_random", of("", "delta"), ("density=0.3",)),
+    Row("sparse_largest", of("", "delta"), ("density=0.05", "scope=per_tensor")),
+    Row("sparse_middle", of("", "delta"), ("density=0.05", "scope=per_tensor"), on=TWO),
+    Row("fish", None, ("density=0.3", "examples=8")),
+    Row("fish", None, ("density=0.95", "counts_head=true", "labels=expected"), on=TWO),
+    Row("lt_sft", None, ("density=0.3",)),
+    Row("diff_pruning", None, SLOW_GATES, starts_as_backbone=False),
+    Row("diff_pruning", None, (*SLOW_GATES, "structured=false"), on=TWO, starts_as_backbone=False),
+    Row("layer_norm", NORMS),
+    Row("ffn_bias", at("ffn.up ffn.down", "bias.values"), refuses=NO_UP),
     Row("hiwi", at("ffn.up ffn.down", "bias.down bias.up"), refuses=NO_UP),
     Row("hiwi_weight", at("ffn.up ffn.down", "weight.down weight.up"), refuses=NO_UP),
     Row(
@@ -107,9 +180,76 @@ ROWS = (
         ("targets=[attention_output,down]", "dropout=0.1"),
         on=TWO,
     ),
+    Row(
+        "peft",
+        at(QUERY_VALUE, DORA),
+        ("type=LORA", "options={r:2,use_dora:true}"),
+        refuses=NO_QUERY,
+    ),
+    Row(
+        "peft",
+        at("attention.output ffn.down", "vera_lambda_b.default vera_lambda_d.default"),
+        ("type=VERA", "targets=[attention_output,down]", "options={r:4}"),
+    ),
+    tuner("VERA", "r:4,vera_dropout:0.1", "vera_lambda_b vera_lambda_d", refuses=NO_QUERY),
+    tuner("OFT", "oft_block_size:8", "oft_R", refuses=NO_QUERY, suffix="default.weight"),
+    tuner("BOFT", "boft_block_size:4", "boft_R boft_s", refuses=NO_QUERY),
+    tuner("RANDLORA", "r:4", "randlora_lambda randlora_gamma", refuses=NO_QUERY),
+    tuner("SHIRA", "r:2", "shira_weight", refuses=NO_QUERY),
+    tuner("HRA", "r:4", "hra_u", refuses=NO_QUERY, starts_as_backbone=False),
+    Row("ia3", at("attention.key attention.value ffn.down", "ia3_l.default"), refuses=NO_KEY),
+    Row("hadamard", both(HADAMARD, at("attention.norm", NORM)), refuses=NO_ATTENTION_NORM),
+    Row(
+        "hadamard",
+        both(HADAMARD, at("attention.norm ffn.norm", NORM)),
+        ("position=attention_context", "norm=both", "stage1_epochs=0"),
+        refuses=NO_ATTENTION_NORM,
+    ),
+    Row("hadamard", HADAMARD, ("norm=none",), on=("modernbert",), merges=False),
+    Row("adapter_bias", both(SHIFTS, both(at("ffn.norm", NORM), EMBEDDING_NORM)), refuses=NO_NORM),
+    Row("adapter_bias", shared_shifts, ("share_alpha=true", "train_layer_norm=false"), on=("bert",)),
+    Row("adapter_bias", SHIFTS, ("train_layer_norm=false",), on=("modernbert",), merges=False),
     Row("houlsby", both(ADAPTERS, NORMS), ("bottleneck=8",), **INSERTED),
     Row("houlsby", ADAPTERS, ("train_layer_norm=false",), on=TWO, **INSERTED),
     Row("pfeiffer", at("ffn.norm", LINEAR), refuses=NO_NORM, **INSERTED),
+    # As large as in training: at the paper's start an adapter hardly moves a bit of the outputs.
+    Row("compacter", COMPACTER, ("reduction_factor=8", "rule_std=0.1"), **INSERTED),
+    Row(
+        "compacter",
+        both(COMPACTER, NORMS),
+        ("summands=2", "reduction_factor=16", "rule_std=0.1", "train_layer_norm=true"),
+        on=TWO,
+        **INSERTED,
+    ),
+    Row("compacter_plus", COMPACTER_PLUS, ("reduction_factor=8", "rule_std=0.1"), **INSERTED),
+    Row("adamix", at("ffn.down", LINEAR), ("bottleneck=8",), **INSERTED),
+    Row(
+        "adamix",
+        at("ffn.down", LINEAR),
+        ("experts=3", "share_up=false", "consistency=mse"),
+        on=TWO,
+        **INSERTED,
+    ),
+    Row("adamix", at("ffn.down", LINEAR), ("consistency=none",), on=TWO, **INSERTED),
+    Row("dyt", at("ffn.branch", DISPATCHED), ("bottleneck=8",), refuses=NO_UP, **INSERTED),
+    Row(
+        "dyt",
+        at("ffn.branch", DISPATCHED),
+        ("complete_weight=0.0", "distillation_weight=0.0"),
+        on=("bert",),
+        **INSERTED,
+    ),
+    Row("parallel", BESIDE, ("bottleneck=8",), merges=False),
+    Row("prefix", input_of("prefix", "values"), refuses=NO_FUNCTION, **INSERTED),
+    Row("prefix", input_of("prefix", MADE), ("length=3", "bottleneck=4"), on=TWO, **INSERTED),
+    Row("prompt", input_of("prompt", "values"), **INSERTED),
+    Row(
+        "mam",
+        both(BESIDE, input_of("prefix", MADE)),
+        ("prefix_bottleneck=8",),
+        refuses=NO_FUNCTION,
+        **INSERTED,
+    ),
     Row("xpeft", MASKS, BANK, refuses=NO_NORM, **INSERTED),
     Row(
         "xpeft",
@@ -119,4 +259,39 @@ ROWS = (
         **INSERTED,
     ),
     Row("xpeft_soft", MASKS, BANK, refuses=NO_NORM, **INSERTED),
+    Row("ether", at(LINEARS, ONE_SIDE), starts_as_backbone=False, refuses=NO_QUERY),
+    Row(
+        "ether",
+        at("attention.output ffn.down", ONE_SIDE),
+        ("targets=[attention_output,down]", "blocks=4", "dropout=0.1"),
+        starts_as_backbone=False,
+        on=TWO,
+    ),
+    Row("ether_plus", at(LINEARS, TWO_SIDES), refuses=NO_QUERY),
+    Row(
+        "ether_plus",
+        at("attention.output ffn.down", TWO_SIDES),
+        ("targets=[attention_output,down]", "blocks=4"),
+        on=TWO,
+    ),
+    Row(
+        "loretta_rep",
+        at("attention.query attention.value", TRAINS),
+        starts_as_backbone=False,
+        refuses=NO_QUERY,
+    ),
+    Row(
+        "loretta_rep",
+        both(at("attention.output ffn.down", TRAINS), NORMS),
+        ("targets=[attention_output,down]", "identity_start=true", "train_layer_norm=true"),
+        on=TWO,
+    ),
+    Row("loretta_adp", at("attention.output ffn.down", TT_PROJECTIONS), ("bottleneck=8",), **INSERTED),
+    Row(
+        "loretta_adp",
+        both(at("attention.output ffn.down", TT_PROJECTIONS), NORMS),
+        ("bottleneck=8", "identity_start=true", "train_layer_norm=true"),
+        merges=False,
+        on=TWO,
+    ),
 )

@@ -50,6 +50,11 @@ def bottleneck_adapter(size: Size, bottleneck: int) -> int:
     return 2 * size.width * bottleneck + bottleneck + size.width
 
 
+def mixture(size: Size, bottleneck: int) -> int:
+    down, up = (size.width + 1) * bottleneck, (bottleneck + 1) * size.width
+    return size.layers * (4 * down + up)
+
+
 # leaf with overrides; trained values by formula, then by the printed numbers of the two sizes
 COUNTS = [
     ("full", lambda s: s.encoder, (108_891_648, 354_310_144)),
@@ -58,6 +63,27 @@ COUNTS = [
     ("pafi", lambda s: round(0.005 * s.encoder), (544_458, 1_771_551)),
     ("hiwi", lambda s: 2 * 4 * s.layers * (s.width + s.ffn), (368_640, 983_040)),
     ("hiwi bottleneck=16", lambda s: 2 * 16 * s.layers * (s.width + s.ffn), (1_474_560, 3_932_160)),
+    ("layer_norm", lambda s: (4 * s.layers + 2) * s.width, (38_400, 100_352)),
+    ("ffn_bias", lambda s: s.layers * (s.width + s.ffn), (46_080, 122_880)),
+    ("ia3", lambda s: s.layers * (2 * s.width + s.ffn), (55_296, 147_456)),
+    ("hadamard", lambda s: 4 * s.width * s.layers, (36_864, 98_304)),
+    ("hadamard norm=none", lambda s: 2 * s.width * s.layers, (18_432, 49_152)),
+    ("hadamard layers=[0,1,2,3,4,5,6,7]", lambda s: 4 * s.width * 8, (24_576, 32_768)),
+    (
+        "adapter_bias",
+        lambda s: s.layers * (s.width + s.ffn + 1) + 2 * s.width * (s.layers + 1),
+        (66_060, 174_104),
+    ),
+    (
+        "adapter_bias train_layer_norm=false",
+        lambda s: s.layers * (s.width + s.ffn + 1),
+        (46_092, 122_904),
+    ),
+    (
+        "adapter_bias train_layer_norm=false share_alpha=true",
+        lambda s: s.layers * s.width + s.ffn + 1,
+        (12_289, 28_673),
+    ),
     ("lora", lambda s: 4 * s.layers * s.width * 8, (294_912, 786_432)),
     (
         "pfeiffer reduction_factor=16",
@@ -74,11 +100,58 @@ COUNTS = [
         lambda s: 2 * s.layers * bottleneck_adapter(s, 64) + 4 * s.width * s.layers + 2 * s.width,
         (2_417_664, 6_444_032),
     ),
+    ("compacter", lambda s: 2 * s.layers * 3 * (s.width + s.width // 32) + 4**3, (57_088, 152_128)),
+    ("compacter_plus", lambda s: s.layers * 3 * (s.width + s.width // 32) + 4**3, (28_576, 76_096)),
+    (
+        "compacter train_layer_norm=true",
+        lambda s: 6 * s.layers * (s.width + s.width // 32) + 4**3 + (4 * s.layers + 2) * s.width,
+        (95_488, 252_480),
+    ),
+    ("adamix", lambda s: mixture(s, 48), (2_223_360, 5_927_424)),
+    ("adamix bottleneck=16", lambda s: mixture(s, 16), (747_264, 1_992_192)),
+    (
+        "adamix share_up=false",
+        lambda s: 4 * s.layers * bottleneck_adapter(s, 48),
+        (3_578_112, 9_540_096),
+    ),
+    ("dyt", lambda s: s.layers * (bottleneck_adapter(s, 64) + s.width + 1), (1_198_860, 3_196_440)),
+    ("dyt bottleneck=8", lambda s: s.layers * (bottleneck_adapter(s, 8) + s.width + 1), (165_996, 442_584)),
     ("xpeft", lambda s: 2 * 100 * s.layers, (2_400, 4_800)),
     (
         "xpeft inner_layer_norm=true",
         lambda s: 2 * (100 + s.width // 16) * s.layers,
         (3_552, 7_872),
+    ),
+    ("ether", lambda s: s.layers * (5 * s.width + s.ffn), (82_944, 221_184)),
+    ("ether blocks=32", lambda s: s.layers * (5 * s.width + s.ffn), (82_944, 221_184)),
+    ("ether_plus", lambda s: s.layers * (16 * s.width + 4 * (s.width + s.ffn)), (331_776, 884_736)),
+    ("loretta_rep", lambda s: 4 * s.layers * {768: 580, 1024: 640}[s.width], (27_840, 61_440)),
+    (
+        "loretta_rep train_layer_norm=true",
+        lambda s: 4 * s.layers * {768: 580, 1024: 640}[s.width] + 4 * s.width * s.layers + 2 * s.width,
+        (66_240, 161_792),
+    ),
+    (
+        "loretta_rep tensor_rank=8",
+        lambda s: 4 * s.layers * {768: 1_408, 1024: 1_600}[s.width],
+        (67_584, 153_600),
+    ),
+    (
+        "loretta_adp",
+        lambda s: 2 * s.layers * (2 * {768: 780, 1024: 840}[s.width] + 64 + s.width),
+        (57_408, 132_864),
+    ),
+    (
+        "loretta_adp train_layer_norm=true",
+        lambda s: (
+            2 * s.layers * (2 * {768: 780, 1024: 840}[s.width] + 64 + s.width) + (4 * s.layers + 2) * s.width
+        ),
+        (95_808, 233_216),
+    ),
+    (
+        "loretta_adp tensor_rank=8",
+        lambda s: 2 * s.layers * (2 * {768: 1_920, 1024: 2_112}[s.width] + 64 + s.width),
+        (112_128, 254_976),
     ),
 ]
 
@@ -122,6 +195,21 @@ def test_xpeft_stores_312_bytes_a_profile_beside_a_shared_bank(
     assert hard["shared"] == soft["shared"] == 100 * 4 * weights_of_one_adapter
     assert hard["head"] == 4 * 1_538
     assert 4 * weights_of_one_adapter / hard["method"] > 10_000
+
+
+@pytest.mark.parametrize(("bottleneck", "printed"), [(48, (894_528, 2_385_024)), (16, (304_320, 811_392))])
+@pytest.mark.parametrize("share_up", ["true", "false"])
+def test_adamix_stores_one_ordinary_adapter_a_layer(
+    share_up: str,
+    bottleneck: int,
+    printed: tuple[int, int],
+    method: GetMethod,
+    shell: Callable[[str], PreTrainedModel],
+) -> None:
+    adamix = method("adamix", f"bottleneck={bottleneck}", f"share_up={share_up}")
+    for (name, size), number in zip(SIZES.items(), printed, strict=True):
+        stored = count_parameters(adamix.adapt(shell(name)))["stored_values"]
+        assert stored == number == size.layers * bottleneck_adapter(size, bottleneck)
 
 
 def test_pafi_stores_its_mask_once_and_four_bytes_a_value(

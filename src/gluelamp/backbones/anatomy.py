@@ -20,8 +20,10 @@ HANDLES = (
     "attention.key",
     "attention.value",
     "attention.output",
+    "attention.function",  # hands queries, keys and values to the attention function of transformers
     "attention.branch",  # its output is what attention adds to the residual stream
     "attention.norm",  # the LayerNorm over that sum (post-LN encoders)
+    "ffn.input",  # its input is what the feed-forward network reads
     "ffn.up",
     "ffn.down",
     "ffn.branch",  # its output is what the feed-forward network adds to the residual stream
@@ -55,16 +57,23 @@ _BERT_HANDLES = {
     "attention.output": "attention.output.dense",
     "attention.branch": "attention.output.dropout",
     "attention.norm": "attention.output.LayerNorm",
+    "ffn.input": "intermediate.dense",
     "ffn.up": "intermediate.dense",
     "ffn.down": "output.dense",
     "ffn.branch": "output.dropout",
     "ffn.norm": "output.LayerNorm",
 }
-_ROBERTA = Architecture("encoder.layer", "embeddings", _BERT_HANDLES, head=("classifier",))
+# DeBERTa and MPNet add terms of relative position to the scores, and compute attention themselves.
+_FUNCTION = {"attention.function": "attention.self"}
+_ROBERTA = Architecture("encoder.layer", "embeddings", _BERT_HANDLES | _FUNCTION, head=("classifier",))
 
 ARCHITECTURES = {
     "bert": Architecture(
-        "encoder.layer", "embeddings", _BERT_HANDLES, head=("classifier",), pooler="bert.pooler"
+        "encoder.layer",
+        "embeddings",
+        _BERT_HANDLES | _FUNCTION,
+        head=("classifier",),
+        pooler="bert.pooler",
     ),
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
@@ -88,8 +97,10 @@ ARCHITECTURES = {
             "attention.key": "attention.k_lin",
             "attention.value": "attention.v_lin",
             "attention.output": "attention.out_lin",
+            "attention.function": "attention",
             "attention.branch": "attention.out_lin",
             "attention.norm": "sa_layer_norm",
+            "ffn.input": "ffn.lin1",
             "ffn.up": "ffn.lin1",
             "ffn.down": "ffn.lin2",
             "ffn.branch": "ffn.dropout",
@@ -117,7 +128,9 @@ ARCHITECTURES = {
         "embeddings",
         {
             "attention.output": "attn.Wo",
+            "attention.function": "attn",
             "attention.branch": "attn.out_drop",
+            "ffn.input": "mlp.Wi",
             "ffn.down": "mlp.Wo",
             "ffn.branch": "mlp.Wo",
         },

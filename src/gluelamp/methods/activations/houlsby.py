@@ -13,7 +13,7 @@ from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.methods.activations.inserted import Bottleneck, InsertedModule, residual
 from gluelamp.methods.adaptation import Change
 from gluelamp.methods.method import Method
-from gluelamp.methods.weights.tensors import replace_tensors
+from gluelamp.methods.weights.tensors import layer_norm_names, replace_tensors
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -43,8 +43,5 @@ class Houlsby(Method):
             for adapter in [Bottleneck(width, self.bottleneck, nn.GELU(), init)]
         ]
         if self.train_layer_norm:
-            norms = [path for path, m in model.named_modules() if isinstance(m, nn.LayerNorm)]
-            within = tuple(f"{path}." for path in norms)
-            names = [name for name in parts.encoder_parameters if name.startswith(within)]
-            changes += replace_tensors(model, names)
+            changes += replace_tensors(model, layer_norm_names(model, parts))
         return changes

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from gluelamp.backbones.anatomy import Anatomy, Handle
+from gluelamp.errors import InputError
 from gluelamp.methods.adaptation import select
 
 
@@ -113,3 +115,24 @@ class TensorChange:
 def replace_tensors(model: nn.Module, names: list[str]) -> list[TensorChange]:
     """Return one change per named parameter that trains it in full, in the order of ``names``."""
     return [TensorChange(model, name, Replacement(model.get_parameter(name))) for name in names]
+
+
+def layer_norm_names(model: nn.Module, parts: Anatomy) -> list[str]:
+    """Return the full names of gains and shifts of all LayerNorms of the encoder, sorted."""
+    norms = tuple(f"{path}." for path, m in model.named_modules() if isinstance(m, nn.LayerNorm))
+    return [name for name in parts.encoder_parameters if name.startswith(norms)]
+
+
+def weight_and_bias(linear: Handle) -> tuple[nn.Parameter, nn.Parameter]:
+    """Return a linear layer's weight (out, in) and bias (out,), for a change that merges into both.
+
+    Raises:
+        InputError: if the layer has no bias.
+    """
+    named = dict(linear.module.named_parameters(recurse=False))
+    if "bias" not in named:
+        raise InputError(
+            f"The linear layer {linear.path!r} has no bias, and a part of this method needs one to be "
+            "written into: it cannot be merged. Run it unmerged."
+        )
+    return named["weight"], named["bias"]

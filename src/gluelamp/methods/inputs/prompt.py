@@ -1,0 +1,73 @@
+"""Prompt tuning (Lester, Al-Rfou, Constant, EMNLP 2021, arXiv 2104.08691): learned tokens.
+
+An encoder reads its classification from the first token, which must stay the first: the learned tokens
+stand after it. From there on they are tokens like others. They have positions of their own, absolute
+or relative, so that the tokens behind them move on by as many, and they leave as many less to the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.inputs.learned import LearnedInput, LearnedTensor
+from gluelamp.methods.method import Method
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Prompt(Method):
+    """Put q learned word embeddings after that of the first token.
+
+    Trained: q d, where d is the size of a word embedding.
+
+    Args:
+        length: q.
+        init_range: the first values are uniform between minus this and this, as in the ``adapters``
+            library.
+    """
+
+    length: int = Field(default=10, ge=1)
+    init_range: float = Field(default=0.5, gt=0)
+
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
+        """Let the model read the prompt in each of its inputs."""
+        width = model.get_input_embeddings().get_parameter("weight").shape[1]
+        start = torch.empty(self.length, width).uniform_(-self.init_range, self.init_range)
+        prompt = PromptedInput(start)
+        hook = model.register_forward_pre_hook(prompt.insert, with_kwargs=True)
+        return [LearnedInput(parts.embeddings, "prompt", prompt, hook.remove)]
+
+
+class PromptedInput(LearnedTensor):
+    """The prompt, (q, d)."""
+
+    def insert(
+        self, model: PreTrainedModel, args: tuple[()], inputs: Mapping[str, Any]
+    ) -> tuple[tuple[()], dict[str, Any]]:
+        """Before a forward pass: put the prompt into the model's inputs.
+
+        Args:
+            model: the whole classifier.
+            args: none; the inputs have names.
+            inputs: ``input_ids`` (batch, length) and perhaps ``attention_mask`` and ``token_type_ids``,
+                whose entries for the prompt are those of the first token: real, of the first segment.
+        """
+        changed = dict(inputs)
+        tokens = model.get_input_embeddings()(changed.pop("input_ids"))
+        changed["inputs_embeds"] = _after_first(tokens, self.values.expand(len(tokens), -1, -1))
+        for name in ("attention_mask", "token_type_ids"):
+            if isinstance(value := inputs.get(name), Tensor):
+                changed[name] = _after_first(value, value[:, :1].expand(-1, len(self.values)))
+        return args, changed
+
+
+def _after_first(tokens: Tensor, more: Tensor) -> Tensor:
+    return torch.cat([tokens[:, :1], more, tokens[:, 1:]], dim=1)
