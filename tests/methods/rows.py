@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from gluelamp.backbones.anatomy import Anatomy
 
@@ -85,16 +84,6 @@ ADAPTERS = at("attention.branch ffn.branch", LINEAR)
 MASKS = at("ffn.norm", "adapter.mask_down.logits adapter.mask_up.logits")
 INNER = at("ffn.norm", "adapter.norm.weight adapter.norm.bias")
 INSERTED = {"merges": False, "starts_as_backbone": False}
-
-QUERY_VALUE = "attention.query attention.value"
-DORA = f"{LORA} lora_magnitude_vector.default.weight"
-
-
-def tuner(kind: str, options: str, trains: str, suffix: str = "default", **facts: Any) -> Row:
-    """Declare a tuner of peft on query and value, by the names of what it trains."""
-    names = " ".join(f"{name}.{suffix}" for name in trains.split())
-    return Row("peft", at(QUERY_VALUE, names), (f"type={kind}", f"options={{{options}}}"), **facts)
-
 
 LINEARS = "attention.query attention.key attention.value attention.output ffn.up ffn.down"
 ONE_SIDE = "adapter.input.u.vectors"
@@ -182,21 +171,9 @@ ROWS = (
     ),
     Row(
         "peft",
-        at(QUERY_VALUE, DORA),
-        ("type=LORA", "options={r:2,use_dora:true}"),
-        refuses=NO_QUERY,
-    ),
-    Row(
-        "peft",
         at("attention.output ffn.down", "vera_lambda_b.default vera_lambda_d.default"),
         ("type=VERA", "targets=[attention_output,down]", "options={r:4}"),
     ),
-    tuner("VERA", "r:4,vera_dropout:0.1", "vera_lambda_b vera_lambda_d", refuses=NO_QUERY),
-    tuner("OFT", "oft_block_size:8", "oft_R", refuses=NO_QUERY, suffix="default.weight"),
-    tuner("BOFT", "boft_block_size:4", "boft_R boft_s", refuses=NO_QUERY),
-    tuner("RANDLORA", "r:4", "randlora_lambda randlora_gamma", refuses=NO_QUERY),
-    tuner("SHIRA", "r:2", "shira_weight", refuses=NO_QUERY),
-    tuner("HRA", "r:4", "hra_u", refuses=NO_QUERY, starts_as_backbone=False),
     Row("ia3", at("attention.key attention.value ffn.down", "ia3_l.default"), refuses=NO_KEY),
     Row("hadamard", both(HADAMARD, at("attention.norm", NORM)), refuses=NO_ATTENTION_NORM),
     Row(
@@ -231,7 +208,7 @@ ROWS = (
         **INSERTED,
     ),
     Row("adamix", at("ffn.down", LINEAR), ("consistency=none",), on=TWO, **INSERTED),
-    Row("dyt", at("ffn.branch", DISPATCHED), ("bottleneck=8",), refuses=NO_UP, **INSERTED),
+    Row("dyt", at("ffn.branch", DISPATCHED), ("bottleneck=8",), **INSERTED),
     Row(
         "dyt",
         at("ffn.branch", DISPATCHED),

@@ -1,8 +1,8 @@
 """DyT, dynamic tuning (Zhao et al., NeurIPS 2024, arXiv 2403.11808): tokens skip feed-forward networks.
 
-This is the paper's MLP dispatch. The paper is about vision transformers, whose LayerNorms stand before
-the branches. Here they stand after them, so that dispatcher and adapter read the normalised input of the
-feed-forward network, and there is padding: both are ours, with what follows from them.
+This is the paper's MLP dispatch. The paper is about vision transformers, where dispatcher and adapter
+read the residual stream before its LayerNorm. Here they read what the feed-forward network reads, after
+it; that, and what is done with padding, is ours.
 """
 
 from __future__ import annotations
@@ -177,10 +177,10 @@ class DispatchedNetwork(nn.Module):
         drawn = self.training and not self.complete
         self.rate = active[:, 1:].sum() / real[:, 1:].sum().clamp_min(1) if drawn else None
         if self.training:
-            self._entered.append((hidden, active))
+            self._entered[:] = [(hidden, active)]
             return None
         places = active.flatten().nonzero().squeeze(1)
-        self._entered.append((hidden, places))
+        self._entered[:] = [(hidden, places)]
         return hidden.flatten(0, 1).index_select(0, places)
 
     def leave(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -202,12 +202,11 @@ class DispatchChange(InsertedModule):
     """
 
     def __init__(self, model: PreTrainedModel, block: Block, network: DispatchedNetwork) -> None:
-        up = block["ffn.up"].module  # asked for before anything is changed: not every block has it
         super().__init__(block["ffn.branch"], network, network.leave)
         self.network = network
         self._before = (
             model.register_forward_pre_hook(network.start, with_kwargs=True),
-            up.register_forward_pre_hook(network.enter),
+            block["ffn.input"].module.register_forward_pre_hook(network.enter),
         )
 
     def detach(self) -> None:

@@ -1,4 +1,4 @@
-"""Any of the tuners of Hugging Face ``peft`` that change linear layers: DoRA, VeRA, OFT and others."""
+"""The tuners of Hugging Face ``peft`` that change linear layers: DoRA, VeRA, OFT, SHiRA and others."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ Tuner = Literal[
     "RANDLORA",
     "ROAD",
     "SHIRA",
-    "VBLORA",
     "VERA",
 ]
-# Where the tuner acts is said by the targets; the head is ours, and the embeddings stay as they are.
-_PLACES = {
+# Where the tuner acts is said by the targets; the head is ours, and no value of the backbone is trained.
+_OURS = {
+    "bias",
     "target_modules",
     "target_parameters",
     "exclude_modules",
@@ -59,9 +59,9 @@ class Peft(Method):
     2 L (r n + n d) with n = ceil(d / r). VeRA's and RandLoRA's random matrices and SHiRA's places are
     shared between tasks.
 
-    Not here are tuners that need more than the forward pass of a classifier: a schedule of their own
-    (ADALORA), the number of the task (POLY), or prompts; and those that read the singular values of the
-    backbone's weights.
+    Others are refused: they need more than the loss of a classifier (ADALORA the number of all steps,
+    POLY that of the task), cannot be merged (LILY), read the values of the backbone even to be counted
+    (ADAMSS, FROD), have a file of their own here (IA3, LN_TUNING, prompts), or are not tried.
 
     Args:
         type: the tuner, by ``peft``'s name.
@@ -75,7 +75,23 @@ class Peft(Method):
 
     @model_validator(mode="after")
     def _peft_knows_the_options(self) -> Peft:
-        self._config(["everything"])
+        from peft import PeftConfig
+
+        config = _config_class(self.type)
+        ours = {field.name for field in fields(PeftConfig)} | _OURS
+        known = {field.name for field in fields(config)} - ours
+        for option in self.options or {}:
+            if option not in known:
+                raise ValueError(f"method.options: {unknown('option', option, known)}".removesuffix("."))
+        if (self.options or {}).get("boft_n_butterfly_factor", 1) != 1:
+            raise ValueError(
+                "method.options: boft_n_butterfly_factor must be 1, its default; more factors need a CUDA "
+                "extension of peft, without which it takes 1 whatever is asked for"
+            )
+        try:
+            config(**(self.options or {}))
+        except Exception as error:  # each configuration raises errors of its own kinds
+            raise ValueError(self._refusal(error)) from error
         return self
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
@@ -84,55 +100,38 @@ class Peft(Method):
 
         targets = linears(parts, self.targets)
         before = {target.path: _values(target) for target in targets}
-        config = self._config([target.path for target in targets])
+        # all of these configurations have targets, but their common base has not
+        config: Any = _config_class(self.type)(**(self.options or {}))
+        config.target_modules = {target.path for target in targets}
         try:
             change = PeftChange(model, config)
         except Exception as error:  # each tuner raises errors of its own kinds
-            raise self._refused(error) from error
+            raise InputError(f"{self._refusal(error)}.") from error
         if any(_differ(_values(target), before[target.path]) for target in targets):
             raise InputError(
-                f"method.options={dict(self.options or {})} let {self.type} train or overwrite the "
-                "backbone's own weights, which other tasks share. Leave out the option that does so, such as bias "
-                "or a start from singular vectors."
+                f"method.options={dict(self.options or {})} let {self.type} overwrite the backbone's own "
+                "weights, which all tasks share. Leave out the option that does so, such as a start from "
+                "singular vectors."
             )
         return [change]
 
-    @property
-    def _given(self) -> dict[str, Any]:
-        return dict(self.options or {})
-
-    def _config(self, targets: list[str]) -> PeftConfig:
-        from peft import PeftConfig, PeftType
-        from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
-
-        if self.type not in PeftType.__members__:
-            raise InputError(f"method.type={self.type} is not in the installed peft. Install a newer one.")
-        config = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType[self.type]]
-        allowed = {field.name for field in fields(config)} - {field.name for field in fields(PeftConfig)}
-        for option in self.options or {}:
-            if option not in allowed - _PLACES:
-                raise unknown(f"method.options: the option of {self.type}", option, allowed - _PLACES)
-        if (self.options or {}).get("boft_n_butterfly_factor", 1) != 1:
-            raise InputError(
-                "method.options: boft_n_butterfly_factor must be 1, its default. More factors need a CUDA "
-                "extension of peft, without which it takes 1 whatever is asked for."
-            )
-        try:
-            return config(target_modules=targets, **(self.options or {}))  # type: ignore[call-arg]  # as all have
-        except Exception as error:  # each configuration raises errors of its own kinds
-            raise self._refused(error) from error
-
-    def _refused(self, error: Exception) -> InputError:
-        given = dict(self.options or {})
-        return InputError(f"method.options={given} do not suit {self.type}. In the words of peft: {error}")
+    def _refusal(self, error: Exception) -> str:
+        reason = str(error).removesuffix(".")
+        return f"method.options={dict(self.options or {})} do not suit {self.type}; in peft's words: {reason}"
 
 
-def _values(target: Handle) -> list[tuple[Tensor, bool]]:
-    return [(value.detach().clone(), value.requires_grad) for value in target.module.parameters()]
+def _config_class(tuner: str) -> type[PeftConfig]:
+    from peft import PeftType
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    if tuner not in PeftType.__members__:
+        raise ValueError(f"method.type={tuner} is not in the installed peft; install a newer one")
+    return PEFT_TYPE_TO_CONFIG_MAPPING[PeftType[tuner]]
 
 
-def _differ(now: list[tuple[Tensor, bool]], before: list[tuple[Tensor, bool]]) -> bool:
-    return any(
-        opened or not (value.is_meta or torch.equal(value, old))
-        for (value, opened), (old, _) in zip(now, before, strict=True)
-    )
+def _values(target: Handle) -> list[Tensor]:
+    return [value.detach().clone() for value in target.module.parameters()]
+
+
+def _differ(now: list[Tensor], before: list[Tensor]) -> bool:
+    return any(not (value.is_meta or torch.equal(value, old)) for value, old in zip(now, before, strict=True))
