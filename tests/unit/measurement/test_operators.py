@@ -11,16 +11,15 @@ from torch import nn
 
 from gluelamp.measurement.latency import build_states
 from gluelamp.measurement.operators import same_operators, trace_operators
-from gluelamp.runs.app import CONFIGS
 from gluelamp.runs.measure import MeasureConfig
+from methods.rows import ROWS, Row
 from tiny_models import backbone, batch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-LEAVES = sorted(path.stem for path in (CONFIGS / "method").glob("*.yaml"))
-MERGEABLE = ("pafi", "hiwi", "hiwi_weight", "lora", "bitfit", "full")
-INSERTED = ("houlsby", "pfeiffer", "xpeft", "xpeft_soft")
+ROW_OF_LEAF = {row.leaf: row for row in reversed(ROWS) if "bert" in row.on}  # a leaf's first row
+leaves = pytest.mark.parametrize("row", ROW_OF_LEAF.values(), ids=str)
 
 Measuring = Callable[..., MeasureConfig]
 States = Callable[..., "dict[str, PreTrainedModel]"]
@@ -30,8 +29,9 @@ States = Callable[..., "dict[str, PreTrainedModel]"]
 def states(measuring: Measuring) -> States:
     """Return the states of a method on a tiny BERT, in evaluation mode."""
 
-    def build(method: str) -> dict[str, PreTrainedModel]:
-        models = build_states(backbone("bert"), measuring(f"method={method}").method)
+    def build(method: str, *overrides: str) -> dict[str, PreTrainedModel]:
+        fields = (f"method.{override}" for override in overrides)
+        models = build_states(backbone("bert"), measuring(f"method={method}", *fields).method)
         return {state: model.eval() for state, model in models.items()}
 
     return build
@@ -45,27 +45,16 @@ def parameter_layouts(model: nn.Module) -> dict[str, tuple]:
     return {name: (p.shape, p.stride(), p.dtype) for name, p in model.named_parameters()}
 
 
-@pytest.mark.parametrize("method", LEAVES)
-def test_a_merged_model_has_the_modules_and_runs_the_operators_of_the_backbone(
-    states: States, method: str
-) -> None:
-    models = states(method)
-    for state in {"merged"} & models.keys():
-        assert module_types(models[state]) == module_types(models["base"])
-        assert parameter_layouts(models[state]) == parameter_layouts(models["base"])
-        assert same_operators(models["base"], models[state], batch())
-
-
-@pytest.mark.parametrize("method", MERGEABLE)
-def test_a_change_of_weights_can_be_merged(states: States, method: str) -> None:
-    assert states(method).keys() == {"base", "unmerged", "merged"}
-
-
-@pytest.mark.parametrize("method", INSERTED)
-def test_a_module_with_a_nonlinearity_stays_beside_the_backbone(states: States, method: str) -> None:
-    models = states(method)
-    assert models.keys() == {"base", "unmerged"}
-    assert not same_operators(models["base"], models["unmerged"], batch())
+@leaves
+def test_only_what_merges_has_the_modules_and_the_operators_of_the_backbone(states: States, row: Row) -> None:
+    models = states(row.leaf, *row.overrides)
+    assert ("merged" in models) == row.merges
+    if not row.merges:
+        assert not same_operators(models["base"], models["unmerged"], batch())
+        return
+    assert module_types(models["merged"]) == module_types(models["base"])
+    assert parameter_layouts(models["merged"]) == parameter_layouts(models["base"])
+    assert same_operators(models["base"], models["merged"], batch())
 
 
 @pytest.mark.parametrize("method", ["pafi", "hiwi", "hiwi_weight", "lora"])
