@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -60,7 +61,7 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, Any]] = {
     "data": {"source": "auto", "hub_timeout_s": 1.0, "revision": "abc"},
     "backbone": {"hub_id": "a/b", "revision": "abc", "shape": {"model_type": "bert"}},
 }
-ELSEWHERE = {"task": {"name"}, "data": {"root"}, "backbone": {"path", "wheel", "sha256"}}
+ELSEWHERE = {"task": {"name", "members"}, "data": {"root"}, "backbone": {"path", "wheel", "sha256"}}
 
 
 def cases(table: Mapping[str, Mapping[str, Any]]) -> list[Any]:
@@ -80,6 +81,11 @@ def base(tiny_run: Callable[..., RunConfig], local_cola: Callable[..., Path]) ->
 
 def name_of(config: RunConfig) -> str:
     return plan_run(config).identity
+
+
+def training_rows(config: RunConfig) -> pd.DataFrame:
+    plan = plan_run(config)
+    return plan.training_rows(plan.data[0])
 
 
 def changed(config: RunConfig, section: str, values: Mapping[str, Any]) -> RunConfig:
@@ -202,8 +208,8 @@ def test_the_name_stands_in_the_folder_of_the_run(base: RunConfig, tmp_path: Pat
 
 def test_the_rows_of_a_subset_are_the_same_in_every_run(base: RunConfig) -> None:
     some = changed(base, "task", {"max_train_examples": 7})
-    chosen = [plan_run(replace(some, seed=seed)).training_rows for seed in range(3)]
-    chosen.append(plan_run(changed(some, "method", {"rank": 2})).training_rows)
+    chosen = [training_rows(replace(some, seed=seed)) for seed in range(3)]
+    chosen.append(training_rows(changed(some, "method", {"rank": 2})))
     assert len(chosen[0]) == 7
     assert all(rows.equals(chosen[0]) for rows in chosen)
     assert chosen[0]["idx"].is_monotonic_increasing
@@ -212,5 +218,5 @@ def test_the_rows_of_a_subset_are_the_same_in_every_run(base: RunConfig) -> None
 
 @pytest.mark.parametrize("limit", [None, 20, 21])
 def test_a_limit_beyond_the_rows_takes_all_of_them(base: RunConfig, limit: int | None) -> None:
-    rows = plan_run(changed(base, "task", {"max_train_examples": limit})).training_rows
+    rows = training_rows(changed(base, "task", {"max_train_examples": limit}))
     assert rows["idx"].tolist() == list(range(20))

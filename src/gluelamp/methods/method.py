@@ -22,6 +22,8 @@ from transformers import PreTrainedModel
 from gluelamp.backbones.anatomy import Anatomy, anatomy
 from gluelamp.methods.adaptation import Adaptation, Change, Forward, TaskLoss, one_pass
 
+TaskKind = Literal["classification", "regression", "mixture"]
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -107,11 +109,11 @@ class Method:
         """
         return one_pass(forward, task_loss)
 
-    def check_task(self, *, is_regression: bool) -> None:
+    def check_task(self, kind: TaskKind) -> None:
         """Refuse a task that the method cannot learn, before any training.
 
         Args:
-            is_regression: whether the task's labels are numbers, not classes.
+            kind: whether its labels are classes or numbers, or whether it is several tasks in one.
 
         Raises:
             InputError: saying why, and what to take instead.

@@ -14,7 +14,7 @@ from gluelamp.backbones.load import BackboneConfig
 from gluelamp.errors import InputError, unknown
 from gluelamp.methods.method import Method
 from gluelamp.tasks.data import DataConfig
-from gluelamp.tasks.glue import glue_task
+from gluelamp.tasks.mixture import find_task
 from gluelamp.training.config import TrainerConfig
 
 PACKAGE = "gluelamp."
@@ -26,11 +26,13 @@ class TaskConfig:
     """Which task, and how much of it.
 
     Args:
-        name: the task's short name.
-        max_train_examples: train on that many rows, drawn once with a fixed seed; all if None.
+        name: the task's short name; of a mixture, any.
+        members: the short names of the tasks that are learnt together; none for a single task.
+        max_train_examples: train on that many rows of each task, drawn once with a fixed seed; all if None.
     """
 
     name: str
+    members: tuple[str, ...] = ()
     max_train_examples: int | None = Field(default=None, ge=1)
 
 
@@ -123,9 +125,7 @@ def parse_run(raw: Mapping[str, Any]) -> RunConfig:
     """
     sections: dict[str, Any] = {name: parse(cls, raw.get(name, {}), name) for name, cls in _SECTIONS.items()}
     sections["method"] = parse_method(raw.get("method", {}))
-    task = glue_task(sections["task"].name)
-    if "train" not in task.rows:
-        raise InputError(f"task {task.name!r} has no training rows; it is for prediction only.")
+    find_task(sections["task"].name, sections["task"].members)
     return parse(RunConfig, {**raw, **sections}, "")
 
 

@@ -9,14 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from transformers import PreTrainedModel
 
-from gluelamp.backbones.dropout import ATTENTION
-from gluelamp.backbones.load import load_model, load_tokenizer
 from gluelamp.errors import InputError
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.method import learn_choice
@@ -26,17 +22,17 @@ from gluelamp.methods.storage import (
     provenance,
     write_shared_state,
 )
-from gluelamp.records import SCHEMA_VERSION, RunRecord, read_record, write_json
+from gluelamp.records import RunRecord, read_record, write_json
 from gluelamp.runs.config import RunConfig
-from gluelamp.runs.environment import describe_device, git_state, package_versions
+from gluelamp.runs.facts import completed, known_facts
+from gluelamp.runs.inputs import bare_model, encode_splits
 from gluelamp.runs.plan import Plan, plan_run
 from gluelamp.runs.predictions import write_predictions
 from gluelamp.runs.tracking import open_tracker
-from gluelamp.tasks.encoding import EncodedSplit, encode
-from gluelamp.training.checkpoint import Progress
+from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.phases import PhaseLearner
-from gluelamp.training.trainer import DivergedError, Outcome, Rates, Trainer, set_dropout
+from gluelamp.training.trainer import DivergedError, Rates, Trainer
 
 _log = logging.getLogger(__name__)
 
@@ -95,9 +91,9 @@ def _clear(folder: Path) -> None:
 
 
 def _train(plan: Plan) -> RunRecord:
-    train, validation = _encoded(plan)
-    model = _bare_model(plan)
-    record = _facts(plan)
+    train, validation = encode_splits(plan)
+    model = bare_model(plan)
+    record = known_facts(plan)
     tracker = open_tracker(plan.config, plan.identity, plan.folder)
     learner = _phase_learner(plan, train, validation)
     try:
@@ -112,7 +108,7 @@ def _train(plan: Plan) -> RunRecord:
         write_shared_state(plan.root / "shared", adaptation, bound_to)
         trainer = Trainer(
             adaptation,
-            plan.data.task,
+            plan.task,
             train,
             validation,
             plan.config.trainer,
@@ -129,7 +125,7 @@ def _train(plan: Plan) -> RunRecord:
     finally:
         tracker.close()
     write_predictions(plan.folder / "predictions.parquet", validation, outcome.outputs)
-    record = _completed(record, outcome, plan)
+    record = completed(record, outcome, plan)
     _write(plan, record)
     (plan.folder / "checkpoint.pt").unlink()
     learner.clear()
@@ -137,33 +133,8 @@ def _train(plan: Plan) -> RunRecord:
     return record
 
 
-def _encoded(plan: Plan) -> tuple[EncodedSplit, dict[str, EncodedSplit]]:
-    """The training rows, and the validation splits by name."""
-    task, splits, length = plan.data.task, plan.data.splits, plan.config.trainer.max_length
-    tokenizer = load_tokenizer(plan.checkpoint)
-    if length > tokenizer.model_max_length:
-        raise InputError(
-            f"trainer.max_length={length} is not allowed: backbone {plan.config.backbone.name!r} takes "
-            f"at most {tokenizer.model_max_length} tokens."
-        )
-    cache = plan.root / "cache" / "tokens"
-    return encode(plan.training_rows, task, tokenizer, length, cache), {
-        name: encode(splits[name], task, tokenizer, length, cache)
-        for name in task.validation_splits
-        if name in splits
-    }
-
-
-def _bare_model(plan: Plan) -> PreTrainedModel:
-    torch.manual_seed(plan.config.seed)
-    model = load_model(plan.checkpoint, plan.data.task.num_outputs, ATTENTION)
-    if plan.config.trainer.dropout is not None:
-        set_dropout(model, plan.config.trainer.dropout)  # before the method brings its own
-    return model
-
-
 def _phase_learner(plan: Plan, train: EncodedSplit, validation: dict[str, EncodedSplit]) -> PhaseLearner:
-    task, seed = plan.data.task, plan.config.seed
+    task, seed = plan.task, plan.config.seed
 
     def new_trainer(adaptation: Adaptation, config: TrainerConfig, rates: Rates, folder: Path) -> Trainer:
         return Trainer(adaptation, task, train, validation, config, rates, seed, folder, {})
@@ -178,69 +149,6 @@ def _adaptation(plan: Plan, model: PreTrainedModel, learner: PhaseLearner) -> Ad
         method.adapt(shell, train_pooler)
     choice = learn_choice(method, model, train_pooler, learner)
     return method.adapt(model, train_pooler, choice)
-
-
-def _facts(plan: Plan) -> RunRecord:
-    """The record of a run as far as it is known before training."""
-    config, data, checkpoint = plan.config, plan.data, plan.checkpoint
-    rows = {name: len(frame) for name, frame in data.splits.items()}
-    return RunRecord(
-        schema_version=SCHEMA_VERSION,
-        identity=plan.identity,
-        status="complete",
-        config=plan.effective,
-        data={
-            "source": data.source,
-            "fingerprint": data.fingerprint,
-            "revision": data.revision,
-            "rows": rows | {"train": len(plan.training_rows)},
-            "deviations": list(data.deviations),
-        },
-        backbone={
-            "name": config.backbone.name,
-            "checksum": checkpoint.checksum,
-            "source": config.backbone.source,
-            "revision": checkpoint.revision,
-        },
-        protocol={
-            "selection": "best on validation and last, from the same run",
-            "validation_reused": True,
-            "head_counted": False,
-            "starts_from": "the pre-trained checkpoint",
-            "truncated_to": config.trainer.max_length,
-        },
-        main_metric=data.task.main_metric,
-        metrics={},
-        history=[],
-        parameters={},
-        bytes={},
-        speed={},
-        memory={},
-        versions=package_versions(),
-        git=git_state(),
-        device=describe_device(plan.device, plan.dtype),
-    )
-
-
-def _completed(facts: RunRecord, outcome: Outcome, plan: Plan) -> RunRecord:
-    progress = outcome.progress
-    stored = (plan.folder / "best.safetensors").stat().st_size
-    return replace(
-        facts,
-        metrics={
-            "best": _metrics(progress, progress.best),
-            "last": _metrics(progress, len(progress.history) - 1),
-        },
-        history=progress.history,
-        bytes={**facts.bytes, "file": stored},
-        speed=outcome.speed,
-        memory=outcome.memory,
-    )
-
-
-def _metrics(progress: Progress, number: int) -> dict[str, Any]:
-    entry = progress.history[number]
-    return {key: value for key, value in entry.items() if key not in ("step", "train_loss")}
 
 
 def _write(plan: Plan, record: RunRecord) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import torch
 
 from gluelamp.backbones.device import choose_device, choose_dtype
 from gluelamp.backbones.load import Checkpoint, find_checkpoint
+from gluelamp.errors import InputError
 from gluelamp.runs.config import RunConfig
 from gluelamp.runs.identity import effective_config, identity
 from gluelamp.tasks.data import load_task_data
-from gluelamp.tasks.glue import glue_task
-from gluelamp.tasks.task import TaskData
+from gluelamp.tasks.mixture import Mixture, find_task
+from gluelamp.tasks.task import Task, TaskData
 from gluelamp.training.trainer import Rates
 
 _SUBSET_SEED = 0  # the rows of max_train_examples are the same in every run
@@ -28,7 +30,8 @@ class Plan:
     Args:
         config: of the run.
         effective: what of it can change the result; see `gluelamp.runs.identity`.
-        data: the task's rows.
+        task: the declaration.
+        data: the rows of the task, or of each task of a mixture.
         checkpoint: the backbone's weights.
         rates: peak learning rates.
         device: where it runs.
@@ -37,7 +40,8 @@ class Plan:
 
     config: RunConfig
     effective: dict[str, Any]
-    data: TaskData
+    task: Task | Mixture
+    data: tuple[TaskData, ...]
     checkpoint: Checkpoint
     rates: Rates
     device: torch.device
@@ -60,10 +64,9 @@ class Plan:
         names = (config.backbone.name, config.method.name, config.task.name, self.identity)
         return self.root.joinpath("runs", *names)
 
-    @property
-    def training_rows(self) -> pd.DataFrame:
-        """The rows to train on, at most ``task.max_train_examples``."""
-        rows, limit = self.data.splits["train"], self.config.task.max_train_examples
+    def training_rows(self, data: TaskData) -> pd.DataFrame:
+        """Return a task's rows to train on, at most ``task.max_train_examples``."""
+        rows, limit = data.splits["train"], self.config.task.max_train_examples
         if limit is None or limit >= len(rows):
             return rows
         return rows.sample(limit, random_state=_SUBSET_SEED).sort_index()
@@ -73,18 +76,20 @@ def plan_run(config: RunConfig) -> Plan:
     """Find a run's inputs and give it its identity.
 
     Raises:
-        InputError: if device, data or backbone are not there.
+        InputError: if device, data or backbone are not there, or if the method cannot learn the task.
     """
-    task = glue_task(config.task.name)
+    task = find_task(config.task.name, config.task.members)
+    members = task.members if isinstance(task, Mixture) else (task,)
     device = choose_device(config.trainer.device)
     dtype = choose_dtype(config.trainer.precision, device)
-    config.method.check_task(is_regression=task.is_regression)
+    config.method.check_task(task.kind)
     checkpoint = find_checkpoint(config.backbone)
-    data = load_task_data(task, config.data)
+    data = tuple(load_task_data(member, config.data) for member in members)
+    _check_sources(data)
     rate = config.trainer.learning_rate or config.method.learning_rate
     rates = Rates(rate, config.method.head_learning_rate or rate)
     resolved: dict[str, dict[str, Any]] = {
-        "data": {"fingerprint": data.fingerprint},
+        "data": {"fingerprint": _fingerprint(data)},
         "backbone": {"checksum": checkpoint.checksum},
         "trainer": {
             "learning_rate": rates.method,
@@ -93,4 +98,19 @@ def plan_run(config: RunConfig) -> Plan:
         },
     }
     effective = effective_config(config, resolved)
-    return Plan(config, effective, data, checkpoint, rates, device, dtype)
+    return Plan(config, effective, task, data, checkpoint, rates, device, dtype)
+
+
+def _check_sources(data: tuple[TaskData, ...]) -> None:
+    if len({member.source for member in data}) > 1:
+        found = ", ".join(f"{member.task.name} from {member.source}" for member in data)
+        raise InputError(
+            f"The tasks of a mixture must come from one source; data.source=auto found {found}. "
+            "Take data=local, data=hub or data=sample."
+        )
+
+
+def _fingerprint(data: tuple[TaskData, ...]) -> str:
+    """The fingerprint of a task's data, or one over those of all tasks of a mixture."""
+    prints = [member.fingerprint for member in data]
+    return prints[0] if len(prints) == 1 else sha256(" ".join(prints).encode()).hexdigest()

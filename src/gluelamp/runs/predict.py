@@ -20,6 +20,7 @@ from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import encode
 from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.metrics import predictions_from_outputs
+from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.submission import write_submission, zip_submission
 from gluelamp.training.evaluation import predict
 from gluelamp.training.precision import MasterWeights
@@ -54,10 +55,14 @@ def write_test_predictions(config: RunConfig, choice: PredictConfig) -> Path:
         InputError: if the run is not finished, or the task has no test rows here.
     """
     plan = plan_run(config)
-    trained_on, task = plan.data.task, glue_task(choice.task or config.task.name)
+    if isinstance(plan.task, Mixture):
+        raise InputError(
+            f"task {config.task.name!r} is a mixture; test files are written for runs on one task."
+        )
+    trained_on, task = plan.task, glue_task(choice.task or config.task.name)
     if task.labels != trained_on.labels:
         raise InputError(f"A run on {trained_on.name!r} has other labels than {task.name!r} needs.")
-    data = plan.data if task is trained_on else load_task_data(task, config.data)
+    data = plan.data[0] if task is trained_on else load_task_data(task, config.data)
     splits = {name: data.splits[name] for name in task.test_splits if name in data.splits}
     if not splits:
         raise InputError(f"{task.name!r} has no test rows in this source; take data=hub or another root.")

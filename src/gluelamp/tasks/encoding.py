@@ -29,6 +29,7 @@ class EncodedSplit:
         labels: (examples,) int64, or float32 for regression.
         idx: (examples,) int64, the row's number in the benchmark's file.
         pad_token: the id that fills a batch.
+        tasks: (examples,) int64, which member of a mixture each example belongs to; None for one task.
     """
 
     tokens: np.ndarray
@@ -37,6 +38,7 @@ class EncodedSplit:
     labels: np.ndarray
     idx: np.ndarray
     pad_token: int
+    tasks: np.ndarray | None = None
 
     @property
     def lengths(self) -> np.ndarray:

@@ -49,6 +49,11 @@ class Task:
         return not self.labels
 
     @property
+    def kind(self) -> Literal["classification", "regression"]:
+        """What the labels are."""
+        return "regression" if self.is_regression else "classification"
+
+    @property
     def num_outputs(self) -> int:
         """Number of values that the head returns per example."""
         return max(len(self.labels), 1)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gluelamp.backbones import task_ids
 from gluelamp.tasks.encoding import EncodedSplit
 
 Batch = dict[str, Tensor]
@@ -58,7 +59,7 @@ def collate(split: EncodedSplit, examples: np.ndarray, device: torch.device) -> 
 
     Returns:
         ``input_ids``, ``attention_mask`` and, if the encoder has types, ``token_type_ids``, each
-        (batch, length) int64; and the labels (batch,).
+        (batch, length) int64, and of a mixture ``task_ids`` (batch,) int64; and the labels (batch,).
     """
     starts, lengths = split.offsets[examples], split.lengths[examples]
     columns = np.arange(lengths.max())
@@ -70,6 +71,8 @@ def collate(split: EncodedSplit, examples: np.ndarray, device: torch.device) -> 
     }
     if split.segments is not None:
         arrays["token_type_ids"] = np.where(present, split.segments[places], 0)
+    if split.tasks is not None:
+        arrays[task_ids.KEY] = split.tasks[examples]
     inputs = {
         name: torch.from_numpy(array.astype(np.int64)).to(device, non_blocking=True)
         for name, array in arrays.items()

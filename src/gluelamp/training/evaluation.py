@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.metrics import compute_metrics, predictions_from_outputs
+from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 from gluelamp.training.batches import collate, evaluation_order
 
@@ -33,21 +34,37 @@ def predict(model: PreTrainedModel, split: EncodedSplit, batch_size: int, device
 
 
 def evaluate_splits(
-    task: Task, splits: dict[str, EncodedSplit], outputs: dict[str, np.ndarray]
+    task: Task | Mixture, splits: dict[str, EncodedSplit], outputs: dict[str, np.ndarray]
 ) -> dict[str, float]:
     """Return the task's metrics over its validation splits.
 
     The first split's metrics stand under their own names, a further split's with what sets it apart
-    behind: ``accuracy`` and ``accuracy_mismatched`` for MNLI.
+    behind: ``accuracy`` and ``accuracy_mismatched`` for MNLI. Of a mixture, each member's metrics stand
+    under its name, as in ``cola.matthews_correlation``, after the ``average`` of their main metrics.
 
     Args:
         task: the declaration.
         splits: the encoded validation splits, first the one that selects the best epoch.
         outputs: per split, from `predict`.
     """
+    if isinstance(task, Mixture):
+        return _evaluate_members(task, splits, outputs)
     metrics: dict[str, float] = {}
     for number, (name, split) in enumerate(splits.items()):
         found = compute_metrics(task, predictions_from_outputs(task, outputs[name]), split.labels)
         suffix = f"_{name.rpartition('_')[2]}" if number else ""
         metrics |= {f"{metric}{suffix}": value for metric, value in found.items()}
     return metrics
+
+
+def _evaluate_members(
+    mixture: Mixture, splits: dict[str, EncodedSplit], outputs: dict[str, np.ndarray]
+) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    main = []
+    for number, (member, columns) in enumerate(zip(mixture.members, mixture.columns, strict=True)):
+        own = {name: split for name, split in splits.items() if np.all(split.tasks == number)}
+        found = evaluate_splits(member, own, {name: outputs[name][:, columns] for name in own})
+        main.append(found[member.main_metric])
+        metrics |= {f"{member.name}.{metric}": value for metric, value in found.items()}
+    return {mixture.main_metric: float(np.mean(main)), **metrics}

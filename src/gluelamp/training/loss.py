@@ -1,23 +1,41 @@
-"""The loss of a task."""
+"""The loss of a task, or of several."""
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from gluelamp.methods.adaptation import TaskLoss
+from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 
 
-def task_loss(task: Task, labels: Tensor) -> TaskLoss:
+def task_loss(task: Task | Mixture, labels: Tensor, task_ids: Tensor | None = None) -> TaskLoss:
     """Return the mean loss over a batch, as a function of the head's outputs.
 
     Args:
-        task: regression has the squared error, classification the cross-entropy.
+        task: regression has the squared error, classification the cross-entropy; in a mixture each
+            example has its own task's, on its own task's outputs.
         labels: (batch,) scores or numbers of classes.
+        task_ids: (batch,) which member of a mixture each example belongs to; None for one task.
     """
+    if isinstance(task, Task):
+        return lambda outputs: _loss(task, outputs, labels, "mean")
+
+    def mean_of_all(outputs: Tensor) -> Tensor:
+        sums = [
+            _loss(member, outputs[task_ids == number, columns], labels[task_ids == number], "sum")
+            for number, (member, columns) in enumerate(zip(task.members, task.columns, strict=True))
+        ]
+        return torch.stack(sums).sum() / len(labels)
+
+    return mean_of_all
+
+
+def _loss(task: Task, outputs: Tensor, labels: Tensor, reduction: Literal["mean", "sum"]) -> Tensor:
     if task.is_regression:
-        return lambda outputs: functional.mse_loss(outputs.squeeze(-1), labels)
-    return partial(functional.cross_entropy, target=labels)
+        return functional.mse_loss(outputs.squeeze(-1), labels, reduction=reduction)
+    return functional.cross_entropy(outputs, labels.long(), reduction=reduction)

@@ -13,9 +13,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from gluelamp.backbones import task_ids
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.method import Phase, Scoring, Training
 from gluelamp.tasks.encoding import EncodedSplit
+from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 from gluelamp.training.batches import collate
 from gluelamp.training.config import TrainerConfig
@@ -42,7 +44,7 @@ class PhaseLearner:
     """
 
     new_trainer: NewTrainer
-    task: Task
+    task: Task | Mixture
     train: EncodedSplit
     config: TrainerConfig
     seed: int
@@ -84,7 +86,7 @@ class PhaseLearner:
 
 
 def squared_gradients(
-    phase: Scoring, adaptation: Adaptation, task: Task, train: EncodedSplit, seed: int
+    phase: Scoring, adaptation: Adaptation, task: Task | Mixture, train: EncodedSplit, seed: int
 ) -> dict[str, Tensor]:
     """Return the sum over batches of the squared gradient of each trainable value.
 
@@ -107,17 +109,17 @@ def squared_gradients(
     for start in range(0, len(drawn), phase.batch_size):
         inputs, labels = collate(train, drawn[start : start + phase.batch_size], model.device)
         outputs = model(**inputs).logits
-        for weight, target in _targets(phase, task, outputs, labels):
-            loss = task_loss(task, target)(outputs)
+        for weight, target in _targets(phase, outputs, labels):
+            loss = task_loss(task, target, inputs.get(task_ids.KEY))(outputs)
             gradients = torch.autograd.grad(loss, list(values.values()), retain_graph=True)
             for name, gradient in zip(sums, gradients, strict=True):
                 sums[name].addcmul_(gradient, gradient, value=weight)
     return sums
 
 
-def _targets(phase: Scoring, task: Task, outputs: Tensor, labels: Tensor) -> list[tuple[float, Tensor]]:
+def _targets(phase: Scoring, outputs: Tensor, labels: Tensor) -> list[tuple[float, Tensor]]:
     """The labels whose gradients are squared, with their weights."""
-    if phase.labels == "observed" or task.is_regression:
+    if phase.labels == "observed":
         return [(1.0, labels)]
     chances = outputs.detach().softmax(-1).mean(0).tolist()
     return [(chance, torch.full_like(labels, number)) for number, chance in enumerate(chances)]

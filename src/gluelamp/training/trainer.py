@@ -21,12 +21,14 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from gluelamp.backbones import task_ids
 from gluelamp.backbones.device import choose_device, choose_dtype
 from gluelamp.backbones.dropout import install_dropout
 from gluelamp.backbones.first_token import first_token_only
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.storage import save_task_state
 from gluelamp.tasks.encoding import EncodedSplit
+from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 from gluelamp.training.batches import collate, training_order
 from gluelamp.training.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -86,7 +88,7 @@ class Outcome:
 
 
 class Trainer:
-    """Trains one adaptation on one task.
+    """Trains one adaptation on one task, or on a mixture of tasks.
 
     Args:
         adaptation: in fp32, on the CPU; its model is moved and cast.
@@ -104,7 +106,7 @@ class Trainer:
     def __init__(
         self,
         adaptation: Adaptation,
-        task: Task,
+        task: Task | Mixture,
         train: EncodedSplit,
         validation: dict[str, EncodedSplit],
         config: TrainerConfig,
@@ -207,7 +209,7 @@ class Trainer:
         def forward() -> Tensor:
             return self.model(**inputs).logits.float()
 
-        loss = self.adaptation.objective(forward, task_loss(self.task, labels))
+        loss = self.adaptation.objective(forward, task_loss(self.task, labels, inputs.get(task_ids.KEY)))
         loss.backward()
         return loss.detach()
 

@@ -10,7 +10,8 @@ from pydantic.dataclasses import dataclass as validated
 from torch import Tensor
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.methods.method import Phase, Scoring
+from gluelamp.errors import InputError
+from gluelamp.methods.method import Phase, Scoring, TaskKind
 from gluelamp.methods.weights.masks import Dense, TaskSparse
 
 
@@ -34,6 +35,14 @@ class Fish(TaskSparse):
         """Score all candidates."""
         dense = Dense(name="fisher", learning_rate=self.learning_rate, exclude=self.exclude)
         return (Scoring(dense, self.examples, 1, self.labels),)
+
+    def check_task(self, kind: TaskKind) -> None:
+        """Refuse the expectation over labels where they are not the classes of one task."""
+        if kind != "classification" and self.labels == "expected":
+            raise InputError(
+                f"method.labels=expected takes its expectation over one task's classes, which a {kind} "
+                "does not have. Take method.labels=observed."
+            )
 
     def scores(self, candidates: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the sums of squared gradients."""

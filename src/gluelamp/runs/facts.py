@@ -1,0 +1,89 @@
+"""What a run's record says of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from gluelamp.records import SCHEMA_VERSION, RunRecord
+from gluelamp.runs.environment import describe_device, git_state, package_versions
+from gluelamp.runs.plan import Plan
+from gluelamp.training.checkpoint import Progress
+from gluelamp.training.trainer import Outcome
+
+
+def known_facts(plan: Plan) -> RunRecord:
+    """Return the record of a run as far as it is known before training."""
+    config, checkpoint = plan.config, plan.checkpoint
+    return RunRecord(
+        schema_version=SCHEMA_VERSION,
+        identity=plan.identity,
+        status="complete",
+        config=plan.effective,
+        data=_data_facts(plan),
+        backbone={
+            "name": config.backbone.name,
+            "checksum": checkpoint.checksum,
+            "source": config.backbone.source,
+            "revision": checkpoint.revision,
+        },
+        protocol={
+            "selection": "best on validation and last, from the same run",
+            "validation_reused": True,
+            "head_counted": False,
+            "starts_from": "the pre-trained checkpoint",
+            "truncated_to": config.trainer.max_length,
+        },
+        main_metric=plan.task.main_metric,
+        metrics={},
+        history=[],
+        parameters={},
+        bytes={},
+        speed={},
+        memory={},
+        versions=package_versions(),
+        git=git_state(),
+        device=describe_device(plan.device, plan.dtype),
+    )
+
+
+def _data_facts(plan: Plan) -> dict[str, Any]:
+    """What the record says of the data; of a mixture, with the tasks' names."""
+    several = len(plan.data) > 1
+    before, behind = ("{0}.", " ({0})") if several else ("", "")
+    rows = {
+        before.format(data.task.name) + name: len(plan.training_rows(data) if name == "train" else frame)
+        for data in plan.data
+        for name, frame in data.splits.items()
+    }
+    return {
+        "source": plan.data[0].source,
+        "fingerprint": plan.effective["data"]["fingerprint"],
+        "revision": plan.data[0].revision,
+        "rows": rows,
+        "deviations": [
+            sentence + behind.format(data.task.name) for data in plan.data for sentence in data.deviations
+        ],
+    }
+
+
+def completed(facts: RunRecord, outcome: Outcome, plan: Plan) -> RunRecord:
+    """Return the record with what training gave."""
+    progress = outcome.progress
+    stored = (plan.folder / "best.safetensors").stat().st_size
+    return replace(
+        facts,
+        metrics={
+            "best": _metrics(progress, progress.best),
+            "last": _metrics(progress, len(progress.history) - 1),
+        },
+        history=progress.history,
+        bytes={**facts.bytes, "file": stored},
+        speed=outcome.speed,
+        memory=outcome.memory,
+    )
+
+
+def _metrics(progress: Progress, number: int) -> dict[str, Any]:
+    entry = progress.history[number]
+    return {key: value for key, value in entry.items() if key not in ("step", "train_loss")}
