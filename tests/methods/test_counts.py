@@ -55,6 +55,15 @@ def mixture(size: Size, bottleneck: int) -> int:
     return size.layers * (4 * down + up)
 
 
+def flat_prefix(size: Size, length: int) -> int:
+    return 2 * size.layers * size.width * length
+
+
+def prefix_network(size: Size, length: int, bottleneck: int) -> int:
+    down, up = bottleneck * (size.width + 1), 2 * size.layers * size.width * (bottleneck + 1)
+    return length * size.width + down + up
+
+
 # leaf with overrides; trained values by formula, then by the printed numbers of the two sizes
 COUNTS = [
     ("full", lambda s: s.encoder, (108_891_648, 354_310_144)),
@@ -85,6 +94,19 @@ COUNTS = [
         (12_289, 28_673),
     ),
     ("lora", lambda s: 4 * s.layers * s.width * 8, (294_912, 786_432)),
+    ("peft", lambda s: 2 * s.layers * (256 + s.width), (24_576, 61_440)),
+    (
+        "peft type=DORA options={r:8}",
+        lambda s: 4 * s.layers * s.width * 8 + 2 * s.layers * s.width,
+        (313_344, 835_584),
+    ),
+    ("peft type=OFT", lambda s: s.layers * s.width * 31, (285_696, 761_856)),
+    ("peft type=HRA", lambda s: 2 * s.layers * s.width * 8, (147_456, 393_216)),
+    (
+        "peft type=RANDLORA",
+        lambda s: 2 * s.layers * (32 + s.width) * (s.width // 32),
+        (460_800, 1_622_016),
+    ),
     (
         "pfeiffer reduction_factor=16",
         lambda s: s.layers * bottleneck_adapter(s, s.width // 16),
@@ -116,6 +138,22 @@ COUNTS = [
     ),
     ("dyt", lambda s: s.layers * (bottleneck_adapter(s, 64) + s.width + 1), (1_198_860, 3_196_440)),
     ("dyt bottleneck=8", lambda s: s.layers * (bottleneck_adapter(s, 8) + s.width + 1), (165_996, 442_584)),
+    ("parallel", lambda s: s.layers * bottleneck_adapter(s, 48), (894_528, 2_385_024)),
+    ("prefix", lambda s: flat_prefix(s, 10), (184_320, 491_520)),
+    ("prefix length=128", lambda s: flat_prefix(s, 128), (2_359_296, 6_291_456)),
+    ("prefix bottleneck=512", lambda s: prefix_network(s, 10, 512), (9_857_024, 25_750_016)),
+    ("prompt", lambda s: 10 * s.width, (7_680, 10_240)),
+    ("prompt length=100", lambda s: 100 * s.width, (76_800, 102_400)),
+    (
+        "mam",
+        lambda s: prefix_network(s, 16, 800) + s.layers * bottleneck_adapter(s, 16),
+        (15_695_840, 41_018_528),
+    ),
+    (
+        "mam prefix_bottleneck=null",
+        lambda s: flat_prefix(s, 16) + s.layers * bottleneck_adapter(s, 16),
+        (599_232, 1_597_824),
+    ),
     ("xpeft", lambda s: 2 * 100 * s.layers, (2_400, 4_800)),
     (
         "xpeft inner_layer_norm=true",
@@ -210,6 +248,19 @@ def test_adamix_stores_one_ordinary_adapter_a_layer(
     for (name, size), number in zip(SIZES.items(), printed, strict=True):
         stored = count_parameters(adamix.adapt(shell(name)))["stored_values"]
         assert stored == number == size.layers * bottleneck_adapter(size, bottleneck)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "printed"),
+    [("prefix bottleneck=512", (184_320, 491_520)), ("mam", (599_232, 1_597_824))],
+)
+def test_the_network_that_makes_a_prefix_is_not_stored(
+    recipe: str, printed: tuple[int, int], method: GetMethod, shell: Callable[[str], PreTrainedModel]
+) -> None:
+    for name, number in zip(SIZES, printed, strict=True):
+        adaptation = method(*recipe.split()).adapt(shell(name))
+        assert count_parameters(adaptation)["stored_values"] == number
+        assert count_bytes(adaptation)["method"] == 4 * number
 
 
 def test_pafi_stores_its_mask_once_and_four_bytes_a_value(

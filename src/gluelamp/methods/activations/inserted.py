@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gluelamp.backbones.anatomy import Handle
 from gluelamp.errors import InputError
 
-Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]
+Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
 
 
 class Bottleneck(nn.Module):

@@ -27,21 +27,27 @@ class Parallel(Method):
         bottleneck: b. The default is the size of a Pfeiffer adapter on BERT base; the authors take 512
             for generation, and 16 for GLUE beside a prefix (`gluelamp.methods.inputs.mam`).
         scale: s; 2 in the authors' GLUE script, 4 for generation.
+        dropout: between the adapter's projections; the authors take the backbone's.
     """
 
     bottleneck: int = Field(default=48, ge=1)
     scale: float = Field(default=2.0, gt=0)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Put an adapter beside each network."""
         width = model.config.hidden_size
+        return [
+            ParallelModule(block["ffn.input"], block["ffn.branch"], self._adapter(width), self.scale)
+            for block in parts.blocks
+        ]
+
+    def _adapter(self, width: int) -> Bottleneck:
+        inner = nn.Sequential(nn.ReLU(), nn.Dropout(self.dropout))
         init = partial(nn.init.kaiming_uniform_, a=math.sqrt(5))
-        changes: list[Change] = []
-        for source, target in [(block["ffn.input"], block["ffn.branch"]) for block in parts.blocks]:
-            adapter = Bottleneck(width, self.bottleneck, nn.ReLU(), init)
-            nn.init.zeros_(adapter.up.weight)
-            changes.append(ParallelModule(source, target, adapter, self.scale))
-        return changes
+        adapter = Bottleneck(width, self.bottleneck, inner, init)
+        nn.init.zeros_(adapter.up.weight)
+        return adapter
 
 
 class ParallelModule(InsertedModule):

@@ -27,6 +27,7 @@ class MAM(Method):
         prefix_init_std: see `gluelamp.methods.inputs.prefix.Prefix`.
         bottleneck: b, of the adapter.
         scale: factor on the adapter's update.
+        dropout: between the adapter's projections.
     """
 
     length: int = Field(default=16, ge=1)
@@ -34,6 +35,7 @@ class MAM(Method):
     prefix_init_std: float = Field(default=1.0, gt=0)
     bottleneck: int = Field(default=16, ge=1)
     scale: float = Field(default=2.0, gt=0)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Make the changes of both methods."""
@@ -49,5 +51,6 @@ class MAM(Method):
             learning_rate=self.learning_rate,
             bottleneck=self.bottleneck,
             scale=self.scale,
+            dropout=self.dropout,
         )
         return [*prefix.changes(model, parts), *adapter.changes(model, parts)]

@@ -3,7 +3,7 @@
 In every block each token also attends to learned keys and values. They stand for no position: the
 tokens keep theirs, and rotary or windowed attention does not touch the prefix. (The released code of
 P-tuning v2 and Hugging Face ``peft`` shift the position embeddings of the tokens by the prefix's
-length.)
+length. P-tuning v2 also drops out elements of the prefix, which is not done here.)
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class Prefix(Method):
             prefix = MadePrefix(start, layers, self.bottleneck)
         before = model.config._attn_implementation
         for layer, attention in enumerate(attentions):
+            # Not a submodule: all blocks' values stand in one tensor, with the embeddings.
             vars(attention)["prefix"] = partial(prefix, layer)
         model.set_attn_implementation(ATTENTION)
 
