@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gluelamp.backbones.anatomy import Anatomy, Handle
+from gluelamp.errors import InputError
 from gluelamp.methods.activations.inserted import Hook, InsertedModule
 
 Target = Literal["query", "key", "value", "attention_output", "up", "down"]
@@ -33,6 +34,25 @@ def linears(parts: Anatomy, targets: Sequence[Target]) -> list[Handle]:
         InputError: if the architecture has no such layer.
     """
     return [block[_HANDLES[target]] for block in parts.blocks for target in dict.fromkeys(targets)]
+
+
+def check_rank(rank: int, targets: Sequence[Handle]) -> None:
+    """Refuse an update of low rank that is not of low rank.
+
+    Args:
+        rank: of the update.
+        targets: the linear layers whose weights (out, in) are updated.
+
+    Raises:
+        InputError: if the rank is larger than that of one of the weights.
+    """
+    highest = min(min(target.module.get_parameter("weight").shape) for target in targets)
+    if rank > highest:
+        raise InputError(
+            f"method.rank={rank} is larger than {highest}, the rank of the smallest weight that this "
+            "method updates: the update would hold more values than the weight itself. Allowed: 1 to "
+            f"{highest}."
+        )
 
 
 class Mergeable(nn.Module):

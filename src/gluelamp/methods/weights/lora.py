@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 from transformers import PreTrainedModel
@@ -11,16 +9,7 @@ from transformers import PreTrainedModel
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.methods.adaptation import Change
 from gluelamp.methods.method import Method
-
-Target = Literal["query", "key", "value", "attention_output", "up", "down"]
-_HANDLES = {
-    "query": "attention.query",
-    "key": "attention.key",
-    "value": "attention.value",
-    "attention_output": "attention.output",
-    "up": "ffn.up",
-    "down": "ffn.down",
-}
+from gluelamp.methods.weights.linears import Target, check_rank, linears
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -39,16 +28,24 @@ class LoRA(Method):
     rank: int = Field(default=8, ge=1)
     alpha: int = Field(default=16, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: tuple[Target, ...] = ("query", "value")
+    targets: tuple[Target, ...] = Field(default=("query", "value"), min_length=1)
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
-        """Put LoRA on each target of each block."""
+        """Put LoRA on each target of each block.
+
+        Raises:
+            InputError: if a target is missing, or the rank is larger than its weight's.
+        """
         from peft import LoraConfig
 
         from gluelamp.methods.peft_tuner import PeftChange
 
-        names = [block[_HANDLES[target]].path for block in parts.blocks for target in self.targets]
+        targets = linears(parts, self.targets)
+        check_rank(self.rank, targets)
         config = LoraConfig(
-            r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=names
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=[target.path for target in targets],
         )
         return [PeftChange(model, config)]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass as validated
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -34,6 +34,17 @@ class Sparse(Method):
 
     density: float = Field(default=0.005, gt=0, le=1)
     exclude: str | None = None
+
+    @model_validator(mode="after")
+    def _exclude_is_an_expression(self) -> Sparse:
+        try:
+            re.compile(self.exclude or "")
+        except re.error as error:
+            raise ValueError(
+                f"method.exclude={self.exclude!r} is not a regular expression: {error}. Allowed: null, or "
+                "an expression such as 'embeddings' that is found in the names of tensors"
+            ) from error
+        return self
 
     def candidates(self, model: PreTrainedModel, parts: Anatomy) -> dict[str, Tensor]:
         """Return the tensors that take part, by full name."""
@@ -100,8 +111,13 @@ class TaskSparse(Sparse):
     def changes_at(
         self, model: PreTrainedModel, parts: Anatomy, chosen: Mapping[str, Tensor]
     ) -> list[Change]:
-        """Put a trained delta at each chosen position."""
+        """Put a trained delta at each chosen position.
+
+        Raises:
+            InputError: if the positions are those of another backbone.
+        """
         positions = {name.removesuffix(".positions"): where.long() for name, where in chosen.items()}
+        check_positions(positions, self.candidates(model, parts))
         return [*sparse_changes(model, positions, shares_positions=False)]
 
 
@@ -114,6 +130,25 @@ class Dense(Sparse):
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Replace each candidate by a trained tensor."""
         return [*replace_tensors(model, list(self.candidates(model, parts)))]
+
+
+def check_positions(positions: Mapping[str, Tensor], candidates: Mapping[str, Tensor]) -> None:
+    """Refuse a mask that was made for other tensors.
+
+    Args:
+        positions: by name, (k,) int64, ascending.
+        candidates: the tensors that may have some.
+
+    Raises:
+        InputError: if a tensor is not there, or is too small.
+    """
+    for name, where in positions.items():
+        if name not in candidates or not (where.is_meta or where[-1] < candidates[name].numel()):
+            raise InputError(
+                f"The mask has positions in {name!r} that this backbone does not have, or that "
+                "method.exclude leaves out: it was learnt on another backbone or with another "
+                "configuration. Load it with the configuration of its run."
+            )
 
 
 def sparse_changes(
