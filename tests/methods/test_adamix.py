@@ -145,9 +145,9 @@ def test_the_labels_judge_the_first_pass_alone(passes: list[Tensor]) -> None:
 
 def test_the_divergence_needs_classes() -> None:
     with pytest.raises(InputError, match=r"method\.consistency=kl .* regression"):
-        adamix().check_task(is_regression=True)
-    adamix().check_task(is_regression=False)
-    adamix(consistency="mse").check_task(is_regression=True)
+        adamix().check_task("regression")
+    adamix().check_task("classification")
+    adamix(consistency="mse").check_task("regression")
 
 
 @pytest.mark.parametrize("experts", [1, 3, 4])

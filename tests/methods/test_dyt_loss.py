@@ -10,38 +10,36 @@ from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gluelamp.errors import InputError
 from gluelamp.training.precision import MasterWeights
 from methods.cases import labels, logits_of
 from methods.dispatched import drawn, dyt, networks, padded, share, watch_masks
 from tiny_models import LAYERS, batch, logits, tiny
 
 
-@pytest.mark.parametrize("regression", [False, True])
-def test_the_loss_is_the_formula_over_both_passes(regression: bool) -> None:
+@pytest.mark.parametrize("distillation", ["kl", "mse"])
+def test_the_loss_is_the_formula_over_both_passes(distillation: str) -> None:
     weights = {"complete_weight": 0.5, "distillation_weight": 0.7, "rate_weight": 3.0, "target_rate": 0.9}
-    adaptation, inputs = drawn(**weights), padded()
+    adaptation, inputs = drawn(distillation=distillation, **weights), padded()
     masks, seen = watch_masks(adaptation), []
     torch.manual_seed(0)
     adaptation.model.train()
 
     def forward() -> Tensor:
-        outputs = logits_of(adaptation.model, inputs)
-        seen.append(outputs[:, :1] if regression else outputs)
+        seen.append(logits_of(adaptation.model, inputs))
         return seen[-1]
 
-    def task(outputs: Tensor) -> Tensor:
-        return outputs.square().mean() if regression else functional.cross_entropy(outputs, labels())
-
+    task = partial(functional.cross_entropy, target=labels())
     loss = adaptation.objective(forward, task).item()
     drawn_pass, complete = (outputs.detach() for outputs in seen)
     rate = share(masks, inputs["attention_mask"])
-    if regression:
+    if distillation == "mse":
         distance = ((drawn_pass - complete) ** 2).mean().item()
     else:
         first, second = (log_softmax(outputs.numpy(), axis=1) for outputs in (complete, drawn_pass))
         distance = (softmax(complete.numpy(), axis=1) * (first - second)).sum(1).mean()
     by_hand = task(drawn_pass) + 0.5 * task(complete) + 0.7 * distance + 3 * (rate - 0.9) ** 2
-    assert loss == pytest.approx(by_hand.item(), abs=1e-7)  # the mask of the batch is divided in fp32
+    assert loss == pytest.approx(by_hand.item(), abs=1e-12)
     assert len(masks) == LAYERS  # the complete pass asks no dispatcher
     assert 0 < rate < 1
 
@@ -61,11 +59,11 @@ def test_the_complete_pass_has_every_token_active() -> None:
     torch.testing.assert_close(seen[1], logits(adaptation.model, inputs), atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("outputs", [1, 3])
-def test_distillation_sends_no_gradient_to_the_complete_pass(outputs: int) -> None:
-    adaptation = drawn()
+@pytest.mark.parametrize("distillation", ["kl", "mse"])
+def test_distillation_sends_no_gradient_to_the_complete_pass(distillation: str) -> None:
+    adaptation = drawn(distillation=distillation)
     adaptation.model.train()
-    leaves = [torch.randn(8, outputs, requires_grad=True) for _ in range(2)]
+    leaves = [torch.randn(8, 3, requires_grad=True) for _ in range(2)]
     left = list(leaves)
 
     def forward() -> Tensor:
@@ -76,6 +74,14 @@ def test_distillation_sends_no_gradient_to_the_complete_pass(outputs: int) -> No
     dynamic, complete = torch.autograd.grad(loss, leaves)
     assert dynamic.any()
     assert not complete.any()
+
+
+def test_the_divergence_needs_classes() -> None:
+    with pytest.raises(InputError, match=r"method\.distillation=kl .* regression"):
+        dyt().check_task("regression")
+    dyt().check_task("classification")
+    dyt(distillation="mse").check_task("regression")
+    dyt(distillation_weight=0.0).check_task("regression")
 
 
 def test_without_the_complete_losses_there_is_one_pass() -> None:

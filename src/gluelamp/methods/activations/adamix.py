@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.errors import InputError
-from gluelamp.methods.activations.divergence import kl_divergence
+from gluelamp.methods.activations.divergence import kl_divergence, no_classes
 from gluelamp.methods.activations.inserted import InsertedModule, residual
 from gluelamp.methods.adaptation import Change, Forward, TaskLoss
-from gluelamp.methods.method import Method
+from gluelamp.methods.method import Method, TaskKind
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -68,13 +67,10 @@ class AdaMix(Method):
             return task_loss(first) + nn.functional.mse_loss(first, second)
         return task_loss(first) + (kl_divergence(second, first) + kl_divergence(first, second)) / 2
 
-    def check_task(self, *, is_regression: bool) -> None:
-        """Refuse the divergence of class probabilities where there are no classes."""
-        if is_regression and self.consistency == "kl":
-            raise InputError(
-                "method.consistency=kl compares class probabilities, but this task is a regression: "
-                "over its one output they are constant. Take method.consistency=mse or none."
-            )
+    def check_task(self, kind: TaskKind) -> None:
+        """Refuse the divergence of class probabilities where the outputs are not those of classes."""
+        if kind != "classification" and self.consistency == "kl":
+            raise no_classes(kind, "method.consistency=kl", "method.consistency=mse or none")
 
 
 class Experts(nn.Module):

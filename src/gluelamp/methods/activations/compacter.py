@@ -2,7 +2,7 @@
 
 The projections of an adapter are sums of Kronecker products (PHM layers). One factor of each product is
 shared by all adapters of the network, the other has rank one. Initialisation is that of the authors'
-code.
+code. GELU is exact; the authors' configurations of T5 take its tanh approximation.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import ConfigDict, Field
@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, Block
-from gluelamp.methods.activations.divergence import kl_divergence
+from gluelamp.methods.activations.divergence import kl_divergence, no_classes
 from gluelamp.methods.activations.inserted import Bottleneck, InsertedModule
 from gluelamp.methods.adaptation import Change, Forward, TaskLoss
-from gluelamp.methods.method import Method
+from gluelamp.methods.method import Method, TaskKind
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -34,9 +34,8 @@ class DyT(Method):
     are active, and the network computes no other. The first token is always active, padding never.
 
     The loss is ``task(y) + c task(y*) + k KL(y* || y) + a (rate - r)^2``. y* are the outputs of a second
-    pass in which every token is active; the divergence sends them no gradient, and is the squared error
-    where there is a single output. The rate is the share of the active among the real tokens but the
-    first, over all layers.
+    pass in which every token is active; the divergence sends them no gradient. The rate is the share of
+    the active among the real tokens but the first, over all layers.
 
     Trained: L (2 d b + b + d) for the adapters and L (d + 1) for the dispatchers.
 
@@ -47,6 +46,8 @@ class DyT(Method):
         tau: temperature of the drawn mask; it changes the gradient of M, not its chances.
         target_rate: r.
         complete_weight: c.
+        distillation: the divergence, as in the paper, or in its place the squared error between the
+            outputs, which is our choice where classes are missing.
         distillation_weight: k.
         rate_weight: a.
         dispatcher_std: standard deviation of the dispatcher's first weights; its bias starts at zero, so
@@ -56,11 +57,12 @@ class DyT(Method):
     needs_every_token = True
 
     bottleneck: int = Field(default=64, ge=1)
-    scale: float = 0.1
+    scale: float = Field(default=0.1, gt=0)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     tau: float = Field(default=5.0, gt=0)
     target_rate: float = Field(default=0.5, ge=0, le=1)
     complete_weight: float = Field(default=1.0, ge=0)
+    distillation: Literal["kl", "mse"] = "kl"
     distillation_weight: float = Field(default=1.0, ge=0)
     rate_weight: float = Field(default=2.0, ge=0)
     dispatcher_std: float = Field(default=0.02, gt=0)
@@ -80,7 +82,15 @@ class DyT(Method):
             return loss
         complete = _complete_pass(networks, forward)
         loss = loss + self.complete_weight * task_loss(complete)
-        return loss + self.distillation_weight * _distillation(complete, outputs)
+        distance = kl_divergence if self.distillation == "kl" else nn.functional.mse_loss
+        return loss + self.distillation_weight * distance(complete.detach(), outputs)
+
+    def check_task(self, kind: TaskKind) -> None:
+        """Refuse the divergence of class probabilities where the outputs are not those of classes."""
+        if kind != "classification" and self.distillation == "kl" and self.distillation_weight:
+            raise no_classes(
+                kind, "method.distillation=kl", "method.distillation=mse or distillation_weight=0"
+            )
 
 
 def _complete_pass(networks: Sequence[DispatchedNetwork], forward: Forward) -> Tensor:
@@ -91,12 +101,6 @@ def _complete_pass(networks: Sequence[DispatchedNetwork], forward: Forward) -> T
     finally:
         for network in networks:
             network.complete = False
-
-
-def _distillation(teacher: Tensor, outputs: Tensor) -> Tensor:
-    if outputs.shape[-1] == 1:  # one output has no probabilities to compare
-        return nn.functional.mse_loss(outputs, teacher.detach())
-    return kl_divergence(teacher, outputs)
 
 
 class Dispatcher(nn.Module):
