@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gluelamp.backbones.anatomy import Anatomy
 
@@ -67,6 +68,12 @@ def both(first: Names, second: Names) -> Names:
     return lambda parts: first(parts) | second(parts)
 
 
+def tuner(kind: str, options: str, trains: str, **facts: Any) -> Row:
+    """Declare a tuner of peft on query and value, by default of BERT, by the names of what it trains."""
+    overrides = (f"type={kind}", f"options={{{options}}}")
+    return Row("peft", at("attention.query attention.value", trains), overrides, **{"on": ("bert",), **facts})
+
+
 def nothing(_: Anatomy) -> set[str]:
     return set()
 
@@ -79,6 +86,8 @@ def shared_shifts(parts: Anatomy) -> set[str]:
 
 NORMS = of(r"(?i)norm\.(weight|bias)$", "values")
 LORA = "lora_A.default.weight lora_B.default.weight"
+LOHA = " ".join(f"hada_w{factor}_{side}.default" for factor in (1, 2) for side in "ab")
+GLORA = " ".join(f"glora_{term}.default.{side}" for term in "ABC" for side in ("Xd", "Xu"))
 LINEAR = "adapter.down.weight adapter.down.bias adapter.up.weight adapter.up.bias"
 ADAPTERS = at("attention.branch ffn.branch", LINEAR)
 MASKS = at("ffn.norm", "adapter.mask_down.logits adapter.mask_up.logits")
@@ -109,6 +118,13 @@ DISPATCHED = " ".join(
 BESIDE = at("ffn.branch", LINEAR)
 MADE = "embeddings down.weight down.bias up.0.weight up.0.bias up.1.weight up.1.bias"
 
+HYPER = " ".join(
+    f"{layer}.{tensor}"
+    for layer in ("join.0", "join.2", "join.3", "down_weight.0", "down_bias.0", "up_weight.0", "up_bias.0")
+    for tensor in ("weight", "bias")
+)
+HYPER = f"prototypes.weight blocks.weight {HYPER}"
+
 
 def input_of(name: str, values: str) -> Names:
     """Name some values of a learned input, which stands with the embeddings."""
@@ -124,9 +140,16 @@ SHIFTS = at("ffn.branch", f"adapter.vector {ALPHA}")
 SLOW_GATES = ("density=0.3", "gate_learning_rate=1e-4")  # the tester's steps are large
 BANK = ("num_adapters=10", "top_k=4")
 
+# Structure at every target and nothing else, which leaves no choice: the count of the row's budget is known.
+FOUR = ("bert", "roberta", "distilbert", "mpnet")  # of nearly one size
+NO_VECTORS = ("alpha=1e6", "exclude='embeddings|bias|Norm|_norm'")
+TWO_TARGETS = "targets=[attention_output,down]"
+PAIR = "adapter.down.weight adapter.up.weight"
+
 NO_KEY = {"modernbert": "'attention.key'"}
 NO_ATTENTION_NORM = {"modernbert": "'attention.norm'"}
 NO_QUERY = {"modernbert": "'attention.query'"}
+ON_ALL: Mapping[str, Any] = {"on": ARCHITECTURES, "refuses": NO_QUERY}
 NO_NORM = {"modernbert": "'ffn.norm'"}
 NO_UP = {"modernbert": "'ffn.up'"}
 NO_FUNCTION = dict.fromkeys(("deberta-v2", "mpnet"), "'attention.function'")
@@ -152,6 +175,35 @@ ROWS = (
     Row("lt_sft", None, ("density=0.3",)),
     Row("diff_pruning", None, SLOW_GATES, starts_as_backbone=False),
     Row("diff_pruning", None, (*SLOW_GATES, "structured=false"), on=TWO, starts_as_backbone=False),
+    # Thresholds so high that there is no structure: single entries alone.
+    Row("spt_lora", None, ("density=0.3", "alpha=0.01", "beta=0.5"), refuses=NO_QUERY),
+    Row("spt_lora", None, ("density=0.05", "alpha=0.01", "beta=0.5", TWO_TARGETS), on=TWO),
+    Row("spt_lora", at(LINEARS, PAIR), ("density=0.32", *NO_VECTORS), on=FOUR),
+    Row("spt_lora", at(LINEARS, PAIR), ("density=0.35", *NO_VECTORS), on=("electra",)),
+    Row("spt_lora", at(LINEARS, PAIR), ("density=0.335", *NO_VECTORS), on=("deberta-v2",)),
+    Row(
+        "spt_lora",
+        at("attention.output ffn.down", PAIR),
+        ("density=0.104", *NO_VECTORS, TWO_TARGETS),
+        on=("modernbert",),
+    ),
+    Row(
+        "spt_lora",
+        both(at(LINEARS, PAIR), of(r"layer\.\d.*(bias|Norm\.weight)$", "values")),
+        ("density=0.3586", "alpha=1e6", "beta=1e6", "head_warmup_epochs=1"),
+        on=("bert",),
+    ),
+    Row("spt_adapter", None, ("density=0.3", "alpha=0.01", "beta=0.5"), refuses=NO_QUERY),
+    Row("spt_adapter", at(LINEARS, LINEAR), ("density=0.345", *NO_VECTORS), on=FOUR, merges=False),
+    Row("spt_adapter", at(LINEARS, LINEAR), ("density=0.38", *NO_VECTORS), on=("electra",), merges=False),
+    Row("spt_adapter", at(LINEARS, LINEAR), ("density=0.36", *NO_VECTORS), on=("deberta-v2",), merges=False),
+    Row(
+        "spt_adapter",
+        at("attention.output ffn.down", LINEAR),
+        ("density=0.09", *NO_VECTORS, TWO_TARGETS),
+        on=("modernbert",),
+        merges=False,
+    ),
     Row("layer_norm", NORMS),
     Row("ffn_bias", at("ffn.up ffn.down", "bias.values"), refuses=NO_UP),
     Row("hiwi", at("ffn.up ffn.down", "bias.down bias.up"), refuses=NO_UP),
@@ -174,6 +226,29 @@ ROWS = (
         at("attention.output ffn.down", "vera_lambda_b.default vera_lambda_d.default"),
         ("type=VERA", "targets=[attention_output,down]", "options={r:4}"),
     ),
+    tuner("DORA", "r:2", f"{LORA} lora_magnitude_vector.default.weight", **ON_ALL),
+    tuner("OFT", "oft_block_size:8,module_dropout:0.2", "oft_R.default.weight", **ON_ALL),
+    tuner("LORA", "r:2,use_rslora:true", LORA),
+    tuner("VERA", "r:4,vera_dropout:0.1", "vera_lambda_b.default vera_lambda_d.default"),
+    tuner("RANDLORA", "r:4", "randlora_lambda.default randlora_gamma.default"),
+    tuner("BOFT", "boft_block_size:4", "boft_R.default boft_s.default"),
+    tuner("HRA", "r:4", "hra_u.default", starts_as_backbone=False),
+    tuner("SHIRA", "r:2", "shira_weight.default"),
+    tuner("C3A", "block_size:8", "c3a_kernel.default", starts_as_backbone=False),
+    tuner("FOURIERFT", "n_frequency:50", "fourierft_spectrum.default", starts_as_backbone=False),
+    tuner("WAVEFT", "n_frequency:50", "waveft_spectrum.default"),
+    tuner("LOHA", "r:2,rank_dropout:0.2", LOHA),
+    tuner("LOKR", "r:2", "lokr_w1.default lokr_w2_a.default lokr_w2_b.default"),
+    tuner("MISS", "r:4", "miss_block.default"),
+    tuner("ROAD", "group_size:8", "road_alpha.default road_theta.default"),
+    tuner("DEFT", "r:4", "deft_P.default deft_R.default", starts_as_backbone=False),
+    tuner("DELORA", "r:4", "delora_A.default delora_B.default delora_lambda.default"),
+    tuner("GLORA", "r:4", f"{GLORA} glora_D.default.X glora_E.default.X"),
+    tuner("GRALORA", "r:4", "gralora_A.default gralora_B.default"),
+    tuner("HIRA", "r:4", "hira_A.default hira_B.default"),
+    tuner("PEANUT", "r:4", "peanut_A.default.weight peanut_B.default.weight"),
+    tuner("PVERA", "r:4", "pvera_lambda_b.default pvera_lambda_d.default"),
+    tuner("SUPERTUNING", "sparsity:0.9", "supertuning_values.default"),
     Row("ia3", at("attention.key attention.value ffn.down", "ia3_l.default"), refuses=NO_KEY),
     Row("hadamard", both(HADAMARD, at("attention.norm", NORM)), refuses=NO_ATTENTION_NORM),
     Row(
@@ -217,6 +292,7 @@ ROWS = (
         **INSERTED,
     ),
     Row("parallel", BESIDE, ("bottleneck=8",), merges=False),
+    Row("pha", input_of("adapter", HYPER), ("bottleneck=8", "embedding_size=16"), **INSERTED),
     Row("prefix", input_of("prefix", "values"), refuses=NO_FUNCTION, **INSERTED),
     Row("prefix", input_of("prefix", MADE), ("length=3", "bottleneck=4"), on=TWO, **INSERTED),
     Row("prompt", input_of("prompt", "values"), **INSERTED),

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 import torch
 from peft import PeftConfig, PeftType
 from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
-from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import Tensor, nn
+
+from gluelamp.errors import InputError
 
 _ADAPTER = "default"
 
@@ -19,13 +21,15 @@ class PeftChange:
 
     Args:
         model: changed in place.
-        config: the ``peft`` configuration; its ``target_modules`` are full module names.
+        config: the ``peft`` configuration; its ``target_modules`` are full names of linear layers.
+
+    Raises:
+        InputError: if the tuner overwrites weights of the backbone.
     """
 
     def __init__(self, model: nn.Module, config: PeftConfig) -> None:
         before = {name for name, _ in model.named_parameters()} | set(model.state_dict())
-        with _readable(model, config.target_modules):  # type: ignore[attr-defined]  # all have them
-            self.tuner = PEFT_TYPE_TO_TUNER_MAPPING[PeftType(config.peft_type)](model, config, _ADAPTER)
+        self.tuner = _injected(model, config)
         self._model = model
         self._parameters = {
             name: value
@@ -70,14 +74,30 @@ class PeftChange:
         self.tuner.unload()
 
 
+def _injected(model: nn.Module, config: PeftConfig) -> BaseTuner:
+    targets = [model.get_submodule(name) for name in config.target_modules]  # type: ignore[attr-defined]
+    with _readable(model, targets):
+        own = [value for target in targets for value in target.parameters()]
+        before = [value.detach().clone() for value in own]
+        tuner = PEFT_TYPE_TO_TUNER_MAPPING[PeftType(config.peft_type)](model, config, _ADAPTER)
+        if not all(torch.equal(value, old) for value, old in zip(own, before, strict=True)):
+            raise InputError(
+                "The tuner overwrites the backbone's own weights, which all tasks share. Leave out the "
+                "option that does so, such as a start from singular vectors."
+            )
+    return tuner
+
+
 @contextmanager
-def _readable(model: nn.Module, targets: Iterable[str]) -> Iterator[None]:
-    """Give some modules of a model on the meta device memory for a moment: tuners may look at values."""
+def _readable(model: nn.Module, targets: Iterable[nn.Module]) -> Iterator[None]:
+    """Give some linear layers of a model on the meta device values for a moment: tuners may look at them."""
     if next(model.parameters()).device.type != "meta":
         yield
         return
-    for name in targets:
-        model.get_submodule(name).to_empty(device="cpu")
     with torch.device("cpu"):
+        for target in targets:
+            for value in target.to_empty(device="cpu").parameters():
+                # as good as any weight to count with, and no decomposition fails on it
+                nn.init.eye_(value) if value.dim() == 2 else nn.init.zeros_(value)
         yield
     model.to("meta")

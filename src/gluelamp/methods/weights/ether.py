@@ -114,7 +114,11 @@ class RelaxedReflection(Reflection):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the update of x (..., width)."""
-        return _project(x, self.v()) - _project(x, self.u())
+        v, u = self.v().to(x.dtype), self.u().to(x.dtype)
+        pair = torch.stack([v, u], dim=1)  # so that x, the large factor, is read once for both
+        along = torch.einsum("...ni,nki->...nk", x.unflatten(-1, u.shape), pair)
+        along_v, along_u = along.unsqueeze(-1).unbind(-2)
+        return (along_v * v - along_u * u).flatten(-2)
 
 
 def _drawn(width: int, blocks: int) -> Tensor:

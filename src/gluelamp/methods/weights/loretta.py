@@ -12,7 +12,7 @@ from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.methods.adaptation import Change
 from gluelamp.methods.method import Method
 from gluelamp.methods.tensor_train import TensorTrainLinear
-from gluelamp.methods.weights.linears import Mergeable, ModuleOnLinear, Target, linears
+from gluelamp.methods.weights.linears import Mergeable, ModuleOnLinear, Target, check_rank, linears
 from gluelamp.methods.weights.tensors import layer_norm_names, replace_tensors
 
 
@@ -45,9 +45,11 @@ class LorettaRep(Method):
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Put an update on each target of each block, and open the LayerNorms."""
+        places = linears(parts, self.targets)
+        check_rank(self.rank, places)
         changes: list[Change] = [
             ModuleOnLinear(place, module, module.add)
-            for place in linears(parts, self.targets)
+            for place in places
             for module in [LowRankUpdate(self, place.module.get_parameter("weight").shape)]
         ]
         if self.train_layer_norm:

@@ -1,0 +1,78 @@
+"""A recipe or a mask that does not fit the backbone is refused in a sentence, and changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from gluelamp.backbones.load import build_from_shape
+from gluelamp.errors import InputError
+from gluelamp.methods.storage import provenance, read_choice, save_task_state
+from methods.cases import GetMethod, outline
+from tiny_models import FFN, HIDDEN, LAYERS, OUTPUTS, VOCABULARY, backbone, logits, tiny
+
+LINEARS = "targets=[query,key,value,attention_output,up,down]"
+RECIPES: dict[str, tuple[str, tuple[str, ...], str]] = {
+    # blocks of 17,088 values and embeddings of 4,864
+    "more than may be trained": (
+        "pafi",
+        ("density=1.0", "exclude=embeddings"),
+        r"method\.density=1\.0 asks for 21,952 of the encoder's 21,952 parameters; the candidates hold "
+        r"17,088\. Allowed: 1 to that many\. Change method\.density or method\.exclude\.",
+    ),
+    "less than one value": ("sparse_random", ("density=1e-5",), r"method\.density=1e-05 asks for 0 of "),
+    "nothing to train": ("lt_sft", ("exclude=.",), r"asks for 110 of .*; the candidates hold 0\."),
+    "a rank above the weight's": (
+        "lora",
+        ("rank=33",),
+        r"method\.rank=33 is larger than 32, the rank of the smallest weight .* Allowed: 1 to 32\.",
+    ),
+    "a rank above the smallest weight's": ("lora", ("rank=33", LINEARS), r"method\.rank=33 is larger"),
+    "a rank of trains above the weight's": ("loretta_rep", ("rank=64",), r"method\.rank=64 is larger"),
+    "blocks that cut a vector": ("ether_plus", ("blocks=5",), r"method\.blocks=5 does not divide 32"),
+    "summands that cut a bottleneck": ("compacter", (), r"method\.summands=4 must divide .* here 1 "),
+    "no bottleneck left": (
+        "xpeft",
+        ("reduction_factor=64",),
+        r"method\.reduction_factor=64 is larger than the hidden size 32.* Allowed: 1 to 32\.",
+    ),
+    "a layer that is not there": ("hadamard", ("layers=[0,2]",), r"method\.layers=\[0, 2\] does not name"),
+}
+
+
+@pytest.mark.parametrize(("leaf", "overrides", "sentence"), RECIPES.values(), ids=RECIPES)
+def test_a_recipe_that_does_not_fit_is_refused(
+    method: GetMethod, leaf: str, overrides: tuple[str, ...], sentence: str
+) -> None:
+    model, bare = tiny("bert"), tiny("bert")
+    with pytest.raises(InputError, match=sentence):
+        method(leaf, *overrides).adapt(model)
+    assert outline(model) == outline(bare)
+    assert torch.equal(logits(model), logits(bare))
+
+
+@pytest.mark.parametrize("leaf", ["lora", "loretta_rep"])
+def test_a_rank_as_high_as_the_weights_is_taken(method: GetMethod, leaf: str) -> None:
+    up_and_down = f"rank={min(HIDDEN, FFN)}", "targets=[up,down]"
+    assert method(leaf, *up_and_down).adapt(tiny("bert")).trainable
+
+
+@pytest.mark.parametrize("leaf", ["fish", "lt_sft", "diff_pruning"])
+@pytest.mark.parametrize(
+    "shape",
+    [{"num_hidden_layers": LAYERS + 1}, {"vocab_size": 2 * VOCABULARY}, {"intermediate_size": 2 * FFN}],
+    ids=["more layers", "more words", "wider"],
+)
+def test_a_mask_of_another_backbone_is_refused(
+    method: GetMethod, tmp_path: Path, leaf: str, shape: dict[str, int]
+) -> None:
+    config = backbone("bert")
+    larger = build_from_shape(replace(config, shape={**config.shape, **shape}), OUTPUTS, "eager")
+    recipe, path = method(leaf, "density=1.0"), tmp_path / "task.safetensors"
+    learnt = recipe.adapt(larger)
+    save_task_state(path, learnt, provenance(learnt, "a" * 64))
+    with pytest.raises(InputError, match=r"The mask has positions in '.*' that this backbone does not have"):
+        recipe.adapt(tiny("bert"), choice=read_choice(path))
