@@ -1,6 +1,6 @@
 # gluelamp: two commands for everybody (reproduce-glue, test), the rest for those who stay.
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-glue tables measure prepare test lint format benchmark clean
+.PHONY: help setup reproduce-glue tables measure capabilities prepare test lint format benchmark clean
 
 SCALE ?= demo
 DATA ?= auto
@@ -33,6 +33,9 @@ measure: setup  ## count parameters and bytes of every method, and time them
 	$(RUN) scripts/measure.py -m experiment=parameters
 	$(RUN) scripts/measure.py -m experiment=latency
 
+capabilities: setup  ## find out by trying what each method can do, write docs/capabilities.md
+	$(RUN) scripts/capabilities.py
+
 tables: setup  ## regenerate results/tables from the records alone
 	$(RUN) scripts/report.py
 
@@ -53,8 +56,9 @@ format: setup  ## rewrite to the house style
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-benchmark: setup  ## time training against Hugging Face Trainer with peft (needs real CoLA: ROOT=DIR)
+benchmark: setup  ## time training against Hugging Face Trainer with peft (needs real CoLA: ROOT=DIR), and each method
 	$(RUN) benchmarks/training_speed.py $(if $(ROOT),--data $(ROOT))
+	$(RUN) benchmarks/method_cost.py $(if $(ROOT),--data $(ROOT))
 
 clean:  ## remove caches and the virtual environment; results stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache results/cache

@@ -163,6 +163,8 @@ ENCODERS = {
     "distilbert": 66_362_880,
     "electra_small": 13_483_008,
     "minilm": 22_565_376,
+    "modernbert_base": 149_014_272,
+    "mpnet_base": 108_895_872,
     "roberta_base": 124_055_040,
     "roberta_large": 354_310_144,
     "tiny": 53_312,

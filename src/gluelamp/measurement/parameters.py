@@ -8,8 +8,10 @@ import torch
 
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
+from gluelamp.errors import UnsupportedError
 from gluelamp.methods.method import Method
 from gluelamp.methods.storage import count_bytes, count_parameters
+from gluelamp.records import MEASUREMENT_COLUMNS
 
 
 def measure_parameters(
@@ -27,13 +29,18 @@ def measure_parameters(
 
     Returns:
         ``trained``, ``trained_pct`` (of the encoder) and ``head``; ``stored_values`` and
-        ``stored_bytes`` of each task, without its head; ``shared_bytes`` of all tasks together.
+        ``stored_bytes`` of each task, without its head; ``shared_bytes`` of all tasks together. If the
+        architecture lacks what the method changes: None for each, and the reason as ``refused``.
 
     Raises:
-        InputError: if the method cannot serve this architecture or size.
+        InputError: if the method's options do not fit the backbone's size.
     """
     with torch.device("meta"):
-        adaptation = method.adapt(build_from_shape(backbone, num_outputs, ATTENTION), train_pooler)
+        model = build_from_shape(backbone, num_outputs, ATTENTION)
+        try:
+            adaptation = method.adapt(model, train_pooler)
+        except UnsupportedError as error:
+            return [dict.fromkeys(MEASUREMENT_COLUMNS["parameters"]) | {"refused": str(error)}]
         values, size = count_parameters(adaptation), count_bytes(adaptation)
     counts = {key: values[key] for key in ("trained", "trained_pct", "head", "stored_values")}
     return [counts | {"stored_bytes": size["method"], "shared_bytes": size["shared"]}]

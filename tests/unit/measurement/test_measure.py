@@ -12,12 +12,14 @@ from typing import Any
 
 import hydra
 import pytest
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 from gluelamp.errors import InputError
 from gluelamp.records import find_measurements
 from gluelamp.runs.app import CONFIGS
 from gluelamp.runs.measure import MeasureConfig, measure, parse_measure
-from gluelamp.runs.sweep import SweepCallback
+from gluelamp.runs.sweep import SweepCallback, expand
 
 Measuring = Callable[..., MeasureConfig]
 TINY = ("backbone=tiny", "backbone.path=null")
@@ -107,6 +109,21 @@ def test_a_sweep_measures_each_method(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = {one.method: one.rows[0]["stored_bytes"] for one in find_measurements(tmp_path, "parameters")}
     assert found == {"xpeft": 624, "xpeft_soft": 19_200}
+
+
+def test_a_refused_method_does_not_stop_a_sweep(tmp_path: Path) -> None:
+    done = command(tmp_path, "-m", "backbone=deberta_v3_base", "method=prefix,prompt")
+    assert done.returncode == 0, done.stderr
+    assert "deberta_v3_base prefix is refused: The architecture" in done.stdout
+    trained = {one.method: one.rows[0]["trained"] for one in find_measurements(tmp_path, "parameters")}
+    assert trained == {"prefix": None, "prompt": 7_680}
+
+
+def test_the_experiment_counts_every_method_of_the_suite() -> None:
+    params = OmegaConf.load(CONFIGS / "experiment" / "parameters.yaml").hydra.sweeper.params
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        jobs = expand([f"method={params.method}"], GlobalHydra.instance().config_loader())
+    assert sorted(jobs) == [[f"method={leaf.stem}"] for leaf in sorted((CONFIGS / "method").glob("*.yaml"))]
 
 
 def command(root: Path, *overrides: str) -> subprocess.CompletedProcess[str]:

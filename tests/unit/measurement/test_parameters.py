@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from gluelamp.errors import InputError
 from gluelamp.measurement.parameters import measure_parameters
+from gluelamp.records import MEASUREMENT_COLUMNS
 from gluelamp.runs.measure import MeasureConfig
 
 # Blocks, hidden size, feed-forward size, and parameters of the encoder without pooler and head.
@@ -111,3 +113,18 @@ def test_the_head_is_counted_apart(count: Count, backbone: str, num_outputs: int
 
 def test_a_trained_pooler_is_counted_with_the_head(count: Count) -> None:
     assert count("bert_base", "lora", "head.train_pooler=true")["head"] == 1_538 + 768 * 768 + 768
+
+
+def test_an_architecture_without_the_part_that_a_method_changes_is_a_reason_not_an_error(
+    measuring: Measuring,
+) -> None:
+    config = measuring("backbone=deberta_v3_base", "method=prefix")
+    (row,) = measure_parameters(config.backbone, config.method)
+    assert row.pop("refused").startswith("The architecture 'deberta-v2' has no separate 'attention.function'")
+    assert row == dict.fromkeys(MEASUREMENT_COLUMNS["parameters"])
+
+
+def test_options_that_do_not_fit_the_backbone_remain_an_error(measuring: Measuring) -> None:
+    config = measuring("backbone=minilm", "method=pfeiffer", "method.reduction_factor=999")
+    with pytest.raises(InputError, match="larger than the hidden size 384"):
+        measure_parameters(config.backbone, config.method)

@@ -65,13 +65,13 @@ def test_parameters_are_exact_and_their_variants_named(
     add_measurement("parameters", "full", [COUNTS | {"trained_pct": 100}])
     write_tables(tmp_path)
     assert read(tmp_path, "parameters.csv") == [
-        "backbone,method,trained,trained_pct,head,stored_values,stored_bytes,shared_bytes",
-        "roberta_large,full,983040,100.0000,1051650,122880,491520,0",
-        "roberta_large,hiwi [bottleneck=16],3932160,0.2774,1051650,122880,491520,0",
-        "roberta_large,hiwi [bottleneck=4],983040,0.2774,1051650,122880,491520,0",
+        "backbone,method,trained,trained_pct,head,stored_values,stored_bytes,shared_bytes,published,notes",
+        "roberta_large,full,983040,100.0000,1051650,122880,491520,0,,",
+        "roberta_large,hiwi [bottleneck=16],3932160,0.2774,1051650,122880,491520,0,,",
+        "roberta_large,hiwi [bottleneck=4],983040,0.2774,1051650,122880,491520,0,,",
     ]
     assert read(tmp_path, "parameters.md")[-1] == (
-        "| roberta_large | hiwi [bottleneck=4] | 983,040 | 0.2774 | 1,051,650 | 122,880 | 491,520 | 0 |"
+        "| roberta_large | hiwi [bottleneck=4] | 983,040 | 0.2774 | 1,051,650 | 122,880 | 491,520 | 0 |  |  |"
     )
 
 
