@@ -14,6 +14,10 @@ class InputError(ValueError):
     """
 
 
+class UnsupportedError(InputError):
+    """A method asks for a part that the architecture does not have, whatever the method's options."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """Return the error for a name that does not exist, with the nearest known name.
 

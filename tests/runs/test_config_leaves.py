@@ -7,7 +7,9 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from gluelamp.runs.app import CONFIGS
@@ -70,7 +72,9 @@ def test_a_methods_leaf_names_every_field(compose: Compose) -> None:
 def test_each_job_of_an_experiment_parses(compose: Compose, sweep: Path) -> None:
     own = OmegaConf.load(sweep)
     params = OmegaConf.select(own, "hydra.sweeper.params", default={})
-    jobs = [job for key, value in params.items() for job in expand([f"{key}={value}"])]
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        jobs = [job for key, value in params.items() for job in expand([f"{key}={value}"], loader)]
     for job in jobs or [[]]:
         parse_run(compose(leaf_id(sweep), *job))
     assert jobs or not params
@@ -81,3 +85,10 @@ def test_an_experiment_begins_with_the_command_that_runs_it(sweep: Path) -> None
     comment = [line for line in sweep.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
     multirun = "-m " if "sweeper" in sweep.read_text(encoding="utf-8") else ""
     assert any(f"python scripts/train.py {multirun}{leaf_id(sweep)}" in line for line in comment)
+
+
+def test_the_command_line_replaces_what_an_experiment_sweeps_over() -> None:
+    own = ["method=pafi,lora", "task=cola,rte"]
+    assert expand([*own, "method=hiwi", "seed=0,1"]) == [
+        ["method=hiwi", f"task={task}", f"seed={seed}"] for task in ("cola", "rte") for seed in (0, 1)
+    ]

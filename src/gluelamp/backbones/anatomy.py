@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from gluelamp.errors import InputError, unknown
+from gluelamp.errors import UnsupportedError, unknown
 
 HANDLES = (
     "attention.query",
@@ -168,10 +168,10 @@ class Block:
         """Return one handle.
 
         Raises:
-            InputError: if the architecture has no such part.
+            UnsupportedError: if the architecture has no such part.
         """
         if name not in self.handles:
-            raise InputError(
+            raise UnsupportedError(
                 f"The architecture {self.model_type!r} has no separate {name!r}, which this method "
                 f"changes. It has: {', '.join(self.handles)}. Take another backbone or method."
             )

@@ -21,15 +21,19 @@ _READING = (
 )
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
+def markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1, last_texts: int = 0
+) -> str:
     """Return a Markdown table.
 
     Args:
         header: the column titles.
         rows: the cells; a bar or a line break in them is made harmless.
         texts: how many leading columns are text; the others are numbers, aligned right.
+        last_texts: how many columns at the end are text, too.
     """
-    rule = [":--" if position < texts else "--:" for position in range(len(header))]
+    numbers = range(texts, len(header) - last_texts)
+    rule = ["--:" if position in numbers else ":--" for position in range(len(header))]
     lines = [header, rule, *([_in_a_cell(cell) for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

@@ -7,16 +7,20 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from gluelamp.records import MEASUREMENT_COLUMNS, Measurement
+from gluelamp.reporting.counts import PublishedCount, beside
 from gluelamp.reporting.markdown import markdown_table
 from gluelamp.reporting.variants import flatten, variant_labels
 
 _DECIMALS: Mapping[str, str] = {"trained_pct": ".4f", "median_ms": ".3f", "ratio_to_base": ".3f"}
 _TEXT_COLUMNS = {"parameters": 2, "latency": 5}
-_RESULTS = {*MEASUREMENT_COLUMNS["parameters"], "median_ms", "ratio_to_base"}
+_PUBLISHED = {"parameters": ["published", "notes"], "latency": []}
+_RESULTS = {*MEASUREMENT_COLUMNS["parameters"], *_PUBLISHED["parameters"], "median_ms", "ratio_to_base"}
 
 _TITLES = {
     "parameters": "# Parameters and storage\n\nValues and bytes per task, without the task head, "
-    "which stands in its own column; `shared_bytes` are stored once for all tasks.\n",
+    "which stands in its own column; `shared_bytes` are stored once for all tasks. What a method chooses by "
+    "its data is counted as if these said nothing. `published` is what papers print, and `notes` says how "
+    "it compares; `results/published/counts` has the sources.\n",
     "latency": "# Latency\n\nMedian time of one forward pass in milliseconds, and its ratio to the "
     "bare backbone's.\n",
 }
@@ -25,14 +29,17 @@ _INTERVAL_NOTE = "In brackets: the interval of the ratio.\n"
 
 def table_columns(kind: str) -> list[str]:
     """Return the columns of the table of one kind of measurement."""
-    return ["backbone", "method", *MEASUREMENT_COLUMNS[kind]]
+    return ["backbone", "method", *MEASUREMENT_COLUMNS[kind], *_PUBLISHED[kind]]
 
 
-def measurement_rows(measurements: Sequence[Measurement]) -> pd.DataFrame:
+def measurement_rows(
+    measurements: Sequence[Measurement], counts: Sequence[PublishedCount] = ()
+) -> pd.DataFrame:
     """Return the rows of all measurements of one kind, sorted by what was measured.
 
     Args:
         measurements: of one kind, at least one.
+        counts: what papers print, to stand beside parameters.
 
     Returns:
         ``backbone``, ``method`` (with its variant where there are several), the columns of the kind
@@ -42,7 +49,12 @@ def measurement_rows(measurements: Sequence[Measurement]) -> pd.DataFrame:
         [((one.backbone, one.method), one.method, flatten({"method": one.config})) for one in measurements]
     )
     rows = [
-        {**row, "backbone": one.backbone, "method": label}
+        {
+            **row,
+            "backbone": one.backbone,
+            "method": label,
+            **(beside(one, row, counts) if one.kind == "parameters" else {}),
+        }
         for one, label in zip(measurements, labels, strict=True)
         for row in one.rows
     ]
@@ -81,7 +93,7 @@ def measurement_page(kind: str, rows: pd.DataFrame) -> str:
     if has_intervals:
         cells["ratio_to_base"] += _intervals(rows)
     lines = cells.to_numpy().tolist()
-    parts.append(markdown_table(list(cells.columns), lines, _TEXT_COLUMNS[kind]))
+    parts.append(markdown_table(list(cells.columns), lines, _TEXT_COLUMNS[kind], len(_PUBLISHED[kind])))
     return "\n".join([*parts, _INTERVAL_NOTE] if has_intervals else parts)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from gluelamp.errors import InputError
 from gluelamp.records import MEASUREMENT_COLUMNS, find_measurements, find_records, write_text
 from gluelamp.reporting.aggregation import summarise
+from gluelamp.reporting.counts import read_counts
 from gluelamp.reporting.markdown import accuracy_page
 from gluelamp.reporting.measurements import (
     as_text,
@@ -48,7 +49,8 @@ def write_tables(root: Path, published: Path | None = None) -> list[Path]:
     Raises:
         InputError: if there are no records, or if one cannot be read.
     """
-    pages = {**_accuracy(root, published or root / "published"), **_measurements(root)}
+    published = published or root / "published"
+    pages = {**_accuracy(root, published), **_measurements(root, published)}
     if not pages:
         raise InputError(
             f"No records stand below {root}. Run `make reproduce-glue`, or a single run with "
@@ -72,11 +74,12 @@ def _accuracy(root: Path, published: Path) -> dict[Path, str]:
     return _files(root, "glue_accuracy", rows[ACCURACY_COLUMNS], accuracy_page(rows, failed))
 
 
-def _measurements(root: Path) -> dict[Path, str]:
+def _measurements(root: Path, published: Path) -> dict[Path, str]:
     pages: dict[Path, str] = {}
+    counts = read_counts(published / "counts" / "parameters.csv")
     for kind in MEASUREMENT_COLUMNS:
         if measurements := find_measurements(root, kind):
-            rows = measurement_rows(measurements)
+            rows = measurement_rows(measurements, counts)
             cells = as_text(rows, table_columns(kind))
             pages |= _files(root, kind, cells, measurement_page(kind, rows))
     return pages

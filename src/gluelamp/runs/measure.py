@@ -77,7 +77,8 @@ def measure(config: MeasureConfig) -> Path:
         can change the rows.
 
     Raises:
-        InputError: if the method cannot serve this backbone, or the device is not there.
+        InputError: if the method cannot be timed on this backbone or does not fit its size, or if the
+            device is not there.
     """
     backbone, method = config.backbone, config.method
     recipe, setting = _recipe(method), _setting(config)
@@ -123,6 +124,8 @@ def _time(config: MeasureConfig, machine: Mapping[str, Any]) -> list[dict[str, A
 
 
 def _counted(row: Mapping[str, Any]) -> str:
+    if "refused" in row:
+        return f"is refused: {row['refused']}"
     return (
         f"trains {row['trained']:,} values ({row['trained_pct']:.4f} %), stores "
         f"{row['stored_bytes']:,} bytes a task and {row['shared_bytes']:,} once"

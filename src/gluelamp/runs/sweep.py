@@ -30,13 +30,14 @@ def expand(overrides: list[str], loader: ConfigLoader | None = None) -> list[lis
         loader: knows the leaves of each folder, which a ``glob(...)`` chooses from.
     """
     parsed = OverridesParser.create(loader).parse_overrides(overrides)
-    choices = [
-        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
+    # as in Hydra's own sweeper, what the command line says of a key replaces what the experiment says
+    choices = {
+        o.get_key_element(): [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
         if o.is_sweep_override()
         else [o.input_line or ""]
         for o in parsed
-    ]
-    return [list(job) for job in product(*choices)]
+    }
+    return [list(job) for job in product(*choices.values())]
 
 
 def _parser(name: str) -> Callable[[dict[str, Any]], object]:

@@ -1,0 +1,78 @@
+"""What papers print of a method's size, beside what is counted here."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as validated
+
+from gluelamp.errors import InputError
+from gluelamp.records import Measurement
+from gluelamp.reporting.variants import flatten
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class PublishedCount:
+    """A printed number of values: a row of ``results/published/counts``, whose README has the columns."""
+
+    method: str
+    backbone: str
+    published: str
+    value: float = Field(gt=0)
+    counted: Literal["trained", "stored"]
+    counts_head: Literal["yes", "no", "unstated"]
+    setting: str
+    paper: str
+    table: str
+    source: str
+    note: str
+
+    def ratio(self, row: Mapping[str, Any]) -> float:
+        """Return this suite's number over the printed one, for a measured row that trains something."""
+        ours = row["stored_values" if self.counted == "stored" else "trained"]
+        ours += row["head"] if self.counts_head == "yes" else 0
+        percent = row["trained_pct"] / row["trained"] if self.published.endswith("%") else 1
+        return percent * ours / self.value
+
+
+def read_counts(path: Path) -> list[PublishedCount]:
+    """Return the published counts in the order of a file; none if it is missing.
+
+    Raises:
+        InputError: if a column is missing or superfluous, or a value is not allowed.
+    """
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    try:
+        return TypeAdapter(list[PublishedCount]).validate_python(rows)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        row, column = first["loc"]
+        raise InputError(f"{path}, row {int(row) + 1}, column {column}: {first['msg']}.") from error
+
+
+def beside(one: Measurement, row: Mapping[str, Any], counts: Sequence[PublishedCount]) -> dict[str, str]:
+    """Return the cells ``published`` and ``notes`` of a row of a measurement of parameters."""
+    if "refused" in row:
+        return {"published": "", "notes": row["refused"]}
+    found = [count for count in counts if count.method == one.method and count.backbone in ("", one.backbone)]
+    options = {f"{key}={value}" for key, value in flatten(one.config).items()}
+    settings = {option.replace('"', "").replace(" ", "") for option in options}  # as on the command line
+    return {
+        "published": "; ".join(count.published for count in found),
+        "notes": ". ".join(_note(count, row, settings) for count in found),
+    }
+
+
+def _note(count: PublishedCount, row: Mapping[str, Any], settings: set[str]) -> str:
+    stored = " stored" if count.counted == "stored" else ""
+    place = f"{count.published}{stored} ({count.paper.partition(' (')[0]}, {count.table})"
+    other = " ".join(option for option in count.setting.split() if option not in settings)
+    parts = [f"ours/theirs {count.ratio(row):.3f}", other and f"there {other}", count.note]
+    return f"{place}: {'; '.join(filter(None, parts))}"
