@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gluelamp.runs.app import CONFIGS
+from tiny_models import tiny
 
 TRAIN = CONFIGS.parent / "scripts" / "train.py"
 CASES: dict[str, tuple[tuple[str, ...], str]] = {
@@ -41,6 +43,39 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         ("trainer.max_length=512",),
         "trainer.max_length=512 is not allowed: backbone 'tiny' takes at most 128 tokens.",
     ),
+    "sparse budget above the candidates": (
+        ("method=pafi", "method.density=1.0", "method.exclude=embeddings"),
+        "method.density=1.0 asks for 53,312 of the encoder's 53,312 parameters; the candidates hold ",
+    ),
+    "the same, before a first phase": (
+        ("method=lt_sft", "method.density=1.0", "method.exclude=embeddings"),
+        "method.density=1.0 asks for 53,312 of the encoder's 53,312 parameters; the candidates hold ",
+    ),
+    "rank above the weight's": (("method.rank=33",), "method.rank=33 is larger than 32, the rank of "),
+    "bottleneck that summands do not divide": (
+        ("method=compacter",),
+        "method.summands=4 must divide the hidden size, here 32, and the bottleneck, here 1 ",
+    ),
+    "blocks that do not divide the width": (
+        ("method=ether", "method.blocks=3"),
+        "method.blocks=3 does not divide 32, the width of a side that this method transforms. Allowed: ",
+    ),
+    "more selected adapters than there are": (
+        ("method=xpeft", "method.num_adapters=10", "method.top_k=11"),
+        "method.top_k=11 is larger than method.num_adapters=10; ",
+    ),
+    "class probabilities in a regression": (
+        ("method=adamix", "task=stsb"),
+        "method.consistency=kl compares the probabilities of one task's classes, ",
+    ),
+    "distilled class probabilities in a regression": (
+        ("method=dyt", "task=stsb"),
+        "method.distillation=kl compares the probabilities of one task's classes, ",
+    ),
+    "unknown option of a peft tuner": (
+        ("method=peft", "method.options={rank: 4}"),
+        "method.options: option 'rank' is unknown",
+    ),
 }
 
 
@@ -57,6 +92,22 @@ def test_bad_input_is_one_sentence_and_code_2(
     assert err.count("\n") == 1
     assert code == 2
     assert {path.name for path in tmp_path.glob("runs/*/*/*/*/*")} <= {".lock"}
+
+
+def test_a_part_that_the_architecture_lacks_is_named(
+    train_here: Callable[..., tuple[int, str, str]],
+    small: tuple[str, ...],
+    tiny_backbone: Path,
+    tmp_path: Path,
+) -> None:
+    folder, results = tmp_path / "modernbert", tmp_path / "results"
+    shutil.copytree(tiny_backbone, folder)  # for its tokenizer
+    tiny("modernbert").base_model.save_pretrained(folder)
+    code, _, err = train_here(*small, f"backbone.path={folder}", f"results.root={results}", "method=lora")
+    assert err.startswith("error: The architecture 'modernbert' has no separate 'attention.query', which ")
+    assert err.count("\n") == 1
+    assert code == 2
+    assert {path.name for path in results.glob("runs/*/*/*/*/*")} == {".lock"}
 
 
 def test_a_value_that_must_be_given_is_named(

@@ -10,6 +10,7 @@ import pytest
 from gluelamp.errors import InputError
 from gluelamp.methods.weights.lora import LoRA
 from gluelamp.runs.config import RunConfig, parse_method, parse_run
+from gluelamp.runs.plan import plan_run
 
 Compose = Callable[..., dict[str, Any]]
 Change = Callable[[dict[str, Any]], object]
@@ -114,10 +115,119 @@ def test_a_wrong_value_is_explained(compose: Compose, change: Change, sentence: 
     assert "pydantic" not in str(caught.value)
 
 
+# Of the other methods: overrides of their leaves, and the sentence.
+FIELDS: dict[str, tuple[tuple[str, ...], str]] = {
+    "more than all weights": (
+        ("method=pafi", "method.density=1.5"),
+        "method.density=1.5 is not allowed: it should be less than or equal to 1.",
+    ),
+    "none of the weights": (
+        ("method=diff_pruning", "method.density=0.0"),
+        "method.density=0.0 is not allowed: it should be greater than 0.",
+    ),
+    "no regular expression": (
+        ("method=fish", "method.exclude='emb(eddings'"),
+        "method.exclude='emb(eddings' is not a regular expression: missing ), unterminated subpattern ",
+    ),
+    "no rank": (
+        ("method=loretta_rep", "method.rank=0"),
+        "method.rank=0 is not allowed: it should be greater than or equal to 1.",
+    ),
+    "no rank of the trains": (
+        ("method=loretta_adp", "method.tensor_rank=0"),
+        "method.tensor_rank=0 is not allowed: it should be greater than or equal to 1.",
+    ),
+    "negative numerator of the scaling": (
+        ("method=lora", "method.alpha=-16"),
+        "method.alpha=-16 is not allowed: it should be greater than or equal to 1.",
+    ),
+    "no bottleneck": (
+        ("method=houlsby", "method.bottleneck=0"),
+        "method.bottleneck=0 is not allowed: it should be greater than or equal to 1.",
+    ),
+    "no summands": (
+        ("method=compacter", "method.summands=0"),
+        "method.summands=0 is not allowed: it should be greater than or equal to 1.",
+    ),
+    "no blocks": (
+        ("method=ether", "method.blocks=0"),
+        "method.blocks=0 is not allowed: it should be greater than or equal to 1.",
+    ),
+    "no experts": (
+        ("method=adamix", "method.experts=0"),
+        "method.experts=0 is not allowed: it should be greater than or equal to 1.",
+    ),
+    "unknown consistency": (
+        ("method=adamix", "method.consistency=js"),
+        "method.consistency='js' is not allowed: it should be 'kl', 'mse' or 'none'.",
+    ),
+    "unknown tuner": (
+        ("method=peft", "method.type=LORAX"),
+        "method.type 'LORAX' is unknown; did you mean 'LORA'? Known: BOFT, ",
+    ),
+    "option of another tuner": (
+        ("method=peft", "method.type=VERA", "method.options={lora_alpha: 4}"),
+        "method.options: option 'lora_alpha' is unknown",
+    ),
+    "misspelt option": (
+        ("method=peft", "method.type=LORA", "method.options={use_dorra: true}"),
+        "method.options: option 'use_dorra' is unknown; did you mean 'use_dora'? Known: ",
+    ),
+    "option that the suite sets": (
+        ("method=peft", "method.options={target_modules: [query]}"),
+        "method.options: target_modules=['query'] is not allowed: ",
+    ),
+    "no target": (("method=lora", "method.targets=[]"), "method.targets=[] is not allowed: "),
+}
+FIELDS |= {
+    f"unknown target of {leaf}": (
+        (f"method={leaf}", "method.targets=[query,ffn_up]"),
+        "method.targets.1='ffn_up' is not allowed: it should be 'query', 'key', 'value', ",
+    )
+    for leaf in ("ether", "loretta_rep", "peft")
+}
+FIELDS |= {
+    f"no length of {leaf}": (
+        (f"method={leaf}", "method.length=0"),
+        "method.length=0 is not allowed: it should be greater than or equal to 1.",
+    )
+    for leaf in ("prefix", "prompt", "mam")
+}
+FIELDS |= {
+    f"negative scale of {leaf}": (
+        (f"method={leaf}", "method.scale=-1.0"),
+        "method.scale=-1.0 is not allowed: it should be greater than 0.",
+    )
+    for leaf in ("hiwi", "parallel", "mam", "dyt")
+}
+
+
+@pytest.mark.parametrize(("overrides", "sentence"), FIELDS.values(), ids=FIELDS)
+def test_a_wrong_field_of_a_method_is_explained(
+    compose: Compose, overrides: tuple[str, ...], sentence: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_run(compose(*overrides))
+    assert str(caught.value).startswith(sentence)
+    assert str(caught.value).endswith(".")
+    assert "\n" not in str(caught.value)
+    assert "Value error" not in str(caught.value)
+
+
 def test_fields_that_contradict_each_other_are_named_together(compose: Compose) -> None:
     raw = compose("method=xpeft", "method.num_adapters=10", "method.top_k=11")
     with pytest.raises(InputError, match=r"^method\.top_k=11 is larger than method\.num_adapters=10; .*\.$"):
         parse_run(raw)
+
+
+@pytest.mark.parametrize("setting", ["adamix consistency=kl", "dyt distillation=kl"])
+def test_a_loss_over_classes_is_refused_for_a_regression_before_anything_is_loaded(
+    compose: Compose, setting: str
+) -> None:
+    method, field = setting.split()
+    config = parse_run(compose(f"method={method}", "task=stsb", "backbone=tiny"))
+    with pytest.raises(InputError, match=rf"^method\.{field} compares the probabilities .* regression"):
+        plan_run(config)
 
 
 def test_what_is_right_arrives_typed(compose: Compose) -> None:

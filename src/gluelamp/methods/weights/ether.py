@@ -100,8 +100,7 @@ class Reflection(nn.Module):
 class RelaxedReflection(Reflection):
     """ETHER+'s H, with the update ``H x - x = v (v . x) - u (u . x)`` of each block's slice of x.
 
-    It starts with ``v = -u``: both projections are then the same numbers, and H is the identity to the
-    last bit.
+    It starts with ``v = -u``, where the update is zero to the last bit.
 
     Args:
         width: length of x.
@@ -114,11 +113,12 @@ class RelaxedReflection(Reflection):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the update of x (..., width)."""
-        v, u = self.v().to(x.dtype), self.u().to(x.dtype)
-        pair = torch.stack([v, u], dim=1)  # so that x, the large factor, is read once for both
+        # v v' - u u' as (s d' + d s') / 2 with s = v + u and d = v - u: two thin products, and near the
+        # start, where s is small, nothing cancels.
+        v, u = self.v(), self.u()
+        pair = torch.stack([v + u, v - u], dim=1).to(x.dtype)
         along = torch.einsum("...ni,nki->...nk", x.unflatten(-1, u.shape), pair)
-        along_v, along_u = along.unsqueeze(-1).unbind(-2)
-        return (along_v * v - along_u * u).flatten(-2)
+        return torch.einsum("...nk,nki->...ni", along.flip(-1) / 2, pair).flatten(-2)
 
 
 def _drawn(width: int, blocks: int) -> Tensor:
