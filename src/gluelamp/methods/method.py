@@ -8,6 +8,7 @@ its `Method.choose` from what they found. The choice is stored with the task.
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -217,6 +218,7 @@ def learn_choice(method: Method, model: PreTrainedModel, train_pooler: bool, lea
         with torch.random.fork_rng():  # a resumed run must draw what an undisturbed one draws
             result = learn(phase, phase.method.adapt(copy.deepcopy(model), train_pooler))
         found.append(result)
+        gc.collect()  # hooks and closures tie an adapted model into cycles, and it may be large
         for name, value in method._head(anatomy(model), train_pooler).items():
             if name in result:
                 value.data.copy_(result[name])

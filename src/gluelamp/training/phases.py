@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gluelamp.backbones import task_ids
+from gluelamp.backbones.device import choose_device
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.method import Phase, Scoring, Training
 from gluelamp.tasks.encoding import EncodedSplit
@@ -57,6 +58,7 @@ class PhaseLearner:
         if isinstance(phase, Training):
             return self._train(phase, adaptation)
         self.reports.append({"scores": phase.method.name, "examples": phase.examples})
+        adaptation.model.to(choose_device(self.config.device))  # type: ignore[arg-type]  # see Trainer
         return squared_gradients(phase, adaptation, self.task, self.train, self.seed)
 
     def _train(self, phase: Training, adaptation: Adaptation) -> Mapping[str, Tensor]:
@@ -109,9 +111,10 @@ def squared_gradients(
     for start in range(0, len(drawn), phase.batch_size):
         inputs, labels = collate(train, drawn[start : start + phase.batch_size], model.device)
         outputs = model(**inputs).logits
-        for weight, target in _targets(phase, outputs, labels):
+        targets = _targets(phase, outputs, labels)
+        for weight, target in targets:
             loss = task_loss(task, target, inputs.get(task_ids.KEY))(outputs)
-            gradients = torch.autograd.grad(loss, list(values.values()), retain_graph=True)
+            gradients = torch.autograd.grad(loss, list(values.values()), retain_graph=len(targets) > 1)
             for name, gradient in zip(sums, gradients, strict=True):
                 sums[name].addcmul_(gradient, gradient, value=weight)
     return sums
