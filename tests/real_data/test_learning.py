@@ -1,0 +1,151 @@
+"""Every method learns: it fits 64 real examples, and on the sample it is no worse than its head alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import atanh, sqrt
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from gluelamp.backbones.dropout import ATTENTION
+from gluelamp.backbones.load import BackboneConfig, find_checkpoint, load_model, load_tokenizer
+from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.method import learn_choice
+from gluelamp.runs.app import CONFIGS
+from gluelamp.runs.config import parse_method
+from gluelamp.tasks.data import DataConfig, load_task_data
+from gluelamp.tasks.encoding import encode
+from gluelamp.tasks.glue import glue_task
+from gluelamp.tasks.sample import generate
+from gluelamp.tasks.task import Task
+from gluelamp.training.config import TrainerConfig
+from gluelamp.training.phases import PhaseLearner
+from gluelamp.training.trainer import Rates, Trainer, set_dropout
+
+pytestmark = [pytest.mark.real_data, pytest.mark.embedded]
+
+METHODS = sorted({path.stem for path in (CONFIGS / "method").glob("*.yaml")} - {"head_only"})
+LENGTH = 32
+# Few examples need no long first phase.
+SHORT = {
+    "diff_pruning": ("method.first_epochs=1",),
+    "fish": ("method.examples=64",),
+    "spt_adapter": ("method.examples=64",),
+    "spt_lora": ("method.examples=64",),
+}
+REGRESSION = {"adamix": ("method.consistency=mse",), "dyt": ("method.distillation=mse",)}
+# Masks over a random bank are few values on two blocks: they fit from all six, and a larger bank.
+BLOCKS, BANK = 2, {"xpeft": ("method.num_adapters=400",), "xpeft_soft": ("method.num_adapters=400",)}
+FAST = {*BANK, "mam"}
+
+Compose = Callable[..., dict[str, Any]]
+Train = Callable[..., Trainer]
+
+
+class FittedError(Exception):
+    """There is nothing left to learn."""
+
+
+class UntilFitted:
+    """A tracker that ends the training once 95 % of the examples are right."""
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        if values["accuracy"] >= 0.95:
+            raise FittedError
+
+
+@pytest.fixture(scope="module")
+def pretrained(compose: Compose) -> tuple[Callable[..., PreTrainedModel], PreTrainedTokenizerBase]:
+    """Return what makes MiniLM's first blocks under a new head, and its tokenizer."""
+    checkpoint = find_checkpoint(BackboneConfig(**compose("backbone=minilm")["backbone"]))
+
+    def build(task: Task, blocks: int) -> PreTrainedModel:
+        torch.manual_seed(0)
+        model = load_model(checkpoint, task.num_outputs, ATTENTION)
+        model.bert.encoder.layer = model.bert.encoder.layer[:blocks]
+        model.config.num_hidden_layers = blocks
+        set_dropout(model, 0.0)
+        return model
+
+    return build, load_tokenizer(checkpoint)
+
+
+@pytest.fixture
+def trainer_of(pretrained: tuple[Any, Any], compose: Compose, tmp_path: Path) -> Train:
+    """Return the trainer of a method on some rows, evaluated on others, after the method's phases."""
+    build, tokenizer = pretrained
+
+    def make(
+        name: str,
+        options: tuple[str, ...],
+        task: Task,
+        rows: pd.DataFrame,
+        others: pd.DataFrame,
+        *,
+        faster: float = 1.0,
+        blocks: int = BLOCKS,
+        tracker: UntilFitted | None = None,
+        **knobs: Any,
+    ) -> Trainer:
+        method = parse_method(compose(f"method={name}", *options)["method"])
+        train, validation = (encode(part, task, tokenizer, LENGTH) for part in (rows, others))
+        splits = {"validation": validation}
+        config = TrainerConfig(max_length=LENGTH, batch_size=16, device="cpu", **knobs)
+
+        def new(adaptation: Adaptation, config: TrainerConfig, rates: Rates, place: Path) -> Trainer:
+            return Trainer(adaptation, task, train, splits, config, rates, 0, place, {}, tracker)
+
+        model = build(task, blocks)
+        folder = tmp_path / name  # a trainer takes up the checkpoint that it finds
+        folder.mkdir()
+        learner = PhaseLearner(new, task, train, config, 0, folder)
+        adaptation = method.adapt(model, choice=learn_choice(method, model, False, learner))
+        head_rate = method.head_learning_rate or method.learning_rate
+        return new(adaptation, config, Rates(faster * method.learning_rate, faster * head_rate), folder)
+
+    return make
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_fits_64_real_examples(trainer_of: Train, data_folder: Path, name: str) -> None:
+    task = glue_task("sst2")
+    local = DataConfig(source="local", root=str(data_folder / "glue"))
+    rows = load_task_data(task, local).splits["train"].sample(64, random_state=0)
+    options = SHORT.get(name, ()) + BANK.get(name, ())
+    trainer = trainer_of(
+        *(name, options, task, rows, rows),
+        faster=1.0 if name in FAST else 5.0,  # the rates of the leaves are for thousands of examples
+        blocks=6 if name in BANK else BLOCKS,
+        tracker=UntilFitted(),
+        **{"epochs": 50, "eval_steps": 20, "schedule": "constant_with_warmup"},
+    )
+    with pytest.raises(FittedError):
+        trainer.run()
+
+
+@pytest.fixture(scope="module")
+def head_alone() -> dict[str, float]:
+    return {}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_on_the_sample_it_is_no_worse_than_its_head_alone(
+    trainer_of: Train, head_alone: dict[str, float], name: str
+) -> None:
+    task = glue_task("stsb")
+    sample = generate(task)
+    rows, others = sample["train"].head(128), sample["validation"].head(200)
+
+    def pearson(name: str) -> float:
+        options = SHORT.get(name, ()) + REGRESSION.get(name, ())
+        return trainer_of(name, options, task, rows, others, epochs=3).run().progress.history[-1]["pearson"]
+
+    if not head_alone:
+        head_alone["pearson"] = pearson("head_only")
+    noise = 1.96 * sqrt(2 / (len(others) - 3))  # of a difference of two correlations, by Fisher's z
+    assert atanh(pearson(name)) > atanh(head_alone["pearson"]) - noise
