@@ -16,11 +16,11 @@ from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.method import learn_choice
 from gluelamp.training.precision import MasterWeights
 from methods.cases import GetMethod, adapt, frozen_originals, labels, learn, logits_of
-from methods.rows import ROWS
+from methods.rows import ONE_OF_EACH
 from tiny_models import batch, logits, same_bits, tiny
 
-CELLS = [(row, architecture) for row in ROWS for architecture in row.on if architecture not in row.refuses]
-STEPS = 4
+CELLS = [(row, architecture) for (_, architecture), row in ONE_OF_EACH.items()]
+STEPS = 2
 
 matrix = pytest.mark.parametrize("half", CELLS, ids=[f"{r}-{a}" for r, a in CELLS], indirect=True)
 

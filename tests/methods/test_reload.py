@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 
 from gluelamp.methods.storage import provenance, save_task_state
 from methods.cases import GetMethod, make_case
-from methods.reload import BACKBONE, first_cells
+from methods.reload import BACKBONE, cells
 
 
 def test_every_method_is_loaded_in_a_fresh_process(method: GetMethod, tmp_path: Path) -> None:
     trained = {}
-    for row, architecture, name in first_cells():
+    for row, architecture, name in cells():
         case = make_case(row, architecture, method(row.leaf, *row.overrides))
         save_task_state(tmp_path / name, case.adaptation, provenance(case.adaptation, BACKBONE))
         trained[name] = (row, case.outputs)

@@ -31,10 +31,11 @@ pytestmark = [pytest.mark.real_data, pytest.mark.embedded]
 
 METHODS = sorted({path.stem for path in (CONFIGS / "method").glob("*.yaml")} - {"head_only"})
 LENGTH = 32
-# Few examples need no long first phase.
+# Few examples need no long first phase, and two blocks not all word embeddings.
 SHORT = {
-    "diff_pruning": ("method.first_epochs=1",),
-    "fish": ("method.examples=64",),
+    "diff_pruning": ("method.first_epochs=1", "method.exclude=embeddings", "method.density=0.02"),
+    "fish": ("method.examples=64", "method.exclude=embeddings"),
+    "lt_sft": ("method.exclude=embeddings",),
     "spt_adapter": ("method.examples=64",),
     "spt_lora": ("method.examples=64",),
 }
