@@ -44,7 +44,7 @@ prepare: setup  ## copy GLUE from DATA to data/glue as checked Parquet, for use 
 
 test: export OMP_NUM_THREADS = 1  # one test process a core
 test: setup  ## run all tests
-	$(VENV)/bin/pytest -n auto
+	$(VENV)/bin/pytest -n auto --dist worksteal
 
 lint: setup  ## check style, types and the order of the floors
 	$(VENV)/bin/ruff check .

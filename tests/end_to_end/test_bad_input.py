@@ -43,6 +43,10 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         ("trainer.max_length=512",),
         "trainer.max_length=512 is not allowed: backbone 'tiny' takes at most 128 tokens.",
     ),
+    "more tokens than positions, with a prompt": (
+        ("method=prompt", "method.length=100"),
+        "trainer.max_length=64 is not allowed: backbone 'tiny' takes at most 128 tokens. The method adds",
+    ),
     "sparse budget above the candidates": (
         ("method=pafi", "method.density=1.0", "method.exclude=embeddings"),
         "method.density=1.0 asks for 53,312 of the encoder's 53,312 parameters; the candidates hold ",

@@ -175,10 +175,9 @@ ROWS = (
     Row("lt_sft", None, ("density=0.3",)),
     Row("diff_pruning", None, SLOW_GATES, starts_as_backbone=False),
     Row("diff_pruning", None, (*SLOW_GATES, "structured=false"), on=TWO, starts_as_backbone=False),
+    Row("spt_lora", at(LINEARS, PAIR), ("density=0.32", *NO_VECTORS), on=FOUR, refuses=NO_QUERY),
     # Thresholds so high that there is no structure: single entries alone.
-    Row("spt_lora", None, ("density=0.3", "alpha=0.01", "beta=0.5"), refuses=NO_QUERY),
-    Row("spt_lora", None, ("density=0.05", "alpha=0.01", "beta=0.5", TWO_TARGETS), on=TWO),
-    Row("spt_lora", at(LINEARS, PAIR), ("density=0.32", *NO_VECTORS), on=FOUR),
+    Row("spt_lora", None, ("density=0.3", "alpha=0.01", "beta=0.5"), on=("bert",)),
     Row("spt_lora", at(LINEARS, PAIR), ("density=0.35", *NO_VECTORS), on=("electra",)),
     Row("spt_lora", at(LINEARS, PAIR), ("density=0.335", *NO_VECTORS), on=("deberta-v2",)),
     Row(
@@ -193,7 +192,14 @@ ROWS = (
         ("density=0.3586", "alpha=1e6", "beta=1e6", "head_warmup_epochs=1"),
         on=("bert",),
     ),
-    Row("spt_adapter", at(LINEARS, LINEAR), ("density=0.345", *NO_VECTORS), on=FOUR, merges=False),
+    Row(
+        "spt_adapter",
+        at(LINEARS, LINEAR),
+        ("density=0.345", *NO_VECTORS),
+        on=FOUR,
+        merges=False,
+        refuses=NO_QUERY,
+    ),
     Row("spt_adapter", None, ("density=0.3", "alpha=0.01", "beta=0.5"), on=("bert",)),
     Row("spt_adapter", at(LINEARS, LINEAR), ("density=0.38", *NO_VECTORS), on=("electra",), merges=False),
     Row("spt_adapter", at(LINEARS, LINEAR), ("density=0.36", *NO_VECTORS), on=("deberta-v2",), merges=False),

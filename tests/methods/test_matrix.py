@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from transformers import PreTrainedModel
 
 from gluelamp.backbones.load import build_from_shape
 from gluelamp.errors import InputError
@@ -157,7 +160,7 @@ def test_padding_does_not_change_the_outputs(case: Case) -> None:
 @matrix
 def test_the_meta_device_counts_like_a_real_model(case: Case) -> None:
     with torch.device("meta"):
-        shell = case.method.adapt(build_from_shape(backbone(case.architecture), OUTPUTS, "eager"))
+        shell = case.method.adapt(copy.deepcopy(bare_shell(case.architecture)))
     real = case.fresh()
     assert count_parameters(shell) == count_parameters(real)
     assert count_bytes(shell) == count_bytes(real)
@@ -203,6 +206,11 @@ def test_the_trained_values_can_come_from_outside(case: Case) -> None:
     assert torch.equal(with_values(1.0), case.outputs)
     assert not torch.equal(with_values(0.5), case.outputs)  # temporaries of before are gone: no mix-up
     assert torch.equal(logits(adaptation.model), before)
+
+
+@cache
+def bare_shell(architecture: str) -> PreTrainedModel:
+    return build_from_shape(backbone(architecture), OUTPUTS, "eager")
 
 
 def shapes(model: torch.nn.Module) -> dict[str, torch.Size]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from math import atanh, sqrt
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,6 @@ SHORT = {
 REGRESSION = {"adamix": ("method.consistency=mse",), "dyt": ("method.distillation=mse",)}
 # Masks over a random bank are few values on two blocks: they fit from all six, and a larger bank.
 BLOCKS, BANK = 2, {"xpeft": ("method.num_adapters=400",), "xpeft_soft": ("method.num_adapters=400",)}
-FAST = {*BANK, "mam"}
 
 Compose = Callable[..., dict[str, Any]]
 Train = Callable[..., Trainer]
@@ -65,15 +66,16 @@ def pretrained(compose: Compose) -> tuple[Callable[..., PreTrainedModel], PreTra
     """Return what makes MiniLM's first blocks under a new head, and its tokenizer."""
     checkpoint = find_checkpoint(BackboneConfig(**compose("backbone=minilm")["backbone"]))
 
-    def build(task: Task, blocks: int) -> PreTrainedModel:
+    @cache
+    def load(task: str, blocks: int) -> PreTrainedModel:
         torch.manual_seed(0)
-        model = load_model(checkpoint, task.num_outputs, ATTENTION)
+        model = load_model(checkpoint, glue_task(task).num_outputs, ATTENTION)
         model.bert.encoder.layer = model.bert.encoder.layer[:blocks]
         model.config.num_hidden_layers = blocks
         set_dropout(model, 0.0)
         return model
 
-    return build, load_tokenizer(checkpoint)
+    return lambda task, blocks: deepcopy(load(task.name, blocks)), load_tokenizer(checkpoint)
 
 
 @pytest.fixture
@@ -102,7 +104,8 @@ def trainer_of(pretrained: tuple[Any, Any], compose: Compose, tmp_path: Path) ->
             return Trainer(adaptation, task, train, splits, config, rates, 0, place, {}, tracker)
 
         model = build(task, blocks)
-        folder = tmp_path / name  # a trainer takes up the checkpoint that it finds
+        torch.manual_seed(0)
+        folder = tmp_path / f"{name}-{faster}"  # a trainer takes up the checkpoint that it finds
         folder.mkdir()
         learner = PhaseLearner(new, task, train, config, 0, folder)
         adaptation = method.adapt(model, choice=learn_choice(method, model, False, learner))
@@ -118,15 +121,21 @@ def test_it_fits_64_real_examples(trainer_of: Train, data_folder: Path, name: st
     local = DataConfig(source="local", root=str(data_folder / "glue"))
     rows = load_task_data(task, local).splits["train"].sample(64, random_state=0)
     options = SHORT.get(name, ()) + BANK.get(name, ())
-    trainer = trainer_of(
-        *(name, options, task, rows, rows),
-        faster=1.0 if name in FAST else 5.0,  # the rates of the leaves are for thousands of examples
-        blocks=6 if name in BANK else BLOCKS,
-        tracker=UntilFitted(),
-        **{"epochs": 50, "eval_steps": 20, "schedule": "constant_with_warmup"},
-    )
-    with pytest.raises(FittedError):
-        trainer.run()
+    knobs = {"epochs": 50, "eval_steps": 20, "schedule": "constant_with_warmup"}
+
+    def fits(faster: float) -> bool:
+        blocks = 6 if name in BANK else BLOCKS
+        trainer = trainer_of(
+            *(name, options, task, rows, rows), faster=faster, blocks=blocks, tracker=UntilFitted(), **knobs
+        )
+        try:
+            trainer.run()
+        except FittedError:
+            return True
+        return False
+
+    # The rates of the leaves are for thousands of examples: a few hundred steps want more, if they can.
+    assert fits(3.0) or fits(1.0)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +149,7 @@ def test_on_the_sample_it_is_no_worse_than_its_head_alone(
 ) -> None:
     task = glue_task("stsb")
     sample = generate(task)
-    rows, others = sample["train"].head(128), sample["validation"].head(200)
+    rows, others = sample["train"].head(96), sample["validation"].head(128)
 
     def pearson(name: str) -> float:
         options = SHORT.get(name, ()) + REGRESSION.get(name, ())

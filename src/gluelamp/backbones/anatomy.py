@@ -197,6 +197,19 @@ class Anatomy:
     encoder_parameters: tuple[str, ...]
 
 
+def readable_tokens(embeddings: nn.Module) -> int | None:
+    """Return how many tokens an encoder can read; None if any number.
+
+    Args:
+        embeddings: the module of `Anatomy.embeddings`.
+    """
+    absolute = getattr(embeddings, "position_embeddings", None)
+    if not isinstance(absolute, nn.Embedding):
+        return None  # relative positions have no end
+    # RoBERTa's first position is the one after the padding's
+    return absolute.num_embeddings - (0 if absolute.padding_idx is None else absolute.padding_idx + 1)
+
+
 def anatomy(model: PreTrainedModel) -> Anatomy:
     """Return the parts of a sequence classifier from ``transformers``.
 

@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field, PositiveInt
 from pydantic.dataclasses import dataclass as validated
 from torch import Tensor, nn
 
-from gluelamp.backbones.anatomy import anatomy
+from gluelamp.backbones.anatomy import anatomy, readable_tokens
 from gluelamp.backbones.device import choose_device, choose_dtype, synchronize
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
@@ -199,13 +199,8 @@ def _inputs(vocabulary: int, batch: int, length: int, device: torch.device) -> d
 
 
 def _check_lengths(model: PreTrainedModel, lengths: tuple[int, ...]) -> None:
-    positions = getattr(anatomy(model).embeddings.module, "position_embeddings", None)
-    if not isinstance(positions, nn.Embedding):
-        return  # relative positions have no end
-    padding = positions.padding_idx
-    # RoBERTa's first position is the one after the padding's
-    limit = positions.num_embeddings - (0 if padding is None else padding + 1)
-    if max(lengths) > limit:
+    limit = readable_tokens(anatomy(model).embeddings.module)
+    if limit is not None and max(lengths) > limit:
         raise InputError(
             f"latency.lengths={list(lengths)}: the backbone reads at most {limit} tokens. "
             f"Allowed: 1 to {limit}."

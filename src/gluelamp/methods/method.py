@@ -62,6 +62,11 @@ class Method:
     learning_rate: float = Field(gt=0)
     head_learning_rate: float | None = Field(default=None, gt=0)
 
+    @property
+    def added_tokens(self) -> int:
+        """Number of tokens that the method adds to each text; none by default."""
+        return 0
+
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Make the method's changes to a model whose parameters are all frozen.
 

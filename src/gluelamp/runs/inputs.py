@@ -23,12 +23,13 @@ def encode_splits(plan: Plan) -> tuple[EncodedSplit, dict[str, EncodedSplit]]:
     Raises:
         InputError: if ``trainer.max_length`` is more than the encoder takes.
     """
-    length = plan.config.trainer.max_length
+    length, added = plan.config.trainer.max_length, plan.config.method.added_tokens
     tokenizer = load_tokenizer(plan.checkpoint)
-    if length > tokenizer.model_max_length:
+    if length + added > tokenizer.model_max_length:
+        beside = f" The method adds {added} to each text." if added else ""
         raise InputError(
             f"trainer.max_length={length} is not allowed: backbone {plan.config.backbone.name!r} takes "
-            f"at most {tokenizer.model_max_length} tokens."
+            f"at most {tokenizer.model_max_length} tokens.{beside}"
         )
     cache = plan.root / "cache" / "tokens"
 

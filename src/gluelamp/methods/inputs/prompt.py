@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.backbones.anatomy import Anatomy, readable_tokens
 from gluelamp.errors import InputError
 from gluelamp.methods.adaptation import Change
 from gluelamp.methods.inputs.learned import LearnedInput, LearnedTensor
@@ -40,11 +40,16 @@ class Prompt(Method):
     length: int = Field(default=10, ge=1)
     init_range: float = Field(default=0.5, gt=0)
 
+    @property
+    def added_tokens(self) -> int:
+        """Number of tokens that the prompt adds to each text."""
+        return self.length
+
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Let the model read the prompt in each of its inputs."""
         width = model.get_input_embeddings().get_parameter("weight").shape[1]
         start = torch.empty(self.length, width).uniform_(-self.init_range, self.init_range)
-        prompt = PromptedInput(start, _positions(parts.embeddings.module))
+        prompt = PromptedInput(start, readable_tokens(parts.embeddings.module))
         hook = model.register_forward_pre_hook(prompt.insert, with_kwargs=True)
         return [LearnedInput(parts.embeddings, "prompt", prompt, hook.remove)]
 
@@ -93,14 +98,6 @@ class PromptedInput(LearnedTensor):
                 f"{self.positions} tokens that the backbone reads. Let the text (trainer.max_length, "
                 f"latency.lengths) have at most {self.positions - prompt} tokens, or shorten the prompt."
             )
-
-
-def _positions(embeddings: nn.Module) -> int | None:
-    absolute = getattr(embeddings, "position_embeddings", None)
-    if not isinstance(absolute, nn.Embedding):
-        return None  # relative positions have no end
-    # RoBERTa's first position is the one after the padding's.
-    return absolute.num_embeddings - (0 if absolute.padding_idx is None else absolute.padding_idx + 1)
 
 
 def _after_first(tokens: Tensor, more: Tensor) -> Tensor:
