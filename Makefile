@@ -1,6 +1,6 @@
 # gluelamp: two commands for everybody (reproduce-glue, test), the rest for those who stay.
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-glue tables measure capabilities prepare test lint format benchmark clean
+.PHONY: help setup reproduce-glue tables measure capabilities prepare test test-learning lint format benchmark clean
 
 SCALE ?= demo
 DATA ?= auto
@@ -42,9 +42,12 @@ tables: setup  ## regenerate results/tables from the records alone
 prepare: setup  ## copy GLUE from DATA to data/glue as checked Parquet, for use without a network
 	$(RUN) scripts/prepare.py $(PLACE)
 
-test: export OMP_NUM_THREADS = 1  # one test process a core
-test: setup  ## run all tests
-	$(VENV)/bin/pytest -n auto --dist worksteal
+test test-learning: export OMP_NUM_THREADS = 1  # one test process a core
+test: setup  ## run the tests, all but the next line's
+	$(VENV)/bin/pytest -n auto --dist worksteal -m 'not learning'
+
+test-learning: setup  ## train every method on real and sample rows until it has learnt
+	$(VENV)/bin/pytest -n auto --dist worksteal -m learning
 
 lint: setup  ## check style, types and the order of the floors
 	$(VENV)/bin/ruff check .

@@ -29,7 +29,7 @@ from gluelamp.training.config import TrainerConfig
 from gluelamp.training.phases import PhaseLearner
 from gluelamp.training.trainer import Rates, Trainer, set_dropout
 
-pytestmark = [pytest.mark.real_data, pytest.mark.embedded]
+pytestmark = [pytest.mark.real_data, pytest.mark.embedded, pytest.mark.learning]
 
 METHODS = sorted({path.stem for path in (CONFIGS / "method").glob("*.yaml")} - {"head_only"})
 LENGTH = 32
