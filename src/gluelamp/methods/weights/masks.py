@@ -136,14 +136,15 @@ def check_positions(positions: Mapping[str, Tensor], candidates: Mapping[str, Te
     """Refuse a mask that was made for other tensors.
 
     Args:
-        positions: by name, (k,) int64, ascending.
+        positions: by name, (k,) int64, ascending; k may be 0.
         candidates: the tensors that may have some.
 
     Raises:
         InputError: if a tensor is not there, or is too small.
     """
     for name, where in positions.items():
-        if name not in candidates or not (where.is_meta or where[-1] < candidates[name].numel()):
+        unbounded = where.is_meta or len(where) == 0
+        if name not in candidates or not (unbounded or where[-1] < candidates[name].numel()):
             raise InputError(
                 f"The mask has positions in {name!r} that this backbone does not have, or that "
                 "method.exclude leaves out: it was learnt on another backbone or with another "

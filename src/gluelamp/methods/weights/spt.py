@@ -128,8 +128,7 @@ class Spt(Sparse):
             InputError: if the positions are those of another backbone.
         """
         positions = {name.removesuffix(".positions"): where.long() for name, where in chosen.items()}
-        entries = {name: where if len(where) else where.new_zeros(1) for name, where in positions.items()}
-        check_positions(entries, self.candidates(model, parts))
+        check_positions(positions, self.candidates(model, parts))
         structured = [name for name, where in positions.items() if len(where) == 0]
         places = [place for place in linears(parts, self.targets) if f"{place.path}.weight" in structured]
         vectors = [name for name in structured if model.get_parameter(name).dim() == 1]
