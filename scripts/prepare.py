@@ -12,11 +12,11 @@ from gluelamp.runs.app import run_app
 def prepare(raw: dict[str, Any]) -> None:
     """Copy the tasks of a composed configuration."""
     from gluelamp.runs.config import parse
+    from gluelamp.tasks.catalogue import known_task
     from gluelamp.tasks.data import DataConfig
-    from gluelamp.tasks.glue import glue_task
     from gluelamp.tasks.prepare import prepare as copy
 
-    tasks = [glue_task(name) for name in raw["tasks"]]
+    tasks = [known_task(name) for name in raw["tasks"]]
     copy(tasks, parse(DataConfig, raw["data"], "data"), Path(raw["destination"]))
 
 

@@ -14,6 +14,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from gluelamp.errors import InputError
+from gluelamp.tasks.lamp.sources import read_lamp
+from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.tasks.sources.hub import HubUnavailableError, read_hub
 from gluelamp.tasks.sources.local import data_root, read_local
 from gluelamp.tasks.sources.normalise import normalise
@@ -29,8 +31,9 @@ class DataConfig:
 
     Args:
         source: ``"auto"`` takes the local folder if it holds the task, else the hub if it answers,
-            else the bundled sample; the other names force one.
-        root: the local folder; by default $GLUELAMP_DATA, else ``data/glue``.
+            else the bundled sample; the other names force one. LaMP is never read from its hub, only
+            prepared from it.
+        root: the local folder; by default $GLUELAMP_DATA, else ``data/glue`` (of LaMP ``data/lamp``).
         hub_timeout_s: how long to wait for the hub's first answer, in seconds.
         revision: branch, tag or commit on the hub; None takes the newest commit.
     """
@@ -68,7 +71,7 @@ def load_task_data(task: Task, config: DataConfig, avoid: Path | None = None) ->
         source=reading.source,
         splits=splits,
         fingerprint=fingerprint(splits),
-        deviations=_deviations(task, splits, reading.source),
+        deviations=tuple(dict.fromkeys((*reading.deviations, *_deviations(task, splits, reading.source)))),
         revision=reading.revision,
     )
 
@@ -87,6 +90,8 @@ def fingerprint(splits: Mapping[str, pd.DataFrame]) -> str:
 
 
 def _read(task: Task, config: DataConfig, avoid: Path | None) -> Reading:
+    if task.name in LAMP:
+        return read_lamp(task, config.source, config.root, avoid)
     if config.source == "sample":
         return _read_sample(task)
     if config.source == "hub":
@@ -140,5 +145,5 @@ def _deviations(task: Task, splits: Mapping[str, pd.DataFrame], source: str) -> 
     return tuple(
         f"{split} {found[split]}; the official split has {official:,}"
         for split, official in task.rows.items()
-        if split not in splits or len(splits[split]) != official
+        if official and (split not in splits or len(splits[split]) != official)
     )

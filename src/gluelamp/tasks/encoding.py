@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,7 @@ class EncodedSplit:
         idx: (examples,) int64, the row's number in the benchmark's file.
         pad_token: the id that fills a batch.
         tasks: (examples,) int64, which member of a mixture each example belongs to; None for one task.
+        users: (examples,) str, the person each example belongs to; None if the task knows no persons.
     """
 
     tokens: np.ndarray
@@ -39,6 +42,7 @@ class EncodedSplit:
     idx: np.ndarray
     pad_token: int
     tasks: np.ndarray | None = None
+    users: np.ndarray | None = None
 
     @property
     def lengths(self) -> np.ndarray:
@@ -47,6 +51,48 @@ class EncodedSplit:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def of_user(self, user: str) -> EncodedSplit:
+        """Return the examples of one person, of a task that knows persons."""
+        assert self.users is not None
+        rows = np.flatnonzero(self.users == user)
+        places = np.concatenate(
+            [np.arange(*self.offsets[row : row + 2]) for row in rows] or [np.empty(0, int)]
+        )
+        return EncodedSplit(
+            tokens=self.tokens[places],
+            segments=None if self.segments is None else self.segments[places],
+            offsets=np.concatenate([[0], np.cumsum(self.lengths[rows])]),
+            labels=self.labels[rows],
+            idx=self.idx[rows],
+            pad_token=self.pad_token,
+            users=self.users[rows],
+        )
+
+
+def concatenated(splits: Sequence[EncodedSplit]) -> EncodedSplit:
+    """Return the rows of some splits, one split after another.
+
+    Args:
+        splits: encoded by the same tokenizer.
+    """
+    starts = accumulate((len(split.tokens) for split in splits), initial=0)
+    ends = [split.offsets[1:] + start for split, start in zip(splits, starts, strict=False)]
+    return EncodedSplit(
+        tokens=np.concatenate([split.tokens for split in splits]),
+        segments=_joined([split.segments for split in splits]),
+        offsets=np.concatenate([[0], *ends]),
+        labels=np.concatenate([split.labels for split in splits]),
+        idx=np.concatenate([split.idx for split in splits]),
+        pad_token=splits[0].pad_token,
+        tasks=_joined([split.tasks for split in splits]),
+        users=_joined([split.users for split in splits]),
+    )
+
+
+def _joined(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    present = [array for array in arrays if array is not None]
+    return np.concatenate(present) if present else None
 
 
 def encode(
@@ -74,6 +120,7 @@ def encode(
         labels=frame["label"].to_numpy(np.float32 if task.is_regression else np.int64),
         idx=frame["idx"].to_numpy(np.int64),
         pad_token=tokenizer.pad_token_id,
+        users=frame[task.user_column].to_numpy(object) if task.user_column else None,
     )
 
 

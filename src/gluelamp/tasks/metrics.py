@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gluelamp.errors import InputError
+from gluelamp.tasks.lamp.metrics import lamp_metrics
 from gluelamp.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def compute_metrics(task: Task, predictions: np.ndarray, labels: np.ndarray) -> 
     """Return the task's metrics by the rules of the GLUE benchmark (arXiv 1804.07461, section 3).
 
     Matthews, Pearson and Spearman correlations are 0.0 where predictions or labels are constant,
-    instead of undefined. F1 is that of class 1, and 0.0 where class 1 occurs in neither.
+    instead of undefined. F1 is that of class 1, and 0.0 where class 1 occurs in neither. Tasks with users
+    are scored as LaMP's own scorer does.
 
     Args:
         task: the declaration of the task.
@@ -51,7 +53,7 @@ def compute_metrics(task: Task, predictions: np.ndarray, labels: np.ndarray) -> 
         labels: the gold labels, shape (n,).
 
     Returns:
-        A fraction (accuracy, F1) or a correlation per metric of the task, in the task's order.
+        A fraction (accuracy, F1), a correlation or an error per metric of the task, in the task's order.
 
     Raises:
         InputError: if a prediction is not finite, or if a label is hidden.
@@ -68,6 +70,8 @@ def compute_metrics(task: Task, predictions: np.ndarray, labels: np.ndarray) -> 
             f"{hidden} of {len(labels)} labels of task {task.name!r} are hidden (-1), as in a test "
             "split. Metrics need labels: evaluate on a validation split."
         )
+    if task.user_column:
+        return lamp_metrics(task, predictions, labels)
     module = _metric_module("regression" if task.is_regression else "classification")
     # One batch of one list each: see the features of the module.
     return module.compute(predictions=[predictions], references=[labels], metrics=list(task.metrics))

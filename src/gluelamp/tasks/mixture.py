@@ -10,8 +10,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from gluelamp.errors import InputError
+from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.encoding import EncodedSplit
-from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.task import Task
 
 
@@ -32,6 +32,8 @@ class Mixture:
     main_metric: str = "average"
     """The mean of the members' main metrics."""
     kind: ClassVar[Literal["mixture"]] = "mixture"
+    lower_is_better: ClassVar[bool] = False
+    user_column: ClassVar[None] = None
 
     @property
     def num_outputs(self) -> int:
@@ -56,7 +58,7 @@ def find_task(name: str, members: Sequence[str] = ()) -> Task | Mixture:
         InputError: if a task does not exist or cannot be trained on, or if a mixture is of one task or
             names a task twice.
     """
-    tasks = tuple(map(glue_task, members or [name]))
+    tasks = tuple(map(known_task, members or [name]))
     for task in tasks:
         if "train" not in task.rows:
             raise InputError(f"task {task.name!r} has no training rows; it is for prediction only.")
@@ -78,27 +80,3 @@ def of_member(split: EncodedSplit, number: int) -> EncodedSplit:
     """
     labels = split.labels.astype(np.float32)  # classes beside scores: whole numbers are exact
     return replace(split, labels=labels, tasks=np.full(len(split), number))
-
-
-def mixed(splits: Sequence[EncodedSplit]) -> EncodedSplit:
-    """Return the rows of all members' splits, one split after another.
-
-    Args:
-        splits: from `of_member`, encoded by the same tokenizer.
-    """
-    starts = accumulate((len(split.tokens) for split in splits), initial=0)
-    ends = [split.offsets[1:] + start for split, start in zip(splits, starts, strict=False)]
-    return EncodedSplit(
-        tokens=np.concatenate([split.tokens for split in splits]),
-        segments=_joined([split.segments for split in splits]),
-        offsets=np.concatenate([[0], *ends]),
-        labels=np.concatenate([split.labels for split in splits]),
-        idx=np.concatenate([split.idx for split in splits]),
-        pad_token=splits[0].pad_token,
-        tasks=_joined([split.tasks for split in splits]),
-    )
-
-
-def _joined(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    present = [array for array in arrays if array is not None]
-    return np.concatenate(present) if present else None

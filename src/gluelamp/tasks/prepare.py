@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from gluelamp.errors import InputError
 from gluelamp.tasks.data import DataConfig, load_task_data
+from gluelamp.tasks.lamp.download import download
+from gluelamp.tasks.lamp.tasks import LAMP
+from gluelamp.tasks.sources.files import renamed_when_complete
 from gluelamp.tasks.sources.local import data_root
 from gluelamp.tasks.sources.manifest import (
     Manifest,
@@ -25,7 +26,7 @@ def prepare(tasks: Iterable[Task], config: DataConfig, destination: Path) -> Man
 
     Tasks that the folder already holds are replaced, all others are kept. Every file is written
     under a temporary name and then renamed; the manifest comes last, so that an interrupted run is
-    noticed.
+    noticed. LaMP's hub is its official site, whose files are copied as they are and read from there.
 
     Args:
         tasks: the tasks to copy.
@@ -43,12 +44,15 @@ def prepare(tasks: Iterable[Task], config: DataConfig, destination: Path) -> Man
         raise InputError(f"{destination} is the source and the destination; name two folders.")
     manifest = read_manifest(destination)
     for task in tasks:
+        if task.name in LAMP and config.source == "hub":
+            download(task, destination)
+            continue
         data = load_task_data(task, config, avoid=destination)
         if config.source == "auto" and data.source == "sample":
             _refuse_to_replace_real_rows(manifest, task, destination)
         manifest = Manifest(manifest.tasks | {task.name: _write(data, destination)})
         path, content = manifest_file(destination, manifest)
-        with _renamed_when_complete(path) as partial:
+        with renamed_when_complete(path) as partial:
             partial.write_bytes(content)
     return manifest
 
@@ -67,7 +71,7 @@ def _write(data: TaskData, destination: Path) -> PreparedTask:
     files = {}
     for split, frame in data.splits.items():
         name = f"{data.task.name}/{split}.parquet"
-        with _renamed_when_complete(destination / name) as partial:
+        with renamed_when_complete(destination / name) as partial:
             frame.to_parquet(partial, index=False)
         files[name] = sha256_of(destination / name)
     return PreparedTask(
@@ -78,14 +82,3 @@ def _write(data: TaskData, destination: Path) -> PreparedTask:
         deviations=data.deviations,
         files=files,
     )
-
-
-@contextmanager
-def _renamed_when_complete(path: Path) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -21,13 +21,15 @@ class Task:
         labels: class names by class id; empty for a regression task.
         metrics: the metrics of the benchmark's rules, in the order in which they are reported.
         main_metric: the metric that selects the best epoch and stands in the tables.
-        rows: official number of rows per split.
+        rows: official number of rows per split; 0 where there is no official split of that name.
         validation_splits: the splits on which a run is evaluated.
         test_splits: the splits for which predictions can be submitted.
         submission: file name of the benchmark server per test split.
         label_range: lowest and highest label of a regression task.
         licence: where the licence of the data stands, or its name.
         citation: who made the data, in one line.
+        user_column: the column that names the person to whom each row belongs; None if there is none.
+        lower_is_better: whether the main metric is an error.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Task:
     validation_splits: tuple[str, ...] = ("validation",)
     test_splits: tuple[str, ...] = ("test",)
     label_range: tuple[float, float] | None = None
+    user_column: str | None = None
+    lower_is_better: bool = False
 
     @property
     def is_regression(self) -> bool:
@@ -71,10 +75,12 @@ class TaskData:
     Args:
         task: the declaration.
         source: ``"hub"``, ``"local"`` or ``"sample"``; it travels into every record and table.
-        splits: one frame per split, with the columns ``idx`` (int64), the task's text columns (str)
-            and ``label`` (int64, or float64 for regression; -1 where hidden).
+        splits: one frame per split, with the columns ``idx`` (int64), the user column (str) if
+            the task has one, the task's text columns (str) and ``label`` (int64, or float64 for
+            regression; -1 where hidden).
         fingerprint: sha256 (hexadecimal) over the content of all splits.
-        deviations: one sentence for each split whose number of rows is not the official one.
+        deviations: one sentence for each split whose number of rows is not the official one, and for
+            what else is known to differ from the official data.
         revision: the hub's commit, where it is known.
     """
 

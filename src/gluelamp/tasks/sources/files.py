@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,6 +81,22 @@ def read_tsv(
                 )
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(columns))
     return Table(frame.assign(idx=frame.index - first_line), str(path), "line")
+
+
+@contextmanager
+def renamed_when_complete(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside a file, and rename it to the file's own if nothing went wrong.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _record(line: str, where: str) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from gluelamp.errors import InputError
 from gluelamp.tasks.sources.files import read_jsonl, read_parquet
 from gluelamp.tasks.sources.manifest import checked_files, read_manifest
 from gluelamp.tasks.sources.official import read_official
-from gluelamp.tasks.sources.table import Reading
+from gluelamp.tasks.sources.table import Reading, Table
 from gluelamp.tasks.task import Source, Task
 
 DEFAULT_ROOT = Path("data/glue")
@@ -17,9 +18,9 @@ DEFAULT_ROOT = Path("data/glue")
 _READERS = {".jsonl": read_jsonl, ".parquet": read_parquet}
 
 
-def data_root(root: str | None) -> Path:
-    """Return the folder to look in: the one given, else $GLUELAMP_DATA, else ``data/glue``."""
-    return Path(root or os.environ.get("GLUELAMP_DATA") or DEFAULT_ROOT).expanduser()
+def data_root(root: str | None, default: Path = DEFAULT_ROOT) -> Path:
+    """Return the folder to look in: the one given, else $GLUELAMP_DATA, else the default."""
+    return Path(root or os.environ.get("GLUELAMP_DATA") or default).expanduser()
 
 
 def read_local(task: Task, root: Path, avoid: Path | None = None) -> Reading | None:
@@ -46,14 +47,34 @@ def read_local(task: Task, root: Path, avoid: Path | None = None) -> Reading | N
     return None
 
 
-def _read_folder(task: Task, folder: Path) -> Reading:
+def read_prepared(task: Task, folder: Path) -> Reading | None:
+    """Return the splits of one task that `gluelamp.tasks.prepare` wrote to a folder, if it did.
+
+    Args:
+        task: the declaration.
+        folder: the folder with the manifest.
+
+    Raises:
+        InputError: if a file is broken, or is not the one that was prepared.
+    """
     prepared = read_manifest(folder).tasks.get(task.name)
-    files = checked_files(folder, prepared) if prepared else _hub_layout(task, folder)
-    tables = {split: _READERS[path.suffix](path) for split, path in files.items()}
+    if prepared is None:
+        return None
+    source: Source = "sample" if prepared.source == "sample" else "local"
+    tables = _read_tables(checked_files(folder, prepared))
+    return Reading(tables, source, str(folder), prepared.revision, prepared.deviations)
+
+
+def _read_folder(task: Task, folder: Path) -> Reading:
+    prepared = read_prepared(task, folder)
     if prepared:
-        source: Source = "sample" if prepared.source == "sample" else "local"
-        return Reading(tables, source, str(folder), prepared.revision)
-    return Reading(tables or read_official(task, folder), "local", str(folder))
+        return prepared
+    tables = _read_tables(_hub_layout(task, folder)) or read_official(task, folder)
+    return Reading(tables, "local", str(folder))
+
+
+def _read_tables(files: Mapping[str, Path]) -> dict[str, Table]:
+    return {split: _READERS[path.suffix](path) for split, path in files.items()}
 
 
 def _hub_layout(task: Task, folder: Path) -> dict[str, Path]:

@@ -51,12 +51,14 @@ class Reading:
         source: the label that travels into every record.
         place: folder, or repository and commit, for the log and error messages.
         revision: the hub's commit, where it is known.
+        deviations: what the source itself knows to differ from the official data, one sentence each.
     """
 
     tables: Mapping[str, Table]
     source: Source
     place: str
     revision: str | None = None
+    deviations: tuple[str, ...] = ()
 
 
 def numbered(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,1 @@
+"""The LaMP benchmark: tasks, official files, users, splits per user, scores."""

@@ -1,0 +1,92 @@
+"""The bundled LaMP-shaped sample: its shape, its users' habits, and that it stays as it is."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_array, hstack
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from gluelamp.tasks.data import DataConfig, load_task_data
+from gluelamp.tasks.lamp.tasks import LAMP
+from gluelamp.tasks.task import TaskData
+from lamp_files import rows
+
+ALL_TASKS = pytest.mark.parametrize("name", LAMP)
+# As for GLUE's sample: a new fingerprint means that old records no longer compare with new ones.
+FINGERPRINTS = {
+    "lamp1": "249d7969de493a7d",
+    "lamp2n": "fdb3689ea5067242",
+    "lamp2m": "018ef33c06fb48d9",
+    "lamp3": "7606e40cbe00391d",
+    "lamp3_score": "decf2111f8fcb320",
+    "movielens_rating": "2fed0ed84d3e54c0",
+    "movielens_rating_score": "26328b7343653973",
+}
+
+
+@cache
+def sample(name: str) -> TaskData:
+    return load_task_data(LAMP[name], DataConfig(source="sample"))
+
+
+@pytest.mark.parametrize("name", [name for name in LAMP if not name.endswith("_time")])
+def test_the_content_is_pinned(name: str) -> None:
+    assert sample(name).fingerprint[:16] == FINGERPRINTS[name]
+
+
+@ALL_TASKS
+def test_there_are_24_users_with_30_to_60_labelled_texts(name: str) -> None:
+    sizes = rows(sample(name))["user"].value_counts()
+    assert len(sizes) == 24
+    assert sizes.between(30, 60).all()
+    assert list(sample(name).splits) == ["train", "validation", "test"]
+
+
+@ALL_TASKS
+def test_texts_have_the_length_of_real_ones(name: str) -> None:
+    found = rows(sample(name))
+    words = found[list(LAMP[name].text_columns)].agg(" ".join, axis=1).str.split().str.len()
+    assert 18 <= words.mean() <= 40
+
+
+@pytest.mark.parametrize("name", ["lamp1", "lamp2n", "lamp2m", "lamp3"])
+def test_the_time_based_sample_has_the_same_rows_of_named_users(name: str) -> None:
+    user_based, time_based = rows(sample(name)), rows(sample(f"{name}_time"))
+    columns = [*LAMP[name].text_columns, "label", "split"]
+    pd.testing.assert_frame_equal(time_based[columns], user_based[columns])
+    assert set(time_based["user"]) == {str(number) for number in range(1, 25)}
+
+
+@pytest.mark.parametrize("name", ["lamp3", "movielens_rating"])
+def test_scores_are_the_ratings_of_the_classes(name: str) -> None:
+    classes, scores = rows(sample(name)), rows(sample(f"{name}_score"))
+    assert (scores["label"] == classes["label"] + 1).all()
+    assert set(classes["label"]) == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("name", ["lamp2n", "lamp2m", "lamp3", "movielens_rating"])
+def test_a_model_that_knows_the_user_beats_a_shared_one(name: str) -> None:
+    data = sample(name)
+    train, held_out = data.splits["train"], pd.concat([data.splits["validation"], data.splits["test"]])
+    words = CountVectorizer(binary=True).fit(train["text"])
+    users = {user: number for number, user in enumerate(sorted(set(train["user"])))}
+
+    def per_user(frame: pd.DataFrame) -> csr_array:
+        shared = csr_array(words.transform(frame["text"]))
+        owner = frame["user"].map(users).to_numpy()
+        own = [shared.multiply((owner == number)[:, None]) for number in users.values()]
+        return csr_array(hstack([shared, *own]))
+
+    def accuracy(personal: bool) -> float:
+        seen, unseen = (
+            per_user(frame) if personal else words.transform(frame["text"]) for frame in (train, held_out)
+        )
+        model = LogisticRegression(max_iter=1000).fit(seen, train["label"])
+        return float(np.mean(model.predict(unseen) == held_out["label"]))
+
+    assert accuracy(personal=True) > accuracy(personal=False) + 0.05

@@ -1,0 +1,122 @@
+"""Users and their splits: recovered as they must be, stable, and without a leak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pandas as pd
+import pytest
+
+from gluelamp.tasks.data import DataConfig, load_task_data
+from gluelamp.tasks.lamp.splits import split_users
+from gluelamp.tasks.lamp.tasks import LAMP, NEWS
+from gluelamp.tasks.lamp.users import Links, users_of
+from gluelamp.tasks.task import TaskData
+from lamp_files import Question, assert_no_leak, news, rows, write_split
+
+
+def load(root: Path) -> TaskData:
+    return load_task_data(LAMP["lamp2n"], DataConfig(source="local", root=str(root)))
+
+
+def links(records: dict[str, tuple[str | None, list[int]]]) -> Links:
+    found = Links()
+    for name, (user, texts) in records.items():
+        at = found.add_record(name, user)
+        for text in texts:
+            found.add_text(at, text)
+    return found
+
+
+def authors(count: int, shared: list[str] | None = None, named: bool = False) -> list[tuple[Question, str]]:
+    """Records of a few authors, whose queries stand labelled in the profiles of their other records."""
+    questions = []
+    for author in range(count):
+        rng = Random(f"author {author}")
+        own = {f"{author} writes {number}": rng.choice(NEWS) for number in range(5 + 7 * author)}
+        own |= {text: rng.choice(NEWS) for text in shared or []}
+        queries = sorted(own)[:3]
+        for at, query in enumerate(queries):
+            # all that the author wrote is in some profile, and each query in that of the next record
+            profile = {text: own[text] for text in [*sorted(own)[3:], queries[at - 1]]}
+            question = news(f"{author}-{at}", query, profile, f"author {author}" if named else None)
+            questions.append((question, own[query]))
+    return questions
+
+
+def write_authors(folder: Path, made: list[tuple[Question, str]]) -> None:
+    write_split(folder, "dev", [question for question, _ in made], {q["id"]: gold for q, gold in made})
+
+
+def test_records_that_share_a_text_through_others_are_one_user_s() -> None:
+    found = users_of(
+        links(
+            {"a": (None, [0, 1]), "b": (None, [4]), "c": (None, [2, 3]), "d": (None, [3, 1]), "e": (None, [])}
+        )
+    )
+    assert list(found) == ["record-a", "record-b", "record-a", "record-a", "record-e"]
+
+
+def test_a_user_id_names_the_user_and_shared_texts_do_not() -> None:
+    records = {"a": ("7", [0, 1]), "b": ("8", [0, 1]), "c": (None, [0]), "d": ("7", [5])}
+    assert list(users_of(links(records))) == ["7", "8", "record-c", "7"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "train", "validation", "test"),
+    [
+        *[(1, 1, 0, 0), (2, 2, 0, 0), (3, 1, 1, 1), (4, 2, 1, 1)],
+        *[(5, 3, 1, 1), (8, 4, 2, 2), (10, 6, 2, 2), (271, 163, 54, 54)],
+    ],
+)
+def test_each_user_is_split_by_fifths(texts: int, train: int, validation: int, test: int) -> None:
+    frame = pd.DataFrame({"user": "a", "text": [f"text {number}" for number in range(texts)]})
+    counts = split_users(frame).value_counts()
+    assert [counts.get(split, 0) for split in ("train", "validation", "test")] == [train, validation, test]
+
+
+def test_the_order_of_the_rows_decides_nothing() -> None:
+    frame = pd.DataFrame({"user": ["a", "b"] * 20, "text": [f"text {number}" for number in range(40)]})
+    shuffled = frame.sample(frac=1, random_state=3)
+    pd.testing.assert_series_equal(split_users(shuffled).sort_index(), split_users(frame))
+
+
+def test_rows_with_the_same_text_stay_together() -> None:
+    frame = pd.DataFrame({"user": "a", "text": [f"title {number // 3}" for number in range(30)]})
+    splits = split_users(frame)
+    assert (splits.groupby(frame["text"]).nunique() == 1).all()
+    assert splits.value_counts().to_dict() == {"train": 18, "validation": 6, "test": 6}
+
+
+def test_another_user_moves_nobody_s_rows(tmp_path: Path) -> None:
+    write_authors(tmp_path / "few" / "LaMP_2N", authors(3))
+    write_authors(tmp_path / "many" / "LaMP_2N", authors(6)[::-1])
+    few, many = rows(load(tmp_path / "few")), rows(load(tmp_path / "many"))
+    places = many.set_index("text")["split"]
+    assert (few["split"].to_numpy() == places[few["text"]].to_numpy()).all()
+    assert len(many) > len(few) > 20
+
+
+def test_no_query_leaks_through_a_profile(tmp_path: Path) -> None:
+    write_authors(tmp_path / "LaMP_2N", authors(6))
+    data = load(tmp_path)
+    assert_no_leak(data, recovered=True)
+    assert rows(data)["user"].nunique() == 6
+    assert len(rows(data)) == sum(5 + 7 * author for author in range(6))
+
+
+def test_texts_of_many_named_users_are_rows_of_each(tmp_path: Path) -> None:
+    shared = [f"film {number}" for number in range(10)]
+    write_authors(tmp_path / "LaMP_2N", authors(4, shared, named=True))
+    data = load(tmp_path)
+    assert_no_leak(data, recovered=False)
+    found = rows(data)
+    assert set(found["user"]) == {f"author {number}" for number in range(4)}
+    assert (found[found["text"].isin(shared)].groupby("text")["user"].nunique() == 4).all()
+
+
+@pytest.mark.parametrize("name", LAMP)
+def test_the_sample_does_not_leak(name: str) -> None:
+    data = load_task_data(LAMP[name], DataConfig(source="sample"))
+    assert_no_leak(data, recovered=not ("time" in name or "movielens" in name))
