@@ -32,6 +32,7 @@ reproduce-glue: setup  ## train methods x tasks at SCALE on DATA, count, time, w
 measure: setup  ## count parameters and bytes of every method, and time them
 	$(RUN) scripts/measure.py -m experiment=parameters
 	$(RUN) scripts/measure.py -m experiment=latency
+	$(RUN) scripts/measure.py -m experiment=xpeft_bytes
 
 capabilities: setup  ## find out by trying what each method can do, write docs/capabilities.md
 	$(RUN) scripts/capabilities.py

@@ -39,6 +39,20 @@ MEASUREMENT_COLUMNS: Mapping[str, tuple[str, ...]] = {
         "median_ms",
         "ratio_to_base",
     ),
+    "xpeft_bytes": (
+        "num_adapters",
+        "outputs",
+        "trained",
+        "mask_bytes",
+        "formula_bytes",
+        "head_bytes",
+        "bank_stored_bytes",
+        "bank_memory_bytes",
+        "adapter_weight_bytes",
+        "adapter_bytes",
+        "factor",
+        "factor_with_head",
+    ),
 }
 """The columns that every row of a measurement has, by its kind."""
 
@@ -98,7 +112,7 @@ class Measurement:
 
     Args:
         schema_version: version of this layout.
-        kind: ``"parameters"`` or ``"latency"``.
+        kind: one of :data:`MEASUREMENT_COLUMNS`.
         backbone: the backbone's name.
         method: the method's name.
         config: the method's fields.
@@ -174,7 +188,13 @@ def find_records(root: Path) -> list[RunRecord]:
     Raises:
         InputError: if one of the files is not a record of this schema.
     """
-    return [read_record(path) for path in sorted(root.glob("runs/*/*/*/*/record.json"))]
+    return [record for _, record in find_runs(root)]
+
+
+def find_runs(root: Path) -> list[tuple[Path, RunRecord]]:
+    """Return the folder and the record of all runs below a results folder, as `find_records` does."""
+    paths = sorted(root.glob("runs/*/*/*/*/record.json"))
+    return [(path.parent, read_record(path)) for path in paths]
 
 
 def find_measurements(root: Path, kind: str) -> list[Measurement]:
@@ -182,7 +202,7 @@ def find_measurements(root: Path, kind: str) -> list[Measurement]:
 
     Args:
         root: the results folder.
-        kind: ``"parameters"`` or ``"latency"``.
+        kind: one of :data:`MEASUREMENT_COLUMNS`.
 
     Raises:
         InputError: if there is no such kind, or if a file is not a measurement of this schema.

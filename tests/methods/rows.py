@@ -29,6 +29,7 @@ class Row:
         trains_pooler: whether a pre-trained pooler is trained with the head.
         on: the architectures of the row.
         refuses: architectures that it cannot serve, with what the message names.
+        alone_on: architectures on which several profiles cannot pass together.
     """
 
     leaf: str
@@ -39,6 +40,7 @@ class Row:
     trains_pooler: bool = False
     on: tuple[str, ...] = ARCHITECTURES
     refuses: Mapping[str, str] = field(default_factory=dict)
+    alone_on: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "-".join([self.leaf, *self.overrides])
@@ -154,32 +156,38 @@ NO_NORM = {"modernbert": "'ffn.norm'"}
 NO_UP = {"modernbert": "'ffn.up'"}
 NO_FUNCTION = dict.fromkeys(("deberta-v2", "mpnet"), "'attention.function'")
 
+# Values that are not each read by one module as rows of a batch pass through it.
+ALONE: Mapping[str, Any] = {"alone_on": ARCHITECTURES}
+# Query, key and a LayerNorm of DeBERTa also read the relative positions, which all rows share.
+NOT_DEBERTA: Mapping[str, Any] = {"alone_on": ("deberta-v2",)}
+
 ROWS = (
-    Row("full", of("", "values"), trains_pooler=True),
+    Row("full", of("", "values"), trains_pooler=True, alone_on=("deberta-v2", "mpnet")),
     Row("head_only", nothing),
-    Row("bitfit", of(r"\.bias$", "values"), refuses={"modernbert": "has none"}),
+    Row("bitfit", of(r"\.bias$", "values"), refuses={"modernbert": "has none"}, **NOT_DEBERTA),
     # Of 30 %, some entries lie in every tensor but the LayerNorms' gains, which are far from zero.
-    Row("pafi", of(r"(?i)^(?!.*norm\.weight$)", "delta"), ("density=0.3",)),
-    Row("pafi", of("", "delta"), ("density=0.05", "scope=per_tensor"), on=TWO),
+    Row("pafi", of(r"(?i)^(?!.*norm\.weight$)", "delta"), ("density=0.3",), **ALONE),
+    Row("pafi", of("", "delta"), ("density=0.05", "scope=per_tensor"), on=TWO, **ALONE),
     Row(
         "pafi",
         of(r"(?i)^(?!.*(norm\.weight$|embeddings))", "delta"),
         ("density=0.2", "exclude=embeddings"),
         on=TWO,
+        **ALONE,
     ),
-    Row("sparse_random", of("", "delta"), ("density=0.3",)),
-    Row("sparse_largest", of("", "delta"), ("density=0.05", "scope=per_tensor")),
-    Row("sparse_middle", of("", "delta"), ("density=0.05", "scope=per_tensor"), on=TWO),
-    Row("fish", None, ("density=0.3", "examples=8")),
-    Row("fish", None, ("density=0.95", "counts_head=true", "labels=expected"), on=TWO),
-    Row("lt_sft", None, ("density=0.3",)),
-    Row("diff_pruning", None, SLOW_GATES, starts_as_backbone=False),
-    Row("diff_pruning", None, (*SLOW_GATES, "structured=false"), on=TWO, starts_as_backbone=False),
+    Row("sparse_random", of("", "delta"), ("density=0.3",), **ALONE),
+    Row("sparse_largest", of("", "delta"), ("density=0.05", "scope=per_tensor"), **ALONE),
+    Row("sparse_middle", of("", "delta"), ("density=0.05", "scope=per_tensor"), on=TWO, **ALONE),
+    Row("fish", None, ("density=0.3", "examples=8"), **ALONE),
+    Row("fish", None, ("density=0.95", "counts_head=true", "labels=expected"), on=TWO, **ALONE),
+    Row("lt_sft", None, ("density=0.3",), **ALONE),
+    Row("diff_pruning", None, SLOW_GATES, starts_as_backbone=False, **ALONE),
+    Row("diff_pruning", None, (*SLOW_GATES, "structured=false"), on=TWO, starts_as_backbone=False, **ALONE),
     Row("spt_lora", at(LINEARS, PAIR), ("density=0.32", *NO_VECTORS), on=FOUR, refuses=NO_QUERY),
     # Thresholds so high that there is no structure: single entries alone.
-    Row("spt_lora", None, ("density=0.3", "alpha=0.01", "beta=0.5"), on=("bert",)),
+    Row("spt_lora", None, ("density=0.3", "alpha=0.01", "beta=0.5"), on=("bert",), **ALONE),
     Row("spt_lora", at(LINEARS, PAIR), ("density=0.35", *NO_VECTORS), on=("electra",)),
-    Row("spt_lora", at(LINEARS, PAIR), ("density=0.335", *NO_VECTORS), on=("deberta-v2",)),
+    Row("spt_lora", at(LINEARS, PAIR), ("density=0.335", *NO_VECTORS), on=("deberta-v2",), **NOT_DEBERTA),
     Row(
         "spt_lora",
         at("attention.output ffn.down", PAIR),
@@ -200,9 +208,16 @@ ROWS = (
         merges=False,
         refuses=NO_QUERY,
     ),
-    Row("spt_adapter", None, ("density=0.3", "alpha=0.01", "beta=0.5"), on=("bert",)),
+    Row("spt_adapter", None, ("density=0.3", "alpha=0.01", "beta=0.5"), on=("bert",), **ALONE),
     Row("spt_adapter", at(LINEARS, LINEAR), ("density=0.38", *NO_VECTORS), on=("electra",), merges=False),
-    Row("spt_adapter", at(LINEARS, LINEAR), ("density=0.36", *NO_VECTORS), on=("deberta-v2",), merges=False),
+    Row(
+        "spt_adapter",
+        at(LINEARS, LINEAR),
+        ("density=0.36", *NO_VECTORS),
+        on=("deberta-v2",),
+        merges=False,
+        **NOT_DEBERTA,
+    ),
     Row(
         "spt_adapter",
         at("attention.output ffn.down", LINEAR),
@@ -210,7 +225,7 @@ ROWS = (
         on=("modernbert",),
         merges=False,
     ),
-    Row("layer_norm", NORMS),
+    Row("layer_norm", NORMS, **NOT_DEBERTA),
     Row("ffn_bias", at("ffn.up ffn.down", "bias.values"), refuses=NO_UP),
     Row("hiwi", at("ffn.up ffn.down", "bias.down bias.up"), refuses=NO_UP),
     Row("hiwi_weight", at("ffn.up ffn.down", "weight.down weight.up"), refuses=NO_UP),
@@ -220,7 +235,7 @@ ROWS = (
         ("layers=down", "activation=tanh", "scale=2.0"),
         on=TWO,
     ),
-    Row("lora", at("attention.query attention.value", LORA), ("rank=2",), refuses=NO_QUERY),
+    Row("lora", at("attention.query attention.value", LORA), ("rank=2",), refuses=NO_QUERY, **NOT_DEBERTA),
     Row(
         "lora",
         at("attention.output ffn.down", LORA),
@@ -232,30 +247,30 @@ ROWS = (
         at("attention.output ffn.down", "vera_lambda_b.default vera_lambda_d.default"),
         ("type=VERA", "targets=[attention_output,down]", "options={r:4}"),
     ),
-    tuner("DORA", "r:2", f"{LORA} lora_magnitude_vector.default.weight", **ON_ALL),
-    tuner("OFT", "oft_block_size:8,module_dropout:0.2", "oft_R.default.weight", **ON_ALL),
+    tuner("DORA", "r:2", f"{LORA} lora_magnitude_vector.default.weight", **ON_ALL, **ALONE),
+    tuner("OFT", "oft_block_size:8,module_dropout:0.2", "oft_R.default.weight", **ON_ALL, **ALONE),
     tuner("LORA", "r:2,use_rslora:true", LORA),
     tuner("VERA", "r:4,vera_dropout:0.1", "vera_lambda_b.default vera_lambda_d.default"),
-    tuner("RANDLORA", "r:4", "randlora_lambda.default randlora_gamma.default"),
+    tuner("RANDLORA", "r:4", "randlora_lambda.default randlora_gamma.default", **ALONE),
     tuner("BOFT", "boft_block_size:4", "boft_R.default boft_s.default"),
     tuner("HRA", "r:4", "hra_u.default", starts_as_backbone=False),
-    tuner("SHIRA", "r:2", "shira_weight.default"),
-    tuner("C3A", "block_size:8", "c3a_kernel.default", starts_as_backbone=False),
-    tuner("FOURIERFT", "n_frequency:50", "fourierft_spectrum.default", starts_as_backbone=False),
-    tuner("WAVEFT", "n_frequency:50", "waveft_spectrum.default"),
-    tuner("LOHA", "r:2,rank_dropout:0.2", LOHA),
+    tuner("SHIRA", "r:2", "shira_weight.default", **ALONE),
+    tuner("C3A", "block_size:8", "c3a_kernel.default", starts_as_backbone=False, **ALONE),
+    tuner("FOURIERFT", "n_frequency:50", "fourierft_spectrum.default", starts_as_backbone=False, **ALONE),
+    tuner("WAVEFT", "n_frequency:50", "waveft_spectrum.default", **ALONE),
+    tuner("LOHA", "r:2,rank_dropout:0.2", LOHA, **ALONE),
     tuner("LOKR", "r:2", "lokr_w1.default lokr_w2_a.default lokr_w2_b.default"),
     tuner("MISS", "r:4", "miss_block.default"),
     tuner("ROAD", "group_size:8", "road_alpha.default road_theta.default"),
     tuner("DEFT", "r:4", "deft_P.default deft_R.default", starts_as_backbone=False),
     tuner("DELORA", "r:4", "delora_A.default delora_B.default delora_lambda.default"),
-    tuner("GLORA", "r:4", f"{GLORA} glora_D.default.X glora_E.default.X"),
+    tuner("GLORA", "r:4", f"{GLORA} glora_D.default.X glora_E.default.X", **ALONE),
     tuner("GRALORA", "r:4", "gralora_A.default gralora_B.default"),
     tuner("HIRA", "r:4", "hira_A.default hira_B.default"),
-    tuner("PEANUT", "r:4", "peanut_A.default.weight peanut_B.default.weight"),
+    tuner("PEANUT", "r:4", "peanut_A.default.weight peanut_B.default.weight", **ALONE),
     tuner("PVERA", "r:4", "pvera_lambda_b.default pvera_lambda_d.default"),
     tuner("SUPERTUNING", "sparsity:0.9", "supertuning_values.default"),
-    Row("ia3", at("attention.key attention.value ffn.down", "ia3_l.default"), refuses=NO_KEY),
+    Row("ia3", at("attention.key attention.value ffn.down", "ia3_l.default"), refuses=NO_KEY, **NOT_DEBERTA),
     Row("hadamard", both(HADAMARD, at("attention.norm", NORM)), refuses=NO_ATTENTION_NORM),
     Row(
         "hadamard",
@@ -267,7 +282,7 @@ ROWS = (
     Row("adapter_bias", both(SHIFTS, both(at("ffn.norm", NORM), EMBEDDING_NORM)), refuses=NO_NORM),
     Row("adapter_bias", shared_shifts, ("share_alpha=true", "train_layer_norm=false"), on=("bert",)),
     Row("adapter_bias", SHIFTS, ("train_layer_norm=false",), on=("modernbert",), merges=False),
-    Row("houlsby", both(ADAPTERS, NORMS), ("bottleneck=8",), **INSERTED),
+    Row("houlsby", both(ADAPTERS, NORMS), ("bottleneck=8",), **INSERTED, **NOT_DEBERTA),
     Row("houlsby", ADAPTERS, ("train_layer_norm=false",), on=TWO, **INSERTED),
     Row("pfeiffer", at("ffn.norm", LINEAR), refuses=NO_NORM, **INSERTED),
     # As large as in training: at the paper's start an adapter hardly moves a bit of the outputs.
@@ -298,16 +313,17 @@ ROWS = (
         **INSERTED,
     ),
     Row("parallel", BESIDE, ("bottleneck=8",), merges=False),
-    Row("pha", input_of("adapter", HYPER), ("bottleneck=8", "embedding_size=16"), **INSERTED),
-    Row("prefix", input_of("prefix", "values"), refuses=NO_FUNCTION, **INSERTED),
-    Row("prefix", input_of("prefix", MADE), ("length=3", "bottleneck=4"), on=TWO, **INSERTED),
-    Row("prompt", input_of("prompt", "values"), **INSERTED),
+    Row("pha", input_of("adapter", HYPER), ("bottleneck=8", "embedding_size=16"), **INSERTED, **ALONE),
+    Row("prefix", input_of("prefix", "values"), refuses=NO_FUNCTION, **INSERTED, **ALONE),
+    Row("prefix", input_of("prefix", MADE), ("length=3", "bottleneck=4"), on=TWO, **INSERTED, **ALONE),
+    Row("prompt", input_of("prompt", "values"), **INSERTED, **ALONE),
     Row(
         "mam",
         both(BESIDE, input_of("prefix", MADE)),
         ("prefix_bottleneck=8",),
         refuses=NO_FUNCTION,
         **INSERTED,
+        **ALONE,
     ),
     Row("xpeft", MASKS, BANK, refuses=NO_NORM, **INSERTED),
     Row(
@@ -317,8 +333,9 @@ ROWS = (
         on=("bert",),
         **INSERTED,
     ),
+    Row("xpeft", MASKS, (*BANK, "banks=shared"), on=("bert",), **INSERTED),
     Row("xpeft_soft", MASKS, BANK, refuses=NO_NORM, **INSERTED),
-    Row("ether", at(LINEARS, ONE_SIDE), starts_as_backbone=False, refuses=NO_QUERY),
+    Row("ether", at(LINEARS, ONE_SIDE), starts_as_backbone=False, refuses=NO_QUERY, **NOT_DEBERTA),
     Row(
         "ether",
         at("attention.output ffn.down", ONE_SIDE),
@@ -326,7 +343,7 @@ ROWS = (
         starts_as_backbone=False,
         on=TWO,
     ),
-    Row("ether_plus", at(LINEARS, TWO_SIDES), refuses=NO_QUERY),
+    Row("ether_plus", at(LINEARS, TWO_SIDES), refuses=NO_QUERY, **NOT_DEBERTA),
     Row(
         "ether_plus",
         at("attention.output ffn.down", TWO_SIDES),
@@ -338,6 +355,7 @@ ROWS = (
         at("attention.query attention.value", TRAINS),
         starts_as_backbone=False,
         refuses=NO_QUERY,
+        **NOT_DEBERTA,
     ),
     Row(
         "loretta_rep",

@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from gluelamp.errors import InputError
 from gluelamp.methods.activations.inserted import Bottleneck
-from gluelamp.methods.activations.xpeft import Mask, SelectedAdapter, XPeft, export_adapter
-from methods.cases import adapt, train
+from gluelamp.methods.activations.xpeft import XPeft, aggregate_norms, export_adapter, selected_adapters
+from gluelamp.methods.activations.xpeft_bank import Bank
+from gluelamp.methods.activations.xpeft_modules import Mask, SelectedAdapter
+from methods.cases import GetMethod, adapt, snapshot, train
 from tiny_models import HIDDEN, batch, logits, tiny
 
 N, K, WIDTH, INNER = 10, 4, 6, 3
@@ -21,19 +23,22 @@ def xpeft(**fields: object) -> XPeft:
 
 
 def mask_of(method: XPeft, logit_values: Tensor) -> Mask:
-    mask = Mask(method).double().eval()
+    count = len(logit_values)
+    mask = method.adapter_over(Bank(torch.empty(count, INNER, WIDTH), None)).mask_down.double().eval()
     mask.logits.data = logit_values.double()
     return mask
 
 
-def selected(method: XPeft) -> SelectedAdapter:
+def selected(method: XPeft, biases: bool = False) -> SelectedAdapter:
     """A selecting adapter in float64 with logits and a bank of unit size."""
     generator = torch.Generator().manual_seed(0)
 
     def drawn(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
-    adapter = SelectedAdapter(method, WIDTH, INNER, (drawn(N, INNER, WIDTH), drawn(N, WIDTH, INNER)))
+    down, up = drawn(N, INNER, WIDTH), None if method.banks == "shared" else drawn(N, WIDTH, INNER)
+    more = (drawn(N, INNER), drawn(N, WIDTH)) if biases else ()
+    adapter = method.adapter_over(Bank(down, up, *more))
     for mask in (adapter.mask_down, adapter.mask_up):
         mask.logits.data = drawn(N)
     return adapter
@@ -61,6 +66,33 @@ def test_the_adapter_is_the_weighted_sum_over_all_given_ones(method: XPeft) -> N
     inner = sum(w * (hidden @ adapter.bank_down[i].T) for i, w in enumerate(down))
     expected = sum(w * (inner.clamp(min=0) @ adapter.bank_up[i].T) for i, w in enumerate(up))
     torch.testing.assert_close(adapter(hidden), expected, rtol=1e-12, atol=1e-12)
+
+
+@variants
+def test_the_biases_of_the_given_adapters_are_summed_with_the_weights_of_their_projections(
+    method: XPeft,
+) -> None:
+    adapter = selected(method, biases=True)
+    hidden = torch.randn(5, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    down = by_hand_weights(method, adapter.mask_down.logits.detach())
+    up = by_hand_weights(method, adapter.mask_up.logits.detach())
+    given = (adapter.bank_down, adapter.bank_down_bias, adapter.bank_up, adapter.bank_up_bias)
+    bank_down, bank_down_bias, bank_up, bank_up_bias = (tensor for tensor in given if tensor is not None)
+    inner = sum(w * (hidden @ bank_down[i].T + bank_down_bias[i]) for i, w in enumerate(down))
+    expected = sum(w * (inner.clamp(min=0) @ bank_up[i].T + bank_up_bias[i]) for i, w in enumerate(up))
+    torch.testing.assert_close(adapter(hidden), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_shared_pool_projects_down_and_transposed_up_each_by_its_own_mask() -> None:
+    method = xpeft(mask="soft", banks="shared")
+    adapter = selected(method)
+    hidden = torch.randn(5, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    down = by_hand_weights(method, adapter.mask_down.logits.detach())
+    up = by_hand_weights(method, adapter.mask_up.logits.detach())
+    inner = sum(w * (hidden @ adapter.bank_down[i].T) for i, w in enumerate(down))
+    expected = sum(w * (inner.clamp(min=0) @ adapter.bank_down[i]) for i, w in enumerate(up))
+    torch.testing.assert_close(adapter(hidden), expected, rtol=1e-12, atol=1e-12)
+    assert len(list(adapter.buffers())) == 1
 
 
 @variants
@@ -119,16 +151,13 @@ def test_bits_come_back_as_the_same_choice(n: int) -> None:
     assert torch.equal(other.stored(), stored)
 
 
-def test_one_seed_is_one_bank_for_every_task() -> None:
-    first, second, other = (
-        adapt(xpeft(bank_seed=bank_seed), tiny("bert"), seed).shared_state()
-        for bank_seed, seed in ((0, 0), (0, 1), (1, 0))
-    )
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    assert not any(torch.equal(first[name], other[name]) for name in first)
-    banks = [value for name, value in first.items() if name.endswith("bank_down")]
-    assert not torch.equal(*banks)  # each block has its own
+def test_bits_of_another_k_are_refused_before_anything_moves() -> None:
+    state = snapshot(adapt(xpeft(top_k=K + 1), tiny("bert"), seed=0))
+    adaptation = adapt(xpeft(), tiny("bert"), seed=1)
+    before = logits(adaptation.model)
+    with pytest.raises(InputError, match=r"masks choose 5 adapters, but method\.top_k=4\. Load it with"):
+        adaptation.load_task_state(state)
+    assert torch.equal(logits(adaptation.model), before)
 
 
 @variants
@@ -156,7 +185,40 @@ def test_an_inner_layer_norm_cannot_be_exported() -> None:
     assert torch.equal(logits(adaptation.model, batch()), before)
 
 
-def test_a_mask_cannot_take_more_adapters_than_there_are() -> None:
-    with pytest.raises(ValueError, match=r"top_k=11 is larger than method\.num_adapters=10"):
-        xpeft(top_k=11)
-    assert xpeft(mask="soft", top_k=11).top_k == 11  # a soft mask has no k
+def test_a_soft_mask_has_no_k() -> None:
+    assert xpeft(mask="soft", top_k=11).top_k == 11
+
+
+def test_the_norms_are_those_of_the_summed_matrices_block_by_block() -> None:
+    adaptation = adapt(xpeft(normalise_hard="k"), tiny("bert"), seed=0)
+    norms = aggregate_norms(adaptation)
+    assert norms.shape == (2, 2)
+    for change, found in zip(selected_adapters(adaptation), norms.double(), strict=True):
+        adapter = change.adapter
+        for mask, bank, norm in (
+            (adapter.mask_down, adapter.bank_down, found[0]),
+            (adapter.mask_up, adapter.bank_up, found[1]),
+        ):
+            assert bank is not None
+            chosen = bank.double()[mask.logits.topk(K).indices]
+            assert norm.item() == pytest.approx(chosen.mean(0).square().sum().sqrt().item(), rel=1e-6)
+
+
+def test_another_methods_adaptation_has_no_masks(method: GetMethod) -> None:
+    adaptation = method("pfeiffer").adapt(tiny("bert"))
+    for question in (aggregate_norms, export_adapter, selected_adapters):
+        with pytest.raises(InputError, match="This is not an X-PEFT adaptation; apply method=xpeft"):
+            question(adaptation)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"num_adapters": None}, r"method\.num_adapters=null needs a trained method\.bank"),
+        ({"bank": "a", "banks": "shared"}, r"method\.banks='shared' is for random banks"),
+        ({"num_adapters": 3}, r"method\.top_k=4 is larger than method\.num_adapters=3"),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(fields: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        xpeft(**fields)

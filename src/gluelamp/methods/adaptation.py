@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -106,13 +107,18 @@ class Adaptation:
         """Return what must be stored for this task: the method's values, and the head."""
         return self.method_state() | {name: value.detach() for name, value in self.head.items()}
 
+    @cached_property
+    def _state_shapes(self) -> dict[str, torch.Size]:
+        # Once: to write a state, such as bits of masks, costs more than to load one.
+        return {name: value.shape for name, value in self.task_state().items()}
+
     def load_task_state(self, state: Mapping[str, Tensor]) -> None:
         """Put another task's values in place; the backbone is not touched otherwise.
 
         Raises:
             InputError: if names, shapes or what was chosen are not those of this adaptation.
         """
-        expected = {name: value.shape for name, value in self.task_state().items()}
+        expected = self._state_shapes
         given = {name: value.shape for name, value in state.items()}
         if expected != given:
             wrong = sorted(

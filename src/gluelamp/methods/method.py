@@ -125,6 +125,20 @@ class Method:
             InputError: saying why, and what to take instead.
         """
 
+    def resolve(self, backbone: str) -> dict[str, str]:
+        """Check what the method reads from files, and return what stands for them in a run's identity.
+
+        Args:
+            backbone: checksum of the backbone's weights.
+
+        Returns:
+            by field, the checksum of the file it names; nothing for a method without files.
+
+        Raises:
+            InputError: if a file is not there or was made with another backbone.
+        """
+        return {}
+
     def adapt(
         self,
         model: PreTrainedModel,
@@ -157,7 +171,7 @@ class Method:
             head,
             size,
             choice=choice.stored,
-            objective=partial(self.loss, changes),
+            objective=one_pass if type(self).loss is Method.loss else partial(self.loss, changes),
             needs_every_token=self.needs_every_token,
         )
         for name, start in choice.start.items():

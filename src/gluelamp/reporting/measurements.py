@@ -1,4 +1,4 @@
-"""The tables of what was counted and timed: parameters and latency."""
+"""The tables of what was counted and timed: parameters, latency and the bytes of X-PEFT's masks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,19 @@ from gluelamp.reporting.counts import PublishedCount, beside
 from gluelamp.reporting.markdown import markdown_table
 from gluelamp.reporting.variants import flatten, variant_labels
 
-_DECIMALS: Mapping[str, str] = {"trained_pct": ".4f", "median_ms": ".3f", "ratio_to_base": ".3f"}
-_TEXT_COLUMNS = {"parameters": 2, "latency": 5}
-_PUBLISHED = {"parameters": ["published", "notes"], "latency": []}
+_DECIMALS: Mapping[str, str] = {
+    "trained_pct": ".4f",
+    "median_ms": ".3f",
+    "ratio_to_base": ".3f",
+    "factor": ".1f",
+    "factor_with_head": ".1f",
+}
+_TEXT_COLUMNS = {"parameters": 2, "latency": 5, "xpeft_bytes": 2}
+_PUBLISHED: Mapping[str, list[str]] = {
+    "parameters": ["published", "notes"],
+    "latency": [],
+    "xpeft_bytes": [],
+}
 _RESULTS = {*MEASUREMENT_COLUMNS["parameters"], *_PUBLISHED["parameters"], "median_ms", "ratio_to_base"}
 
 _TITLES = {
@@ -23,6 +33,11 @@ _TITLES = {
     "it compares; `results/published/counts` has the sources.\n",
     "latency": "# Latency\n\nMedian time of one forward pass in milliseconds, and its ratio to the "
     "bare backbone's.\n",
+    "xpeft_bytes": "# Bytes of X-PEFT's masks\n\nWhat one profile stores, `mask_bytes`, beside one fp32 "
+    "Pfeiffer adapter of the same bottleneck: `adapter_weight_bytes` without its biases, `adapter_bytes` "
+    "with them. `factor` is the adapter's weights over the masks; `factor_with_head` has the head of "
+    "`outputs` outputs on both sides. `formula_bytes` is 2 L ceil(N / 8) for hard masks, 8 N L for soft "
+    "ones. The bank is stored once for all profiles; of a random one only what it takes to draw it again.\n",
 }
 _INTERVAL_NOTE = "In brackets: the interval of the ratio.\n"
 
@@ -84,7 +99,7 @@ def measurement_page(kind: str, rows: pd.DataFrame) -> str:
     """Return the Markdown page of one kind of measurement.
 
     Args:
-        kind: ``"parameters"`` or ``"latency"``.
+        kind: one of `MEASUREMENT_COLUMNS`.
         rows: the rows of :func:`measurement_rows`.
     """
     cells = as_text(rows, table_columns(kind), thousands=",")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from gluelamp.errors import InputError
-from gluelamp.records import MEASUREMENT_COLUMNS, find_measurements, find_records, write_text
+from gluelamp.records import MEASUREMENT_COLUMNS, RunRecord, find_measurements, find_runs, write_text
 from gluelamp.reporting.aggregation import summarise
 from gluelamp.reporting.counts import read_counts
+from gluelamp.reporting.lamp import LAMP_COLUMNS, FoundRun, has_persons, lamp_rows
+from gluelamp.reporting.lamp_page import lamp_page
 from gluelamp.reporting.markdown import accuracy_page
 from gluelamp.reporting.measurements import (
     as_text,
@@ -35,9 +38,10 @@ ACCURACY_COLUMNS = [
 
 
 def write_tables(root: Path, published: Path | None = None) -> list[Path]:
-    """Write the tables ``glue_accuracy``, ``parameters`` and ``latency``, as CSV and Markdown.
+    """Write ``glue_accuracy``, ``lamp`` and a table for each kind of measurement, as CSV and Markdown.
 
-    The same records give the same bytes. A kind without records is left out.
+    The same records give the same bytes. A table without records is left out. Runs on tasks whose rows
+    belong to persons stand in ``lamp``, all others in ``glue_accuracy``.
 
     Args:
         root: the results folder, with ``runs/`` and ``measurements/``.
@@ -50,7 +54,12 @@ def write_tables(root: Path, published: Path | None = None) -> list[Path]:
         InputError: if there are no records, or if one cannot be read.
     """
     published = published or root / "published"
-    pages = {**_accuracy(root, published), **_measurements(root, published)}
+    runs = find_runs(root)
+    pages = {
+        **_accuracy(root, published, [record for _, record in runs if not has_persons(record)]),
+        **_lamp(root, [run for run in runs if has_persons(run[1])]),
+        **_measurements(root, published),
+    }
     if not pages:
         raise InputError(
             f"No records stand below {root}. Run `make reproduce-glue`, or a single run with "
@@ -61,8 +70,7 @@ def write_tables(root: Path, published: Path | None = None) -> list[Path]:
     return list(pages)
 
 
-def _accuracy(root: Path, published: Path) -> dict[Path, str]:
-    records = find_records(root)
+def _accuracy(root: Path, published: Path, records: Sequence[RunRecord]) -> dict[Path, str]:
     if not records:
         return {}
     complete = [record for record in records if record.status == "complete"]
@@ -72,6 +80,14 @@ def _accuracy(root: Path, published: Path) -> dict[Path, str]:
     else:
         rows = pd.DataFrame(columns=ACCURACY_COLUMNS)
     return _files(root, "glue_accuracy", rows[ACCURACY_COLUMNS], accuracy_page(rows, failed))
+
+
+def _lamp(root: Path, runs: Sequence[FoundRun]) -> dict[Path, str]:
+    if not runs:
+        return {}
+    rows = lamp_rows([run for run in runs if run[1].status == "complete"])
+    failed = [record for _, record in runs if record.status == "failed"]
+    return _files(root, "lamp", rows[LAMP_COLUMNS], lamp_page(rows, failed))
 
 
 def _measurements(root: Path, published: Path) -> dict[Path, str]:

@@ -15,6 +15,7 @@ from gluelamp.backbones.device import choose_device, choose_dtype
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.measurement.latency import LatencyConfig, measure_latency
 from gluelamp.measurement.parameters import measure_parameters
+from gluelamp.measurement.xpeft_bytes import measure_xpeft_bytes
 from gluelamp.methods.method import Method
 from gluelamp.records import SCHEMA_VERSION, Measurement, write_json
 from gluelamp.runs.config import HeadConfig, ResultsConfig, parse, parse_method
@@ -31,7 +32,7 @@ class MeasureConfig:
     Args:
         backbone: the encoder; only its shape is needed.
         method: the recipe.
-        what: count values and bytes, or time the forward pass.
+        what: count values and bytes, time the forward pass, or compare X-PEFT's masks with adapters.
         head: how the head is treated, when counting.
         latency: how to time.
         results: where results go.
@@ -40,7 +41,7 @@ class MeasureConfig:
 
     backbone: BackboneConfig
     method: Method
-    what: Literal["parameters", "latency"]
+    what: Literal["parameters", "latency", "xpeft_bytes"]
     head: HeadConfig
     latency: LatencyConfig
     results: ResultsConfig
@@ -88,7 +89,7 @@ def measure(config: MeasureConfig) -> Path:
     if path.is_file() and config.on_existing == "skip":
         _log.info("skipped, measured: %s", path)
         return path
-    rows = _count(config) if config.what == "parameters" else _time(config, setting["machine"])
+    rows = _time(config, setting["machine"]) if config.what == "latency" else _count(config)
     measurement = Measurement(
         SCHEMA_VERSION, config.what, backbone.name, method.name, config=recipe, rows=rows
     )
@@ -106,7 +107,7 @@ def _recipe(method: Method) -> dict[str, Any]:
 
 def _setting(config: MeasureConfig) -> dict[str, Any]:
     """What else can change the rows."""
-    if config.what == "parameters":
+    if config.what != "latency":
         return {"train_pooler": config.head.train_pooler}
     latency = asdict(config.latency)
     device = choose_device(latency.pop("device"))
@@ -115,7 +116,8 @@ def _setting(config: MeasureConfig) -> dict[str, Any]:
 
 
 def _count(config: MeasureConfig) -> list[dict[str, Any]]:
-    return measure_parameters(config.backbone, config.method, config.head.train_pooler)
+    count = measure_parameters if config.what == "parameters" else measure_xpeft_bytes
+    return count(config.backbone, config.method, config.head.train_pooler)
 
 
 def _time(config: MeasureConfig, machine: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -139,4 +141,12 @@ def _timed(row: Mapping[str, Any]) -> str:
     )
 
 
-_SUMMARIES = {"parameters": _counted, "latency": _timed}
+def _compared(row: Mapping[str, Any]) -> str:
+    return (
+        f"stores {row['mask_bytes']:,} bytes of masks over {row['num_adapters']} adapters: 1/"
+        f"{row['factor']:,.0f} of an adapter, and with heads of {row['outputs']} outputs 1/"
+        f"{row['factor_with_head']:,.1f}"
+    )
+
+
+_SUMMARIES = {"parameters": _counted, "latency": _timed, "xpeft_bytes": _compared}

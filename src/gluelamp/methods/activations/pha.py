@@ -128,6 +128,8 @@ class Hypernetwork(nn.Module):
         size: s.
     """
 
+    stackable = False  # it makes the adapters of all rows at once
+
     def __init__(self, width: int, bottleneck: int, blocks: int, tasks: int, size: int) -> None:
         super().__init__()
         self.prototypes = nn.Embedding(tasks, size)

@@ -8,8 +8,7 @@ it leaves open is a field here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from pydantic import ConfigDict, Field, model_validator
@@ -25,197 +24,163 @@ from gluelamp.methods.activations.inserted import (
     between_norms,
     reduced_width,
 )
+from gluelamp.methods.activations.xpeft_bank import Bank, bank_checksum, drawn_banks, trained_banks
+from gluelamp.methods.activations.xpeft_modules import Mask, SelectedAdapter, SelectedAdapterChange
 from gluelamp.methods.adaptation import Adaptation, Change
 from gluelamp.methods.method import Method
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class XPeft(Method):
-    """Train masks over a bank of random frozen adapters, placed as the Pfeiffer adapter is.
+    """Train masks over a bank of frozen adapters, placed as the Pfeiffer adapter is.
 
-    Trained: 2 N a block. Stored: 8 N bytes a block for soft masks, 2 ceil(N / 8) for hard ones.
+    Trained: 2 N a block. Stored: 8 N bytes a block for soft masks, 2 ceil(N / 8) for hard ones. The
+    bank in memory: N (2 d b) a block, half of it with ``banks: shared``; a trained one has its biases,
+    N (b + d), too. On disk, once for all tasks: a trained bank; of a random one a few numbers.
 
     Args:
         mask: ``soft`` weights by softmax; ``hard`` takes the ``top_k``, with a straight-through
             gradient, and stores bits.
-        num_adapters: N.
+        num_adapters: N; may be None with a trained ``bank``, which has its own.
         top_k: k, of hard masks.
         normalise_hard: whether the sum over the k selected adapters is divided by k.
         gumbel_tau: temperature of Gumbel noise on the logits of hard masks in training; 0 is none.
         reduction_factor: hidden size over the adapters' bottleneck.
-        bank_seed: draws the bank; the same for all tasks, so the bank is shared.
-        bank_std: standard deviation of the bank's entries; biases are zero. A mean over k independent
-            entries is 1 / sqrt(k) of it: the adapters' usual 0.02 would leave almost no effect, and a
-            sum over k (``normalise_hard: none``) of it would drown the hidden states.
+        banks: ``separate``: each adapter has its own down- and up-projection. ``shared``: one pool of N
+            matrices (b, d) serves both, transposed on the way up; for random banks only.
+        bank: a profile store whose Pfeiffer adapters are the bank (warm start); random adapters if None.
+        bank_biases: whether the biases of trained adapters are summed with the weights of their
+            projections, or dropped. Random adapters have none.
+        bank_seed: draws a random bank; the same for all tasks, so the bank is shared.
+        bank_std: standard deviation of a random bank's entries. A mean over k independent entries is
+            1 / sqrt(k) of it: the adapters' usual 0.02 would leave almost no effect, and a sum over k
+            (``normalise_hard: none``) of it would drown the hidden states.
         init_std: standard deviation of the first logits. Zero would let a hard mask take the first k.
         inner_layer_norm: whether a trained LayerNorm of the bottleneck's size stands before the ReLU.
     """
 
     mask: Literal["soft", "hard"] = "hard"
-    num_adapters: int = Field(default=100, ge=1)
+    num_adapters: int | None = Field(default=100, ge=1)
     top_k: int = Field(default=50, ge=1)
     normalise_hard: Literal["none", "k"] = "k"
     gumbel_tau: float = Field(default=0.0, ge=0)
     reduction_factor: int = Field(default=16, ge=1)
-    bank_seed: int = Field(default=0, ge=0)
+    banks: Literal["separate", "shared"] = "separate"
+    bank: str | None = None
+    bank_biases: Literal["same_weights", "drop"] = "same_weights"
+    bank_seed: int = Field(default=0, ge=0, lt=2**63)
     bank_std: float = Field(default=0.3, gt=0)
     init_std: float = Field(default=0.01, ge=0)
     inner_layer_norm: bool = False
 
     @model_validator(mode="after")
-    def _bank_is_large_enough(self) -> XPeft:
-        if self.mask == "hard" and self.top_k > self.num_adapters:
+    def _bank_is_possible(self) -> XPeft:
+        if self.num_adapters is None and self.bank is None:
             raise ValueError(
-                f"method.top_k={self.top_k} is larger than method.num_adapters={self.num_adapters}; "
-                "a hard mask cannot take more adapters than there are"
+                "method.num_adapters=null needs a trained method.bank, which has a number of its own; "
+                "say how many adapters a random bank has"
             )
+        if self.bank is not None and self.banks == "shared":
+            raise ValueError(
+                "method.banks='shared' is for random banks: the adapters of method.bank have a down- "
+                "and an up-projection of their own. Take method.banks=separate"
+            )
+        if self.num_adapters is not None and (problem := self._excess(self.num_adapters)):
+            raise ValueError(problem)
         return self
+
+    def _excess(self, size: int) -> str:
+        if self.mask == "soft" or self.top_k <= size:
+            return ""
+        return (
+            f"method.top_k={self.top_k} is larger than method.num_adapters={size}; "
+            "a hard mask cannot take more adapters than there are"
+        )
+
+    def resolve(self, backbone: str) -> dict[str, str]:
+        """Refuse a bank of another backbone; let the bank's content stand for its path."""
+        return {} if self.bank is None else {"bank": bank_checksum(self.bank, backbone)}
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Insert one selecting adapter a block."""
+        handles = [block["ffn.norm"] for block in parts.blocks]
         width = model.config.hidden_size
         bottleneck = reduced_width(width, self.reduction_factor)
-        device = next(model.parameters()).device
-        generator = torch.Generator().manual_seed(self.bank_seed)
+        banks = self._banks(handles, bottleneck, width, next(model.parameters()).device)
         return [
-            SelectedAdapterChange(block["ffn.norm"], adapter)
-            for block in parts.blocks
-            for bank in [_random_bank(self, width, bottleneck, generator, device)]
-            for adapter in [SelectedAdapter(self, width, bottleneck, bank)]
+            SelectedAdapterChange(handle, self.adapter_over(bank), bank.name)
+            for handle, bank in zip(handles, banks, strict=True)
         ]
 
+    def adapter_over(self, bank: Bank) -> SelectedAdapter:
+        """Return the selecting adapter of one block, with new masks."""
 
-def _random_bank(
-    method: XPeft, width: int, bottleneck: int, generator: torch.Generator, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    shapes = (method.num_adapters, bottleneck, width), (method.num_adapters, width, bottleneck)
-    if device.type == "meta":
-        return torch.empty(shapes[0], device=device), torch.empty(shapes[1], device=device)
-    with torch.device("cpu"):
-        down, up = (torch.empty(s).normal_(0, method.bank_std, generator=generator) for s in shapes)
-    return down.to(device), up.to(device)
+        def mask() -> Mask:
+            return Mask(
+                len(bank.down),
+                self.top_k if self.mask == "hard" else None,
+                divides=self.normalise_hard == "k",
+                gumbel_tau=self.gumbel_tau,
+                init_std=self.init_std,
+            )
+
+        return SelectedAdapter(mask(), mask(), bank, self.inner_layer_norm)
+
+    def _banks(self, handles: list[Handle], bottleneck: int, width: int, device: torch.device) -> list[Bank]:
+        if self.bank is None:
+            shape = (cast("int", self.num_adapters), bottleneck, width)
+            shared = self.banks == "shared"
+            return drawn_banks(self.bank_seed, self.bank_std, shape, len(handles), shared, device)
+        places = [handle.path for handle in handles]
+        biases = self.bank_biases == "same_weights"
+        banks = trained_banks(self.bank, places, bottleneck, width, biases, device)
+        self._check_size(len(banks[0].down))
+        return banks
+
+    def _check_size(self, size: int) -> None:
+        if self.num_adapters not in (None, size):
+            raise InputError(
+                f"method.bank={self.bank!r} holds {size} profiles, but method.num_adapters="
+                f"{self.num_adapters}. Allowed: null, which takes all, or {size}."
+            )
+        if problem := self._excess(size):
+            raise InputError(f"{problem}.")
 
 
-class Mask(nn.Module):
-    """Weights over N adapters, from trained logits, in fp32.
+def selected_adapters(adaptation: Adaptation) -> list[SelectedAdapterChange]:
+    """Return the selecting adapters of an X-PEFT adaptation, block by block.
 
-    Args:
-        method: its mask fields are read.
+    Raises:
+        InputError: if it is another method's.
     """
-
-    computes_in_fp32 = True
-
-    def __init__(self, method: XPeft) -> None:
-        super().__init__()
-        self.method = method
-        self.logits = nn.Parameter(torch.empty(method.num_adapters).normal_(0, method.init_std))
-
-    def forward(self) -> Tensor:
-        """Return the weights (N,)."""
-        if self.method.mask == "soft":
-            return torch.softmax(self.logits, dim=0)
-        logits: Tensor = self.logits
-        if self.training and self.method.gumbel_tau:
-            uniform = torch.rand_like(logits).clamp_min(torch.finfo(logits.dtype).tiny)
-            logits = (logits - torch.log(-torch.log(uniform))) / self.method.gumbel_tau
-        soft = torch.softmax(logits, dim=0)
-        hard = torch.zeros_like(soft).scatter(0, logits.topk(self.method.top_k).indices, 1.0)
-        if self.method.normalise_hard == "k":
-            hard = hard / self.method.top_k
-        # Straight through: the hard mask, exactly, with the gradient of the softmax.
-        return hard + (soft - soft.detach())
-
-    def stored(self) -> Tensor:
-        """Return the logits, or the chosen adapters as ceil(N / 8) bytes, first adapter highest bit."""
-        logits = self.logits.detach()
-        if self.method.mask == "soft":
-            return logits
-        chosen = logits.new_zeros(len(logits) + -len(logits) % 8)
-        chosen.scatter_(0, logits.topk(self.method.top_k).indices, 1.0)
-        return (chosen.view(-1, 8) @ 2.0 ** _bit_numbers(chosen)).to(torch.uint8)
-
-    def load(self, stored: Tensor) -> None:
-        """Take back what `stored` returned; bits become logits of 1 and 0."""
-        if self.method.mask == "hard":
-            bits = stored.view(-1, 1) >> _bit_numbers(stored) & 1
-            stored = bits.flatten()[: len(self.logits)]
-        with torch.no_grad():
-            self.logits.copy_(stored)
+    found = [change for change in adaptation.changes if isinstance(change, SelectedAdapterChange)]
+    if not found or len(found) < len(adaptation.changes):
+        raise InputError("This is not an X-PEFT adaptation; apply method=xpeft to the model.")
+    return found
 
 
-def _bit_numbers(like: Tensor) -> Tensor:
-    return torch.arange(7, -1, -1, dtype=like.dtype, device=like.device)
+@torch.no_grad()
+def aggregate_norms(adaptation: Adaptation) -> Tensor:
+    """Return the Frobenius norms of each block's selected A and B, (L, 2) in fp32.
 
+    They say how strongly the adapters act, which the normalisation of the masks decides more than the
+    kind of mask does.
 
-class SelectedAdapter(nn.Module):
-    """``B relu(A h)`` with ``A`` and ``B`` the masked sums over the bank.
-
-    Args:
-        method: the recipe.
-        width: d.
-        bottleneck: b.
-        bank: the frozen adapters' down-projections (N, b, d) and up-projections (N, d, b).
+    Raises:
+        InputError: if it is not an X-PEFT adaptation.
     """
-
-    bank_down: Tensor
-    bank_up: Tensor
-
-    def __init__(self, method: XPeft, width: int, bottleneck: int, bank: tuple[Tensor, Tensor]) -> None:
-        super().__init__()
-        self.width, self.bottleneck = width, bottleneck
-        self.mask_down, self.mask_up = Mask(method), Mask(method)
-        self.norm = nn.LayerNorm(bottleneck) if method.inner_layer_norm else nn.Identity()
-        self.register_buffer("bank_down", bank[0], persistent=False)
-        self.register_buffer("bank_up", bank[1], persistent=False)
-
-    def weights(self) -> tuple[Tensor, Tensor]:
-        """Return the selected adapter: A (b, d) and B (d, b)."""
-        down, up = (mask().to(self.bank_down.dtype) for mask in (self.mask_down, self.mask_up))
-        # As a product over the flattened bank: one pass over its bytes forward, one backward.
-        a = (down @ self.bank_down.flatten(1)).view(self.bottleneck, self.width)
-        b = (up @ self.bank_up.flatten(1)).view(self.width, self.bottleneck)
-        return a, b
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Return the update of hidden states (..., d)."""
-        a, b = self.weights()
-        inner = self.norm(nn.functional.linear(hidden, a))
-        return nn.functional.linear(torch.relu(inner), b)
+    formed = [change.adapter.form() for change in selected_adapters(adaptation)]
+    return torch.stack([torch.stack([one.down.float().norm(), one.up.float().norm()]) for one in formed])
 
 
-class SelectedAdapterChange(InsertedModule):
-    """An inserted `SelectedAdapter`, of which a task stores the masks alone.
+def bank_bytes(adaptation: Adaptation) -> int:
+    """Return the bytes of the bank in memory, whether it is stored or drawn again.
 
-    Args:
-        handle: the part on which the adapter hangs.
-        adapter: the selecting adapter.
+    Raises:
+        InputError: if it is not an X-PEFT adaptation.
     """
-
-    def __init__(self, handle: Handle, adapter: SelectedAdapter) -> None:
-        super().__init__(handle, adapter, between_norms(adapter))
-        self.adapter = adapter
-
-    @property
-    def _masks(self) -> dict[str, Mask]:
-        adapter = self.adapter
-        return {
-            f"{self.name}.mask_down": adapter.mask_down,
-            f"{self.name}.mask_up": adapter.mask_up,
-        }
-
-    def state(self) -> dict[str, Tensor]:
-        """Return the masks, and the inner LayerNorm if there is one."""
-        norm = {name: p for name, p in self.parameters().items() if ".norm." in name}
-        return {name: mask.stored() for name, mask in self._masks.items()} | norm
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state` returned."""
-        for name, mask in self._masks.items():
-            mask.load(state[name])
-        with torch.no_grad():
-            for name, value in self.parameters().items():
-                if ".norm." in name:
-                    value.copy_(state[name])
+    banks = [value for change in selected_adapters(adaptation) for value in change.adapter.buffers()]
+    return sum(value.numel() * value.element_size() for value in banks)
 
 
 def export_adapter(adaptation: Adaptation) -> Adaptation:
@@ -229,18 +194,27 @@ def export_adapter(adaptation: Adaptation) -> Adaptation:
     Raises:
         InputError: if there is an inner LayerNorm, which an ordinary adapter does not have.
     """
+    selected = selected_adapters(adaptation)
+    if any(not isinstance(change.adapter.norm, nn.Identity) for change in selected):
+        raise InputError("method.inner_layer_norm=true has no ordinary adapter to export to.")
     changes: list[Change] = []
-    for change in adaptation.changes:
-        if not isinstance(change, SelectedAdapterChange):
-            raise InputError("Only an X-PEFT adaptation can be exported to ordinary adapters.")
-        adapter = change.adapter
-        if not isinstance(adapter.norm, nn.Identity):
-            raise InputError("method.inner_layer_norm=true has no ordinary adapter to export to.")
-        plain = Bottleneck(adapter.width, adapter.bottleneck, nn.ReLU(), nn.init.zeros_)
-        plain.to(adapter.bank_down).requires_grad_(False)
-        with torch.no_grad():
-            for linear, weight in zip((plain.down, plain.up), adapter.weights(), strict=True):
-                linear.weight.copy_(weight)
+    for change in selected:
+        plain = _ordinary(change.adapter)
         change.detach()
         changes.append(InsertedModule(change.handle, plain, between_norms(plain)))
     return Adaptation(adaptation.model, changes, adaptation.head, adaptation.encoder_size)
+
+
+@torch.no_grad()
+def _ordinary(adapter: SelectedAdapter) -> Bottleneck:
+    formed = adapter.form()
+    plain = Bottleneck(formed.down.size(1), formed.down.size(0), nn.ReLU(), nn.init.zeros_)
+    plain.to(adapter.bank_down).requires_grad_(False)
+    for linear, weight, bias in (
+        (plain.down, formed.down, formed.down_bias),
+        (plain.up, formed.up, formed.up_bias),
+    ):
+        linear.weight.copy_(weight)
+        if bias is not None:
+            linear.bias.copy_(bias)
+    return plain

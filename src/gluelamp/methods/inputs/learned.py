@@ -14,6 +14,8 @@ from gluelamp.errors import InputError
 class Learned(nn.Module):
     """A module that comes to one tensor, which is all that a task stores of it."""
 
+    stackable = False  # no rows of a batch pass through it
+
     def stored(self) -> Tensor:
         """Return the tensor."""
         raise NotImplementedError

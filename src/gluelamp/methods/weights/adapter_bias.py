@@ -76,15 +76,9 @@ class TokenShift(nn.Module):
         super().__init__()
         self.vector = nn.Parameter(torch.zeros(width))
         self.alpha = alpha
-        self._inner: Tensor | None = None
 
-    def listen(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """Keep g (..., f) from the projection until the end of its branch."""
-        self._inner = inputs[0]
-
-    def forward(self, branch: Tensor) -> Tensor:
-        """Return the branch's output (..., d), shifted."""
-        inner, self._inner = self._inner, None
+    def forward(self, branch: Tensor, inner: Tensor) -> Tensor:
+        """Return the branch's output (..., d), shifted by what entered its projection (..., f)."""
         return branch + self.alpha(inner) * self.vector
 
 
@@ -101,8 +95,15 @@ class TokenShiftChange(InsertedModule):
         self.projection = block["ffn.down"]
         self.shift = shift
         self.owns_alpha = owns_alpha
-        super().__init__(block["ffn.branch"], shift, lambda _, __, output: shift(output))
-        self._listener = self.projection.module.register_forward_pre_hook(shift.listen)
+        self._entered: list[Tensor] = []  # g, from the projection until the end of its branch
+        super().__init__(block["ffn.branch"], shift, self._shifted)
+        self._listener = self.projection.module.register_forward_pre_hook(self._listen)
+
+    def _listen(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._entered.append(inputs[0])
+
+    def _shifted(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return self.shift(output, self._entered.pop())
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return v, and alpha where it is owned."""

@@ -43,6 +43,8 @@ class SparseDelta(Parametrization):
         shares_positions: whether all tasks have these positions; else they are the task's choice.
     """
 
+    stackable = False  # the shared weight itself holds one set of values at a time
+
     positions: Tensor
     before: Tensor
 

@@ -7,7 +7,7 @@ changed tensor, and removing the parametrisation either keeps the change (merge)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ class Parametrization(nn.Module):
     A subclass defines ``forward(original) -> changed``, same shape and type, with its trainable
     values as parameters. By default a task stores these, and nothing is shared.
     """
+
+    stackable: ClassVar[bool] = True
+    """Whether several profiles may pass together, each with values of its own."""
 
     def stored(self, original: Tensor) -> dict[str, Tensor]:
         """Return what a task stores; ``original`` is the frozen tensor."""

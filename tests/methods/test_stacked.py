@@ -1,0 +1,225 @@
+"""Rows of several profiles in one pass: each as in a pass of its own, of every method and architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gluelamp.errors import InputError, UnsupportedError
+from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.method import Method
+from gluelamp.methods.profile_store import ProfileStore
+from gluelamp.methods.stacked import Rows, StackedValues, values_of
+from gluelamp.tasks.glue import glue_task
+from gluelamp.training.config import TrainerConfig
+from gluelamp.training.passes import StackedPasses
+from methods.cases import GetMethod, adapt, snapshot
+from methods.rows import BANK, ONE_OF_EACH, ROWS, Row
+from tiny_models import OUTPUTS, batch, logits, tiny
+
+ARCHITECTURES = ("bert", "roberta", "deberta-v2", "modernbert")
+OWNERS = torch.tensor([2, 0, 1, 0, 2, 0, 2])  # in mixed order, one profile with a single row
+PROFILES = 3
+WEIGHTS = torch.linspace(0.5, 2.0, len(OWNERS))
+LABELS = torch.arange(len(OWNERS)) % OUTPUTS
+
+LORA = Row("lora", None, ("rank=2",))
+
+Values = dict[str, Tensor]
+
+CELLS = [
+    (row, architecture)
+    for row in ROWS
+    for architecture in row.on
+    if architecture not in row.refuses
+    # what only others show, and the shared tester covers there: relative positions as buckets of biases
+    if architecture in ARCHITECTURES or (row.leaf, architecture) == ("full", "mpnet")
+]
+TOGETHER = [(row, architecture) for row, architecture in CELLS if architecture not in row.alone_on]
+ALONE = [(row, architecture) for row, architecture in CELLS if architecture in row.alone_on]
+ON_BERT = [row for (_, architecture), row in ONE_OF_EACH.items() if architecture == "bert"]
+
+
+@dataclass
+class Cell:
+    """An adaptation, and values of some profiles for it.
+
+    Args:
+        adaptation: in evaluation mode, with its first values.
+        values: by name, (P, *shape), all different.
+        inputs: of the model, padded to unlike lengths.
+    """
+
+    adaptation: Adaptation
+    values: Values
+    inputs: dict[str, Tensor]
+
+    @property
+    def named(self) -> Mapping[str, torch.nn.Parameter]:
+        return self.adaptation.trainable | self.adaptation.head
+
+    def load(self, profile: int) -> None:
+        with torch.no_grad():
+            for name, parameter in self.named.items():
+                parameter.copy_(self.values[name][profile])
+
+
+def make_cell(row: Row, architecture: str, method: GetMethod) -> Cell:
+    adaptation = adapt(method(row.leaf, *row.overrides), tiny(architecture), seed=0)
+    generator = torch.Generator().manual_seed(1)
+    values = {
+        name: torch.stack(
+            [start.detach() + 0.1 * torch.randn(start.shape, generator=generator) for _ in range(PROFILES)]
+        )
+        for name, start in (adaptation.trainable | adaptation.head).items()
+    }
+    inputs = batch(rows=len(OWNERS))
+    inputs["attention_mask"][0, 6:] = 0
+    inputs["attention_mask"][5, 4:] = 0
+    adaptation.model.eval()
+    return Cell(adaptation, values, inputs)
+
+
+def loss_of(outputs: Tensor, rows: Tensor) -> Tensor:
+    return WEIGHTS[rows] @ functional.cross_entropy(outputs, LABELS[rows], reduction="none")
+
+
+def gradients_of(loss: Tensor, values: list[Tensor]) -> tuple[Tensor, ...]:
+    """Return zeros for what has none in evaluation, such as a decision."""
+    return torch.autograd.grad(loss, values, allow_unused=True, materialize_grads=True)
+
+
+def one_by_one(cell: Cell) -> tuple[Tensor, Values]:
+    """Return the outputs of all rows and the gradients (P, *shape), from one pass for each profile."""
+    outputs, gradients = torch.empty(len(OWNERS), OUTPUTS), []
+    for profile in range(PROFILES):
+        cell.load(profile)
+        rows = torch.nonzero(profile == OWNERS).squeeze(1)
+        own = cell.adaptation.model(**{name: value[rows] for name, value in cell.inputs.items()}).logits
+        gradients.append(gradients_of(loss_of(own, rows), list(cell.named.values())))
+        outputs[rows] = own.detach()
+    return outputs, dict(zip(cell.named, map(torch.stack, zip(*gradients, strict=True)), strict=True))
+
+
+def together(cell: Cell, stacked: StackedValues) -> tuple[Tensor, Values]:
+    """Return the same from one pass."""
+    values = {name: value.clone().requires_grad_() for name, value in cell.values.items()}
+    with stacked.rows(values, Rows.of(OWNERS, PROFILES)):
+        outputs = cell.adaptation.model(**cell.inputs).logits
+    found = gradients_of(loss_of(outputs, torch.arange(len(OWNERS))), list(values.values()))
+    return outputs.detach(), dict(zip(values, found, strict=True))
+
+
+@pytest.mark.parametrize(("row", "architecture"), TOGETHER, ids=[f"{r}-{a}" for r, a in TOGETHER])
+def test_each_row_passes_as_with_its_own_profile_alone(
+    row: Row, architecture: str, method: GetMethod
+) -> None:
+    cell = make_cell(row, architecture, method)
+    before = logits(cell.adaptation.model, cell.inputs)
+    stacked = StackedValues(cell.adaptation)
+    outputs, gradients = together(cell, stacked)
+    assert torch.equal(logits(cell.adaptation.model, cell.inputs), before)
+
+    expected, alone = one_by_one(cell)
+    torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=0)
+    largest = max(float(gradient.abs().max()) for gradient in alone.values())
+    for name, gradient in alone.items():
+        # the second term is for gradients that are zero but for rounding, such as a key bias's
+        allowed = 1e-4 * float(gradient.abs().max()) + 1e-6 * largest
+        torch.testing.assert_close(gradients[name], gradient, atol=allowed, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize(("row", "architecture"), ALONE, ids=[f"{r}-{a}" for r, a in ALONE])
+def test_what_cannot_pass_together_says_so_before_any_pass(
+    row: Row, architecture: str, method: GetMethod
+) -> None:
+    cell = make_cell(row, architecture, method)
+    before = logits(cell.adaptation.model, cell.inputs)
+    with pytest.raises(UnsupportedError, match=r"trainer\.together=1"):
+        StackedValues(cell.adaptation)
+    assert torch.equal(logits(cell.adaptation.model, cell.inputs), before)
+
+
+def test_methods_with_a_loss_of_their_own_are_refused(method: GetMethod) -> None:
+    """Such a loss is of a whole batch; `StackedPasses` has one loss for each row."""
+    refused = set()
+    for row in ON_BERT:
+        recipe = method(row.leaf, *row.overrides)
+        if type(recipe).loss is not Method.loss:
+            with pytest.raises(InputError, match="whose loss is the task's own"):
+                StackedPasses(recipe.adapt(tiny("bert")), glue_task("mrpc"), [], TrainerConfig())
+            refused.add(row.leaf)
+    assert refused == {"adamix", "dyt", "pha"}
+
+
+def test_a_profile_without_rows_has_no_part_in_a_pass(method: GetMethod) -> None:
+    cell = make_cell(LORA, "bert", method)
+    values = {name: value.clone().requires_grad_() for name, value in cell.values.items()}
+    stacked = StackedValues(cell.adaptation)
+    with stacked.rows(values, Rows.of(torch.full((len(OWNERS),), 1), PROFILES)):
+        outputs = cell.adaptation.model(**cell.inputs).logits
+    outputs.sum().backward()
+    cell.load(1)
+    torch.testing.assert_close(outputs, logits(cell.adaptation.model, cell.inputs), atol=1e-5, rtol=0)
+    for value in values.values():
+        assert value.grad is not None
+        assert not value.grad[[0, 2]].any()
+
+
+@pytest.mark.parametrize("owners", [[0, 0, 1, 1], [1, 0, 0, 1], [1], [0, 2, 0]])
+def test_rows_come_back_from_the_layout_as_they_went(owners: list[int]) -> None:
+    rows = Rows.of(torch.tensor(owners), PROFILES - 1 if 2 not in owners else PROFILES)
+    x = torch.randn(len(owners), 2)
+    spread = rows.spread(x)
+    assert torch.equal(rows.gather(spread), x)
+    for profile in range(rows.profiles):
+        own = x[torch.tensor(owners) == profile]
+        assert torch.equal(spread[profile, : len(own)], own)
+        assert not spread[profile, len(own) :].any()
+
+
+STORED = [
+    LORA,
+    Row("pfeiffer", None),
+    Row("xpeft", None, BANK),
+    Row("xpeft", None, (*BANK, "inner_layer_norm=true")),
+    Row("xpeft_soft", None, BANK),
+]
+
+
+@pytest.mark.parametrize("row", STORED, ids=str)
+def test_rows_of_stored_profiles_pass_as_after_a_switch(row: Row, method: GetMethod, tmp_path: Path) -> None:
+    cell = make_cell(row, "bert", method)
+    states = []
+    for profile in range(PROFILES):
+        cell.load(profile)
+        states.append(snapshot(cell.adaptation))
+    store = ProfileStore.create(tmp_path / "profiles.arrows", states[0], bound_to={}, method={})
+    names = [f"user {profile}" for profile in range(PROFILES)]
+    store.append(names, {name: torch.stack([state[name] for state in states]) for name in states[0]})
+
+    cell.load(0)
+    values = values_of(cell.adaptation, store.read_many(names))
+    with StackedValues(cell.adaptation).rows(values, Rows.of(OWNERS, PROFILES)):
+        mixed = logits(cell.adaptation.model, cell.inputs)
+    for number, owner in enumerate(OWNERS.tolist()):
+        cell.adaptation.load_task_state(store.read(names[owner]))
+        alone = {name: value[number : number + 1] for name, value in cell.inputs.items()}
+        expected = logits(cell.adaptation.model, alone)
+        torch.testing.assert_close(mixed[number : number + 1], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "reason"), [("hiwi", "not what a task stores"), ("fish", "also stores where")]
+)
+def test_states_that_are_not_the_values_are_refused(leaf: str, reason: str, method: GetMethod) -> None:
+    adaptation = method(leaf).adapt(tiny("bert"))
+    states = {name: value[None] for name, value in adaptation.task_state().items()}
+    with pytest.raises(UnsupportedError, match=reason):
+        values_of(adaptation, states)
