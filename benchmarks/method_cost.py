@@ -49,8 +49,9 @@ from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.tasks.glue import glue_task
 from gluelamp.training.batches import training_order
 from gluelamp.training.cost import peak_memory, reset_peak_memory
+from gluelamp.training.learner import Rates
 from gluelamp.training.phases import squared_gradients
-from gluelamp.training.trainer import Rates, Trainer
+from gluelamp.training.trainer import Trainer
 
 TASK, BASE, BATCH, MIB = glue_task("cola"), "lora", 32, 2**20
 GOAL = 2.0

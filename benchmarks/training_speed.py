@@ -42,7 +42,8 @@ from gluelamp.runs.config import RunConfig, parse_run
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import encode
 from gluelamp.tasks.glue import glue_task
-from gluelamp.training.trainer import Rates, Trainer
+from gluelamp.training.learner import Rates
+from gluelamp.training.trainer import Trainer
 
 BATCH, LENGTH, RATE = 32, 128, 1e-3
 DEFAULT, BEST, GROUPED, OURS = (

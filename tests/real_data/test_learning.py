@@ -26,8 +26,9 @@ from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.sample import generate
 from gluelamp.tasks.task import Task
 from gluelamp.training.config import TrainerConfig
+from gluelamp.training.learner import Rates
 from gluelamp.training.phases import PhaseLearner
-from gluelamp.training.trainer import Rates, Trainer, set_dropout
+from gluelamp.training.trainer import Trainer, set_dropout
 
 pytestmark = [pytest.mark.real_data, pytest.mark.embedded, pytest.mark.learning]
 

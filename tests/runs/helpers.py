@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 
 from gluelamp.runs.config import RunConfig
 from gluelamp.runs.plan import plan_run
+from gluelamp.training.learner import Learner
+from gluelamp.training.passes import SinglePasses
 from gluelamp.training.trainer import Trainer
 
 
@@ -27,20 +30,23 @@ def run_folder(config: RunConfig) -> Path:
 
 def poison(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Let the loss of one step be NaN."""
-    forward = Trainer._forward_and_backward
+    backward = SinglePasses.backward
 
-    def poisoned(self: Trainer, examples: np.ndarray) -> torch.Tensor:
-        return forward(self, examples) * (float("nan") if self.progress.step == step - 1 else 1)
+    def poisoned(
+        self: SinglePasses, learners: Sequence[Learner], batches: Sequence[np.ndarray]
+    ) -> list[torch.Tensor]:
+        factor = float("nan") if learners[0].progress.step == step - 1 else 1
+        return [loss * factor for loss in backward(self, learners, batches)]
 
-    monkeypatch.setattr(Trainer, "_forward_and_backward", poisoned)
+    monkeypatch.setattr(SinglePasses, "backward", poisoned)
 
 
 def kill_at_step(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     step = Trainer._step
 
-    def step_or_die(self: Trainer, examples: np.ndarray) -> torch.Tensor:
-        if self.progress.step == steps:
+    def step_or_die(self: Trainer, active: list[Learner]) -> None:
+        if active[0].progress.step == steps:
             raise KilledError
-        return step(self, examples)
+        step(self, active)
 
     monkeypatch.setattr(Trainer, "_step", step_or_die)

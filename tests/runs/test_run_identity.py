@@ -40,6 +40,7 @@ CHANGES_RESULT: Mapping[str, Mapping[str, Any]] = {
         "precision": "bf16",
         "eval_steps": 7,
         "patience": 2,
+        "pass_tokens": 512,
     },
     "method": {
         "name": "lora2",
@@ -61,7 +62,13 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, Any]] = {
     "data": {"source": "auto", "hub_timeout_s": 1.0, "revision": "abc"},
     "backbone": {"hub_id": "a/b", "revision": "abc", "shape": {"model_type": "bert"}},
 }
-ELSEWHERE = {"task": {"name", "members"}, "data": {"root"}, "backbone": {"path", "wheel", "sha256"}}
+# test_run_users and test_run_mixture
+ELSEWHERE = {
+    "task": {"name", "members", "users", "min_user_rows", "max_users", "user_group"},
+    "trainer": {"together"},
+    "data": {"root"},
+    "backbone": {"path", "wheel", "sha256"},
+}
 
 
 def cases(table: Mapping[str, Mapping[str, Any]]) -> list[Any]:

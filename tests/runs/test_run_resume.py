@@ -51,7 +51,7 @@ def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(
     assert not list(run_folder(config).glob("phase-*"))
 
 
-@pytest.mark.parametrize("place", ["write_predictions", "completed", "_write"])
+@pytest.mark.parametrize("place", ["write_predictions", "_write", "_clear_after"])
 def test_a_run_killed_after_training_does_not_train_again(
     tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
 ) -> None:

@@ -20,7 +20,9 @@ from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.sample import generate
 from gluelamp.training import trainer as trainer_module
 from gluelamp.training.config import TrainerConfig
-from gluelamp.training.trainer import Rates, Trainer, set_dropout
+from gluelamp.training.learner import Profile, Rates
+from gluelamp.training.trainer import set_dropout
+from solo_trainer import SoloTrainer
 
 TRAIN_ROWS, VALIDATION_ROWS, MAX_LENGTH = 40, 24, 64
 LORA = LoRA(name="lora", learning_rate=1e-2, dropout=0.1)
@@ -59,7 +61,7 @@ def splits(tiny_backbone: Path) -> Callable[[str], Splits]:
 @pytest.fixture
 def make_trainer(
     tiny_backbone: Path, tmp_path: Path, splits: Callable[[str], Splits]
-) -> Callable[..., Trainer]:
+) -> Callable[..., SoloTrainer]:
     """Return a trainer of five batches an epoch, for two epochs unless told otherwise."""
     checkpoint = find_checkpoint(BackboneConfig("tiny", {}, path=str(tiny_backbone)))
 
@@ -71,7 +73,7 @@ def make_trainer(
         seed: int = 0,
         rates: Rates | None = None,
         **knobs: Any,
-    ) -> Trainer:
+    ) -> SoloTrainer:
         declaration = glue_task(task)
         train, validation = splits(task)
         torch.manual_seed(seed)
@@ -81,13 +83,12 @@ def make_trainer(
         adaptation = method.adapt(model)
         (tmp_path / folder).mkdir(exist_ok=True)
         defaults = {"epochs": 2, "batch_size": 8, "bucket_batches": 2, "precision": "fp32"}
-        return Trainer(
+        rates = rates or Rates(method.learning_rate, method.learning_rate)
+        return SoloTrainer(
             adaptation,
             declaration,
-            train,
-            validation,
+            [Profile(train, validation, rates, seed, tmp_path / folder)],
             TrainerConfig(**{**defaults, "device": "cpu", **knobs}),
-            rates or Rates(method.learning_rate, method.learning_rate),
             seed,
             tmp_path / folder,
             BOUND_TO,

@@ -19,7 +19,7 @@ from gluelamp.methods.weights.lora import LoRA
 from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.sample import generate
 from gluelamp.training.batches import training_order
-from gluelamp.training.trainer import Trainer
+from solo_trainer import SoloTrainer
 
 FULL = FullFineTuning(name="full", learning_rate=1e-3)
 LORA = LoRA(name="lora", learning_rate=1e-2, rank=4, alpha=8, targets=("query", "up"))
@@ -29,7 +29,7 @@ EPOCHS, BATCHES, BATCH_SIZE, CLIP = 2, 5, 8, 0.5
 class OurOrder:
     """A batch sampler that yields the batches of our trainer, epoch after epoch."""
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: SoloTrainer) -> None:
         self.trainer, self.epoch = trainer, -1
 
     def __len__(self) -> int:
@@ -37,7 +37,7 @@ class OurOrder:
 
     def __iter__(self) -> Iterator[list[int]]:
         self.epoch += 1
-        lengths, config = self.trainer.train_split.lengths, self.trainer.config
+        lengths, config = self.trainer.profile.train.lengths, self.trainer.config
         for batch in training_order(lengths, BATCH_SIZE, config.bucket_batches, 0, self.epoch):
             yield batch.tolist()
 
@@ -57,7 +57,7 @@ class Reference(transformers.Trainer):
         return loss
 
 
-def reference_model(ours: Trainer, backbone: Path, method: Method) -> torch.nn.Module:
+def reference_model(ours: SoloTrainer, backbone: Path, method: Method) -> torch.nn.Module:
     """The same model built by transformers and peft, with our first values of head and LoRA."""
     model = AutoModelForSequenceClassification.from_pretrained(
         backbone,
@@ -88,11 +88,11 @@ def reference_model(ours: Trainer, backbone: Path, method: Method) -> torch.nn.M
 
 
 def reference_losses(
-    ours: Trainer, backbone: Path, method: Method, schedule: str, folder: Path
+    ours: SoloTrainer, backbone: Path, method: Method, schedule: str, folder: Path
 ) -> list[float]:
     tokenizer = AutoTokenizer.from_pretrained(backbone)
     task = ours.task
-    rows = generate(task)["train"].head(len(ours.train_split)).to_dict("records")
+    rows = generate(task)["train"].head(len(ours.profile.train)).to_dict("records")
     dataset = [
         tokenizer(*(row[column] for column in task.text_columns), truncation=True, max_length=64)
         | {"labels": row["label"]}
@@ -130,7 +130,7 @@ def reference_losses(
     ids=["full-mrpc", "lora-cola", "full-stsb"],
 )
 def test_ten_steps_give_the_losses_of_hugging_face_trainer(
-    make_trainer: Callable[..., Trainer],
+    make_trainer: Callable[..., SoloTrainer],
     tiny_backbone: Path,
     tmp_path: Path,
     method: Method,

@@ -13,18 +13,18 @@ from gluelamp.methods.method import Scoring
 from gluelamp.methods.weights.full import FullFineTuning
 from gluelamp.training.batches import collate
 from gluelamp.training.phases import squared_gradients
-from gluelamp.training.trainer import Trainer
+from solo_trainer import SoloTrainer
 
 EXAMPLES = 6
 FULL = FullFineTuning(name="full", learning_rate=1e-3)
 
 
-def by_hand(trainer: Trainer, labels: str, batch_size: int, seed: int) -> dict[str, torch.Tensor]:
+def by_hand(trainer: SoloTrainer, labels: str, batch_size: int, seed: int) -> dict[str, torch.Tensor]:
     model = trainer.model.double().eval()
-    drawn = np.random.default_rng(seed).permutation(len(trainer.train_split))[:EXAMPLES]
+    drawn = np.random.default_rng(seed).permutation(len(trainer.profile.train))[:EXAMPLES]
     total = {name: torch.zeros_like(value) for name, value in trainer.adaptation.trainable.items()}
     for start in range(0, EXAMPLES, batch_size):
-        inputs, truth = collate(trainer.train_split, drawn[start : start + batch_size], torch.device("cpu"))
+        inputs, truth = collate(trainer.profile.train, drawn[start : start + batch_size], torch.device("cpu"))
         chances = torch.log_softmax(model(**inputs).logits, -1)
         classes = range(chances.shape[-1]) if labels == "expected" else [None]
         for number in classes:
@@ -40,10 +40,10 @@ def by_hand(trainer: Trainer, labels: str, batch_size: int, seed: int) -> dict[s
 
 @pytest.mark.parametrize(("labels", "batch_size"), [("observed", 1), ("expected", 1), ("observed", 3)])
 def test_scores_are_summed_squared_gradients(
-    make_trainer: Callable[..., Trainer], labels: Literal["observed", "expected"], batch_size: int
+    make_trainer: Callable[..., SoloTrainer], labels: Literal["observed", "expected"], batch_size: int
 ) -> None:
     trainer = make_trainer(method=FULL, task="mrpc")
     phase = Scoring(FULL, EXAMPLES, batch_size, labels)
-    ours = squared_gradients(phase, trainer.adaptation, trainer.task, trainer.train_split, seed=3)
+    ours = squared_gradients(phase, trainer.adaptation, trainer.task, trainer.profile.train, seed=3)
     for name, expected in by_hand(trainer, labels, batch_size, seed=3).items():
         torch.testing.assert_close(ours[name].double(), expected, rtol=2e-3, atol=1e-9)

@@ -19,9 +19,13 @@ from gluelamp.methods.weights.full import FullFineTuning
 from gluelamp.methods.weights.lora import LoRA
 from gluelamp.methods.weights.pafi import PaFi
 from gluelamp.training import checkpoint as checkpoint_module
+from gluelamp.training import passes as passes_module
 from gluelamp.training import trainer as trainer_module
-from gluelamp.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from gluelamp.training.trainer import Outcome, Trainer
+from gluelamp.training.checkpoint import load_checkpoint, save_checkpoint
+from gluelamp.training.learner import Learner, Rates
+from gluelamp.training.passes import SinglePasses
+from gluelamp.training.trainer import Outcome
+from solo_trainer import SoloTrainer
 
 # Ten steps in two epochs of five; checkpoints after 3, 4, 6, 8, 9, 10; evaluations after 4, 8, 10.
 KNOBS: dict[str, Any] = {"eval_steps": 4, "checkpoint_steps": 3, "dropout": 0.2}
@@ -30,30 +34,30 @@ PAFI = PaFi(name="pafi", learning_rate=1e-2, density=0.1)
 XPEFT = XPeft(name="xpeft", learning_rate=1e-1, num_adapters=8, top_k=4, reduction_factor=4, gumbel_tau=1.0)
 FULL = FullFineTuning(name="full", learning_rate=1e-3)
 
-MakeTrainer = Callable[..., Trainer]
+MakeTrainer = Callable[..., SoloTrainer]
 
 
 class KilledError(Exception):
     """Stands for the signal."""
 
 
-def train_until(make: Callable[[], Trainer], monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+def train_until(make: Callable[[], SoloTrainer], monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """Train that many steps, then die at the beginning of the next one."""
-    step = Trainer._step
+    step = SoloTrainer._step
 
-    def step_or_die(self: Trainer, examples: np.ndarray) -> torch.Tensor:
-        if self.progress.step == steps:
+    def step_or_die(self: SoloTrainer, active: list[Learner]) -> None:
+        if self.learner.progress.step == steps:
             raise KilledError
-        return step(self, examples)
+        step(self, active)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", step_or_die)
+        patch.setattr(SoloTrainer, "_step", step_or_die)
         with pytest.raises(KilledError):
             make().run()
 
 
 def train_until_call(
-    make: Callable[[], Trainer], monkeypatch: pytest.MonkeyPatch, place: object, name: str, call: int
+    make: Callable[[], SoloTrainer], monkeypatch: pytest.MonkeyPatch, place: object, name: str, call: int
 ) -> None:
     """Train until a function is called that many times, and die there."""
     original, calls = getattr(place, name), []
@@ -73,7 +77,7 @@ def train_until_call(
 def assert_same_end(found: Outcome, expected: Outcome, folder: Path, other: Path) -> None:
     assert found.progress.losses == expected.progress.losses
     assert found.progress.history == expected.progress.history
-    for field in ("epoch", "batch", "step", "best", "tokens", "flops_per_token", "finished"):
+    for field in ("epoch", "batch", "step", "best", "tokens", "finished"):
         assert getattr(found.progress, field) == getattr(expected.progress, field), field
     for selection in ("best", "last"):
         for split, outputs in expected.outputs[selection].items():
@@ -161,11 +165,11 @@ def test_a_run_may_be_killed_again_and_again(
 @pytest.mark.parametrize(
     ("place", "name", "call"),
     [
-        (trainer_module, "predict", 2),
+        (passes_module, "predict", 2),
         (trainer_module, "save_task_state", 2),
-        (Trainer, "_checkpoint", 2),
-        (Trainer, "_checkpoint", 6),
-        (Trainer, "_speed", 1),
+        (SoloTrainer, "_checkpoint", 2),
+        (SoloTrainer, "_checkpoint", 6),
+        (SoloTrainer, "_speed", 1),
     ],
     ids=[
         "in an evaluation",
@@ -193,7 +197,7 @@ def test_a_run_killed_around_an_evaluation_goes_on(
 def test_patience_counts_on_after_a_kill(
     make_trainer: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    knobs = {**KNOBS, "eval_steps": 1, "patience": 3, "rates": trainer_module.Rates(1e-12, 1e-12)}
+    knobs = {**KNOBS, "eval_steps": 1, "patience": 3, "rates": Rates(1e-12, 1e-12)}
     expected = make_trainer("undisturbed", **knobs).run()
     assert expected.progress.step == 4
     train_until(lambda: make_trainer("killed", **knobs), monkeypatch, steps=2)
@@ -214,19 +218,19 @@ def test_the_seconds_of_all_steps_are_counted_once_and_no_others(
     make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SimpleNamespace(now=0, perf_counter=lambda: clock.now)
-    step, predict = Trainer._step, trainer_module.predict
+    backward, predict = SinglePasses.backward, passes_module.predict
 
-    def one_second(self: Trainer, examples: np.ndarray) -> torch.Tensor:
+    def one_second(self: SoloTrainer, *args: Any) -> None:
         clock.now += 1
-        return step(self, examples)
+        return backward(self, *args)
 
     def a_hundred_seconds(*args: Any) -> np.ndarray:
         clock.now += 100
         return predict(*args)
 
     monkeypatch.setattr(trainer_module, "time", clock)
-    monkeypatch.setattr(Trainer, "_step", one_second)
-    monkeypatch.setattr(trainer_module, "predict", a_hundred_seconds)
+    monkeypatch.setattr(SinglePasses, "backward", one_second)
+    monkeypatch.setattr(passes_module, "predict", a_hundred_seconds)
     assert make_trainer("undisturbed", **KNOBS).run().progress.seconds == 10
     train_until(lambda: make_trainer("killed", **KNOBS), monkeypatch, steps=8)
     assert make_trainer("killed", **KNOBS).run().progress.seconds == 10
@@ -234,8 +238,7 @@ def test_the_seconds_of_all_steps_are_counted_once_and_no_others(
 
 def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "checkpoint.pt"
-    progress = Progress(epoch=1, batch=2, step=7, losses=[0.5], history=[{"step": 4}], best=0)
-    save_checkpoint(path, progress, {"masters": [torch.arange(3.0)]})
+    save_checkpoint(path, {"step": 7, "masters": [torch.arange(3.0)]})
 
     def half(_: object, file: Path) -> None:
         file.write_bytes(b"half of it")
@@ -243,12 +246,12 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(checkpoint_module.torch, "save", half)
     with pytest.raises(KilledError):
-        save_checkpoint(path, Progress(step=8), {"masters": []})
-    found, tensors = load_checkpoint(path)
-    assert found == progress
-    assert torch.equal(tensors["masters"][0], torch.arange(3.0))
+        save_checkpoint(path, {"step": 8, "masters": []})
+    found = load_checkpoint(path)
+    assert found["step"] == 7
+    assert torch.equal(found["masters"][0], torch.arange(3.0))
     monkeypatch.undo()
-    save_checkpoint(path, Progress(step=8), {"masters": []})
+    save_checkpoint(path, {"step": 8, "masters": []})
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]  # nothing is left of the half
 
 

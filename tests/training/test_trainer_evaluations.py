@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,13 +19,15 @@ from gluelamp.methods.weights.head_only import HeadOnly
 from gluelamp.methods.weights.lora import LoRA
 from gluelamp.training.batches import collate
 from gluelamp.training.evaluation import predict
-from gluelamp.training.trainer import DivergedError, Rates, Trainer
+from gluelamp.training.learner import Rates
+from gluelamp.training.trainer import DivergedError
+from solo_trainer import SoloTrainer
 
 CPU = torch.device("cpu")
 FULL = FullFineTuning(name="full", learning_rate=1e-3)
 HEAD = HeadOnly(name="head_only", learning_rate=1e-2)
 LORA = LoRA(name="lora", learning_rate=1e-2, dropout=0.3)
-MakeTrainer = Callable[..., Trainer]
+MakeTrainer = Callable[..., SoloTrainer]
 
 
 def test_predictions_stand_in_the_order_of_the_rows(make_trainer: MakeTrainer, tiny_backbone: Path) -> None:
@@ -32,7 +35,7 @@ def test_predictions_stand_in_the_order_of_the_rows(make_trainer: MakeTrainer, t
     trainer = make_trainer(task="cola", method=HEAD)
     reference = AutoModelForSequenceClassification.from_pretrained(tiny_backbone, num_labels=2).eval()
     reference.classifier.load_state_dict(trainer.model.classifier.state_dict())
-    split = trainer.validation["validation"]
+    split = trainer.profile.validation["validation"]
     assert len(set(split.lengths)) > 3
     with torch.no_grad():
         alone = [reference(**collate(split, np.array([row]), CPU)[0]).logits[0] for row in range(len(split))]
@@ -61,7 +64,7 @@ def test_evaluations_come_at_their_steps_and_at_the_end(
 
 def test_the_history_holds_scikit_learns_metrics_of_the_outputs(make_trainer: MakeTrainer) -> None:
     outcome = (trainer := make_trainer(task="mrpc", epochs=1)).run()
-    labels = trainer.validation["validation"].labels
+    labels = trainer.profile.validation["validation"].labels
     predicted = outcome.outputs["last"]["validation"].argmax(axis=1)
     assert outcome.progress.history[-1]["accuracy"] == accuracy_score(labels, predicted)
     assert outcome.progress.history[-1]["f1"] == pytest.approx(f1_score(labels, predicted))
@@ -74,7 +77,7 @@ def test_the_second_validation_split_has_its_own_metrics(make_trainer: MakeTrain
         ("validation_mismatched", "accuracy_mismatched"),
     ):
         predicted = outcome.outputs["best"][split].argmax(axis=1)
-        score = accuracy_score(trainer.validation[split].labels, predicted)
+        score = accuracy_score(trainer.profile.validation[split].labels, predicted)
         assert outcome.progress.history[0][metric] == score
 
 
@@ -106,9 +109,9 @@ def test_the_best_evaluation_is_the_first_with_the_highest_main_metric(
     trainer = make_trainer(epochs=4, method=HEAD)
     states, take = [], trainer._evaluate
 
-    def evaluate() -> None:
+    def evaluate(*args: Any) -> None:
         states.append(trainer.model.classifier.weight.detach().clone())
-        take()
+        take(*args)
 
     monkeypatch.setattr(trainer, "_evaluate", evaluate)
     outcome = trainer.run()
@@ -120,7 +123,7 @@ def test_the_best_evaluation_is_the_first_with_the_highest_main_metric(
         trainer.model.classifier.bias.data.copy_(
             load_file(tmp_path / "run" / f"{selection}.safetensors")["classifier.bias"]
         )
-        again = predict(trainer.model, trainer.validation["validation"], 128, CPU)
+        again = predict(trainer.model, trainer.profile.validation["validation"], 128, CPU)
         np.testing.assert_array_equal(outcome.outputs[selection]["validation"], again)
 
 
@@ -153,12 +156,13 @@ def test_a_loss_that_is_not_finite_stops_training_and_names_its_step(
     make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, step: int, eval_steps: int | None
 ) -> None:
     trainer = make_trainer(eval_steps=eval_steps)
-    forward = trainer._forward_and_backward
+    backward = trainer.passes.backward
 
-    def poisoned(examples: np.ndarray) -> torch.Tensor:
-        return forward(examples) * (math.nan if trainer.progress.step == step - 1 else 1)
+    def poisoned(*args: Any) -> list[torch.Tensor]:
+        factor = math.nan if trainer.learner.progress.step == step - 1 else 1
+        return [loss * factor for loss in backward(*args)]
 
-    monkeypatch.setattr(trainer, "_forward_and_backward", poisoned)
+    monkeypatch.setattr(trainer.passes, "backward", poisoned)
     with pytest.raises(DivergedError, match=rf"The loss of step {step} is nan\. Lower trainer\.learning"):
         trainer.run()
 
@@ -193,5 +197,5 @@ def test_what_is_stored_is_fp32_and_gives_the_outputs_again(
     fresh = make_trainer("fresh", seed=5, precision="fp32", method=FULL)
     fresh.adaptation.load_task_state(state)
     fresh.weights.__init__(fresh.model, fresh.weights.live, trained.dtype)
-    again = predict(fresh.model, fresh.validation["validation"], 128, CPU)
+    again = predict(fresh.model, fresh.profile.validation["validation"], 128, CPU)
     np.testing.assert_array_equal(outcome.outputs["best"]["validation"], again)

@@ -20,22 +20,23 @@ from gluelamp.methods.weights.pafi import PaFi
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.training.batches import training_order
 from gluelamp.training.evaluation import predict
-from gluelamp.training.trainer import Rates, Trainer
+from gluelamp.training.learner import Rates
+from solo_trainer import SoloTrainer
 
 CPU = torch.device("cpu")
 FULL = FullFineTuning(name="full", learning_rate=1e-3)
 HEAD = HeadOnly(name="head_only", learning_rate=1e-2)
 LORA = LoRA(name="lora", learning_rate=1e-2, dropout=0.3)
-MakeTrainer = Callable[..., Trainer]
+MakeTrainer = Callable[..., SoloTrainer]
 
 
-def rates_by_step(trainer: Trainer) -> list[list[float]]:
+def rates_by_step(trainer: SoloTrainer) -> list[list[float]]:
     """The learning rate of each parameter group at each step, without training."""
     rates = []
-    for _ in range(trainer.config.epochs * trainer.steps_per_epoch):
-        rates.append([group["lr"] for group in trainer.optimizer.param_groups])
-        trainer.optimizer.step()
-        trainer.schedule.step()
+    for _ in range(trainer.config.epochs * trainer.learner.steps_per_epoch):
+        rates.append([group["lr"] for group in trainer.learner.optimizer.param_groups])
+        trainer.learner.optimizer.step()
+        trainer.learner.schedule.step()
     return rates
 
 
@@ -79,7 +80,7 @@ def test_weight_decay_is_decoupled_and_reaches_all_trained_values(
     plain, decayed = (make_trainer(name, weight_decay=0.1 * on, **knobs) for on, name in enumerate("ab"))
     start = [master.detach().clone() for master in plain.weights.masters]
     for trainer in (plain, decayed):
-        trainer._step(np.arange(8))
+        trainer._step(trainer.learners)
     count = len(plain.adaptation.trainable)
     rates = [1e-2] * count + [3e-2] * (len(start) - count)
     for before, one, other, rate in zip(
@@ -96,36 +97,38 @@ def test_gradients_are_clipped_over_all_trained_values_together(
     for limit in (None, 0.01):
         trainer = make_trainer(method=FULL, dropout=0.0, max_grad_norm=limit)
 
-        def keep(trainer: Trainer = trainer, limit: float | None = limit) -> None:
+        def keep(trainer: SoloTrainer = trainer, limit: float | None = limit) -> None:
             gradients = [m.grad.flatten() for m in trainer.weights.masters if m.grad is not None]
             norms[limit] = float(torch.cat(gradients).norm())
 
-        monkeypatch.setattr(trainer, "optimizer", SimpleNamespace(step=keep, zero_grad=lambda **_: None))
-        monkeypatch.setattr(trainer.schedule, "step", lambda: None)
-        trainer._step(np.arange(8))
+        monkeypatch.setattr(
+            trainer.learner, "optimizer", SimpleNamespace(step=keep, zero_grad=lambda **_: None)
+        )
+        monkeypatch.setattr(trainer.learner.schedule, "step", lambda: None)
+        trainer._step(trainer.learners)
     assert norms[None] > 0.1
     assert norms[0.01] == pytest.approx(0.01, rel=1e-4)
 
 
-def first_batch(trainer: Trainer) -> np.ndarray:
+def first_batch(trainer: SoloTrainer) -> np.ndarray:
     config = trainer.config
-    lengths = trainer.train_split.lengths
-    return training_order(lengths, config.batch_size, config.bucket_batches, trainer.seed, 0)[0]
+    lengths = trainer.profile.train.lengths
+    return training_order(lengths, config.batch_size, config.bucket_batches, trainer.profile.seed, 0)[0]
 
 
 def test_a_regression_is_trained_on_the_mean_squared_error(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(task="stsb", dropout=0.0, method=FULL)
     batch = first_batch(trainer)
-    outputs = predict(trainer.model, trainer.train_split, 128, CPU)[batch, 0]
-    expected = mean_squared_error(trainer.train_split.labels[batch], outputs)
+    outputs = predict(trainer.model, trainer.profile.train, 128, CPU)[batch, 0]
+    expected = mean_squared_error(trainer.profile.train.labels[batch], outputs)
     assert trainer.run().progress.losses[0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_classification_is_trained_on_the_cross_entropy(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(task="mnli", dropout=0.0, method=FULL)
     batch = first_batch(trainer)
-    logits = predict(trainer.model, trainer.train_split, 128, CPU)[batch].astype(np.float64)
-    chosen = logits[np.arange(len(batch)), trainer.train_split.labels[batch]]
+    logits = predict(trainer.model, trainer.profile.train, 128, CPU)[batch].astype(np.float64)
+    chosen = logits[np.arange(len(batch)), trainer.profile.train.labels[batch]]
     expected = np.mean(np.log(np.exp(logits).sum(axis=1)) - chosen)
     assert trainer.run().progress.losses[0] == pytest.approx(expected, rel=1e-5)
 
@@ -151,7 +154,7 @@ def test_trained_values_at_fixed_positions_stand_in_the_weights(
 
 def test_tokens_and_operations_are_counted_without_padding(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(epochs=3, method=HEAD)
-    split: EncodedSplit = trainer.train_split
+    split: EncodedSplit = trainer.profile.train
     outcome = trainer.run()
     assert outcome.progress.tokens == 3 * split.lengths.sum()
     speed = outcome.speed
@@ -163,7 +166,7 @@ def test_tokens_and_operations_are_counted_without_padding(make_trainer: MakeTra
 def test_operations_of_a_token_are_those_of_its_matrix_products(make_trainer: MakeTrainer) -> None:
     """Forward: two for each weight; full fine-tuning's backward: twice as many again."""
     trainer = make_trainer(method=FULL, eval_steps=99, epochs=1)
-    found = trainer.run().progress.flops_per_token
+    found = trainer.run().speed["model_flops_per_token"]
     width, inner, layers = 32, 64, 2
     dense = 3 * 2 * layers * (4 * width * width + 2 * width * inner)
     assert dense < found < 2 * dense  # attention's products and padding come on top

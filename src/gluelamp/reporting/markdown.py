@@ -49,7 +49,7 @@ def accuracy_page(rows: pd.DataFrame, failed: Sequence[RunRecord]) -> str:
     if len(rows):
         parts += [_READING + "\n", RULE + "\n", *_sections(rows[rows["is_main"]])]
     if failed:
-        parts += ["## Failed runs\n", _failures(failed)]
+        parts += failures(failed)
     return "\n".join(parts)
 
 
@@ -104,7 +104,8 @@ def _published_table(section: pd.DataFrame) -> str:
     return markdown_table(["method", *tasks], lines)
 
 
-def _failures(failed: Sequence[RunRecord]) -> str:
+def failures(failed: Sequence[RunRecord]) -> list[str]:
+    """Return the section of a page about runs that failed: its title and its table."""
     lines = [
         [
             record.config["backbone"]["name"],
@@ -116,7 +117,7 @@ def _failures(failed: Sequence[RunRecord]) -> str:
         for record in failed
     ]
     header = ["backbone", "method", "task", "seed", "error"]
-    return markdown_table(header, sorted(lines), texts=len(header))
+    return ["## Failed runs\n", markdown_table(header, sorted(lines), texts=len(header))]
 
 
 def _percent(fraction: float) -> str:

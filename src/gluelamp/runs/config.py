@@ -29,11 +29,20 @@ class TaskConfig:
         name: the task's short name; of a mixture, any.
         members: the short names of the tasks that are learnt together; none for a single task.
         max_train_examples: train on that many rows of each task, drawn once with a fixed seed; all if None.
+        users: of a task whose rows belong to persons: one adaptation ``shared`` by all, one for ``each``,
+            or ``shared_then_each``, where each begins with the shared one.
+        min_user_rows: persons with fewer rows, all splits counted, are left out.
+        max_users: the persons with most rows; all if None.
+        user_group: every second of these persons, from the first (0) or the second (1); all if None.
     """
 
     name: str
     members: tuple[str, ...] = ()
     max_train_examples: int | None = Field(default=None, ge=1)
+    users: Literal["shared", "each", "shared_then_each"] = "shared"
+    min_user_rows: int = Field(default=1, ge=1)
+    max_users: int | None = Field(default=None, ge=1)
+    user_group: Literal[0, 1] | None = None
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import shutil
 from collections.abc import Iterator
@@ -11,28 +10,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from transformers import PreTrainedModel
 
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.method import learn_choice
-from gluelamp.methods.storage import (
-    count_bytes,
-    count_parameters,
-    provenance,
-    write_shared_state,
-)
 from gluelamp.records import RunRecord, read_record, write_json
 from gluelamp.runs.config import RunConfig
-from gluelamp.runs.facts import completed, known_facts
-from gluelamp.runs.inputs import bare_model, encode_splits
+from gluelamp.runs.facts import known_facts
+from gluelamp.runs.inputs import encode_splits
 from gluelamp.runs.plan import Plan, plan_run
 from gluelamp.runs.predictions import write_predictions
 from gluelamp.runs.tracking import open_tracker
-from gluelamp.tasks.encoding import EncodedSplit
-from gluelamp.training.config import TrainerConfig
-from gluelamp.training.phases import PhaseLearner
-from gluelamp.training.trainer import DivergedError, Rates, Trainer
+from gluelamp.runs.training import train_each, train_one
+from gluelamp.training.trainer import DivergedError
 
 _log = logging.getLogger(__name__)
 
@@ -92,63 +80,28 @@ def _clear(folder: Path) -> None:
 
 def _train(plan: Plan) -> RunRecord:
     train, validation = encode_splits(plan)
-    model = bare_model(plan)
-    record = known_facts(plan)
     tracker = open_tracker(plan.config, plan.identity, plan.folder)
-    learner = _phase_learner(plan, train, validation)
+    train_run = train_one if plan.config.task.users == "shared" else train_each
     try:
-        adaptation = _adaptation(plan, model, learner)
-        record = replace(
-            record,
-            parameters=count_parameters(adaptation),
-            bytes=count_bytes(adaptation),
-            phases=learner.reports or None,
-        )
-        bound_to = provenance(adaptation, plan.checkpoint.checksum)
-        write_shared_state(plan.root / "shared", adaptation, bound_to)
-        trainer = Trainer(
-            adaptation,
-            plan.task,
-            train,
-            validation,
-            plan.config.trainer,
-            plan.rates,
-            plan.config.seed,
-            plan.folder,
-            bound_to,
-            tracker,
-        )
-        outcome = trainer.run()
+        record, outputs = train_run(plan, train, validation, tracker)
     except DivergedError as error:
-        _write(plan, replace(record, status="failed", history=error.history, error=str(error)))
+        failed = replace(known_facts(plan), status="failed", history=error.history, error=str(error))
+        _write(plan, failed)
         raise
     finally:
         tracker.close()
-    write_predictions(plan.folder / "predictions.parquet", validation, outcome.outputs)
-    record = completed(record, outcome, plan)
+    write_predictions(plan.folder / "predictions.parquet", plan.task, train, validation, outputs)
     _write(plan, record)
-    (plan.folder / "checkpoint.pt").unlink()
-    learner.clear()
+    _clear_after(plan.folder)
     _log.info("%s", _one_line(record))
     return record
 
 
-def _phase_learner(plan: Plan, train: EncodedSplit, validation: dict[str, EncodedSplit]) -> PhaseLearner:
-    task, seed = plan.task, plan.config.seed
-
-    def new_trainer(adaptation: Adaptation, config: TrainerConfig, rates: Rates, folder: Path) -> Trainer:
-        return Trainer(adaptation, task, train, validation, config, rates, seed, folder, {})
-
-    return PhaseLearner(new_trainer, task, train, plan.config.trainer, seed, plan.folder)
-
-
-def _adaptation(plan: Plan, model: PreTrainedModel, learner: PhaseLearner) -> Adaptation:
-    method, train_pooler = plan.config.method, plan.config.head.train_pooler
-    if method.phases():  # what the method refuses, it refuses before its first phase
-        shell = copy.deepcopy(model).to("meta")  # type: ignore[arg-type]  # see Trainer
-        method.adapt(shell, train_pooler)
-    choice = learn_choice(method, model, train_pooler, learner)
-    return method.adapt(model, train_pooler, choice)
+def _clear_after(folder: Path) -> None:
+    """Remove what only a resumed run would need."""
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    for place in [folder / "persons", *folder.glob("phase-*")]:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _write(plan: Plan, record: RunRecord) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 from gluelamp.records import SCHEMA_VERSION, RunRecord
 from gluelamp.runs.environment import describe_device, git_state, package_versions
+from gluelamp.runs.persons import Persons, mean_history, mean_speed
 from gluelamp.runs.plan import Plan
 from gluelamp.training.checkpoint import Progress
+from gluelamp.training.learner import Outputs
 from gluelamp.training.trainer import Outcome
 
 
@@ -68,9 +72,8 @@ def _data_facts(plan: Plan) -> dict[str, Any]:
 
 
 def completed(facts: RunRecord, outcome: Outcome, plan: Plan) -> RunRecord:
-    """Return the record with what training gave."""
+    """Return the record with what training one adaptation gave."""
     progress = outcome.progress
-    stored = (plan.folder / "best.safetensors").stat().st_size
     return replace(
         facts,
         metrics={
@@ -78,9 +81,39 @@ def completed(facts: RunRecord, outcome: Outcome, plan: Plan) -> RunRecord:
             "last": _metrics(progress, len(progress.history) - 1),
         },
         history=progress.history,
-        bytes={**facts.bytes, "file": stored},
+        bytes={**facts.bytes, "file": (plan.folder / "best.safetensors").stat().st_size},
         speed=outcome.speed,
         memory=outcome.memory,
+    )
+
+
+def completed_each(
+    facts: RunRecord, persons: Persons, outcomes: Mapping[str, Outcome], outputs: Mapping[str, Outputs]
+) -> RunRecord:
+    """Return the record with what training one adaptation for each person gave.
+
+    Args:
+        facts: known before.
+        persons: of the run.
+        outcomes: by name.
+        outputs: of all rows, by selection.
+    """
+    found = list(outcomes.values())
+    epochs = {
+        "best": [o.progress.history[o.progress.best]["epoch"] for o in found if o.progress.history],
+        "last": [o.progress.history[-1]["epoch"] for o in found if o.progress.history],
+    }
+    diverged = {name: outcome.error for name, outcome in outcomes.items() if outcome.error}
+    return replace(
+        facts,
+        protocol={**facts.protocol, "persons": len(found), "diverged": diverged},
+        metrics={
+            selection: {"epoch": fmean(epochs[selection]), **persons.metrics(outputs[selection])}
+            for selection in outputs
+        },
+        history=mean_history(found),
+        speed=mean_speed(found),
+        memory=found[-1].memory,
     )
 
 

@@ -11,8 +11,8 @@ from gluelamp.backbones.load import load_model, load_tokenizer
 from gluelamp.backbones.task_ids import accept_task_ids
 from gluelamp.errors import InputError
 from gluelamp.runs.plan import Plan
-from gluelamp.tasks.encoding import EncodedSplit, encode
-from gluelamp.tasks.mixture import Mixture, mixed, of_member
+from gluelamp.tasks.encoding import EncodedSplit, concatenated, encode
+from gluelamp.tasks.mixture import Mixture, of_member
 from gluelamp.tasks.task import Task
 from gluelamp.training.trainer import set_dropout
 
@@ -52,7 +52,7 @@ def encode_splits(plan: Plan) -> tuple[EncodedSplit, dict[str, EncodedSplit]]:
         for number, (data, splits) in enumerate(zip(plan.data, validation, strict=True))
         for name, split in splits.items()
     }
-    return mixed([of_member(split, number) for number, split in enumerate(train)]), marked
+    return concatenated([of_member(split, number) for number, split in enumerate(train)]), marked
 
 
 def bare_model(plan: Plan) -> PreTrainedModel:

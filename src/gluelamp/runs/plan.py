@@ -15,10 +15,11 @@ from gluelamp.backbones.load import Checkpoint, find_checkpoint
 from gluelamp.errors import InputError
 from gluelamp.runs.config import RunConfig
 from gluelamp.runs.identity import effective_config, identity
+from gluelamp.runs.users import check_users, of_chosen_users
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.mixture import Mixture, find_task
 from gluelamp.tasks.task import Task, TaskData
-from gluelamp.training.trainer import Rates
+from gluelamp.training.learner import Rates
 
 _SUBSET_SEED = 0  # the rows of max_train_examples are the same in every run
 
@@ -84,6 +85,7 @@ def plan_run(config: RunConfig) -> Plan:
     dtype = choose_dtype(config.trainer.precision, device)
     config.method.check_task(task.kind)
     checkpoint = find_checkpoint(config.backbone)
+    check_users(config, task.user_column is not None)
     data = tuple(load_task_data(member, config.data) for member in members)
     _check_sources(data)
     rate = config.trainer.learning_rate or config.method.learning_rate
@@ -91,6 +93,7 @@ def plan_run(config: RunConfig) -> Plan:
     resolved: dict[str, dict[str, Any]] = {
         "data": {"fingerprint": _fingerprint(data)},
         "backbone": {"checksum": checkpoint.checksum},
+        "method": config.method.resolve(checkpoint.checksum),
         "trainer": {
             "learning_rate": rates.method,
             "head_learning_rate": rates.head,
@@ -98,7 +101,8 @@ def plan_run(config: RunConfig) -> Plan:
         },
     }
     effective = effective_config(config, resolved)
-    return Plan(config, effective, task, data, checkpoint, rates, device, dtype)
+    chosen = tuple(of_chosen_users(member, config.task) for member in data)
+    return Plan(config, effective, task, chosen, checkpoint, rates, device, dtype)
 
 
 def _check_sources(data: tuple[TaskData, ...]) -> None:

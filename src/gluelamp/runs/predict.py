@@ -19,6 +19,7 @@ from gluelamp.runs.plan import plan_run
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import encode
 from gluelamp.tasks.glue import glue_task
+from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.tasks.metrics import predictions_from_outputs
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.submission import write_submission, zip_submission
@@ -52,13 +53,19 @@ def write_test_predictions(config: RunConfig, choice: PredictConfig) -> Path:
         The zip, ``submissions/<backbone>/<method>/seed<seed>.zip`` in the results folder.
 
     Raises:
-        InputError: if the run is not finished, or the task has no test rows here.
+        InputError: if the run is not finished, or the task has no test rows here or is none of GLUE's.
     """
     plan = plan_run(config)
     if isinstance(plan.task, Mixture):
         raise InputError(
             f"task {config.task.name!r} is a mixture; test files are written for runs on one task."
         )
+    for name in (config.task.name, choice.task):
+        if name in LAMP:
+            raise InputError(
+                f"task {name!r} is of LaMP, and test files are written for the GLUE server alone. What a "
+                "LaMP run predicts for its test rows stands in predictions.parquet beside its record."
+            )
     trained_on, task = plan.task, glue_task(choice.task or config.task.name)
     if task.labels != trained_on.labels:
         raise InputError(f"A run on {trained_on.name!r} has other labels than {task.name!r} needs.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ class Progress:
         best: the number of the best evaluation in ``history``.
         seconds: training time so far, evaluations not counted.
         tokens: tokens trained on so far, padding not counted.
-        flops_per_token: floating-point operations of a training step for each of its tokens.
         finished: whether training has ended.
     """
 
@@ -34,26 +33,21 @@ class Progress:
     best: int = -1
     seconds: float = 0.0
     tokens: int = 0
-    flops_per_token: float = 0.0
     finished: bool = False
 
 
-def save_checkpoint(path: Path, progress: Progress, tensors: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint under a temporary name and rename it.
 
     Args:
         path: the file.
-        progress: written as it is.
-        tensors: state dictionaries of optimiser, schedule, random sources and trained values.
+        content: plain values and tensors.
     """
     temporary = path.with_suffix(".partial")  # one name: what a killed run left is overwritten
-    torch.save({"progress": asdict(progress), **tensors}, temporary)
+    torch.save(content, temporary)
     temporary.replace(path)
 
 
-def load_checkpoint(path: Path) -> tuple[Progress, dict[str, Any]] | None:
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """Return what `save_checkpoint` wrote, or None if there is no checkpoint."""
-    if not path.is_file():
-        return None
-    tensors = torch.load(path, map_location="cpu", weights_only=True)
-    return Progress(**tensors.pop("progress")), tensors
+    return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None

@@ -32,6 +32,8 @@ class TrainerConfig:
             and optimiser in fp32; ``auto`` takes it where the processor has it.
         eval_steps: steps between evaluations; once an epoch if None.
         patience: evaluations without a better main metric before training stops; None never stops.
+        together: profiles (persons of a task) that one pass trains, where each has values of its own.
+        pass_tokens: tokens of one such pass, padding counted: more fill a GPU, fewer stay in a cache.
         eval_batch_size: examples a step in evaluation.
         checkpoint_steps: steps between checkpoints; one is also written at each evaluation.
         device: ``auto`` takes a GPU if there is one.
@@ -52,6 +54,8 @@ class TrainerConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     eval_steps: int | None = Field(default=None, ge=1)
     patience: int | None = Field(default=None, ge=1)
+    together: int = Field(default=1, ge=1)
+    pass_tokens: int = Field(default=4096, ge=1)
 
     eval_batch_size: int = Field(default=128, ge=1)
     checkpoint_steps: int = Field(default=500, ge=1)

@@ -35,7 +35,18 @@ def task_loss(task: Task | Mixture, labels: Tensor, task_ids: Tensor | None = No
     return mean_of_all
 
 
-def _loss(task: Task, outputs: Tensor, labels: Tensor, reduction: Literal["mean", "sum"]) -> Tensor:
+def row_losses(task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the loss of each example of a batch, (batch,).
+
+    Args:
+        task: not a mixture.
+        outputs: of the head, (batch, outputs).
+        labels: (batch,) scores or numbers of classes.
+    """
+    return _loss(task, outputs, labels, "none")
+
+
+def _loss(task: Task, outputs: Tensor, labels: Tensor, reduction: Literal["mean", "sum", "none"]) -> Tensor:
     if task.is_regression:
         return functional.mse_loss(outputs.squeeze(-1), labels, reduction=reduction)
     return functional.cross_entropy(outputs, labels.long(), reduction=reduction)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,8 +21,9 @@ from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 from gluelamp.training.batches import collate
 from gluelamp.training.config import TrainerConfig
+from gluelamp.training.learner import Rates
 from gluelamp.training.loss import task_loss
-from gluelamp.training.trainer import Rates, Trainer
+from gluelamp.training.trainer import Trainer
 
 NewTrainer = Callable[[Adaptation, TrainerConfig, Rates, Path], Trainer]
 
@@ -67,7 +67,7 @@ class PhaseLearner:
         config = replace(self.config, epochs=phase.epochs, learning_rate=None)
         rate = phase.method.learning_rate
         rates = Rates(rate, phase.method.head_learning_rate or rate)
-        outcome = self.new_trainer(adaptation, config, rates, folder).run()
+        (outcome,) = self.new_trainer(adaptation, config, rates, folder).run()
         self.reports.append(
             {
                 "trains": phase.method.name,
@@ -77,11 +77,6 @@ class PhaseLearner:
             }
         )
         return load_file(folder / "last.safetensors")
-
-    def clear(self) -> None:
-        """Remove what only a resumed run would need."""
-        for number in range(len(self.reports)):
-            shutil.rmtree(self._folder(number), ignore_errors=True)
 
     def _folder(self, number: int) -> Path:
         return self.folder / f"phase-{number + 1}"

@@ -52,11 +52,15 @@ class MasterWeights:
             torch._foreach_copy_([p for p, _ in pairs], [m for _, m in pairs])
 
     @contextmanager
-    def exposed(self) -> Iterator[None]:
-        """Let the model's parameters be the fp32 masters, for reading what to store."""
+    def exposed(self, values: Iterable[Tensor] | None = None) -> Iterator[None]:
+        """Let the model's parameters be fp32 values, for reading what to store.
+
+        Args:
+            values: of each trained parameter; the masters by default.
+        """
         before = [parameter.data for parameter in self.live]
-        for parameter, master in zip(self.live, self.masters, strict=True):
-            parameter.data = master.data
+        for parameter, value in zip(self.live, values or self.masters, strict=True):
+            parameter.data = value.data
         try:
             yield
         finally:

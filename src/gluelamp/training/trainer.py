@@ -8,11 +8,10 @@ checkpoint.
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,25 +20,24 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from gluelamp.backbones import task_ids
 from gluelamp.backbones.device import choose_device, choose_dtype
 from gluelamp.backbones.dropout import install_dropout
 from gluelamp.backbones.first_token import first_token_only
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.storage import save_task_state
-from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
-from gluelamp.training.batches import collate, training_order
 from gluelamp.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.cost import matmul_rate, peak_memory, reset_peak_memory
-from gluelamp.training.evaluation import evaluate_splits, predict
-from gluelamp.training.loss import task_loss
+from gluelamp.training.evaluation import evaluate_splits
+from gluelamp.training.learner import Learner, Outputs, Profile
+from gluelamp.training.passes import Passes, SinglePasses, StackedPasses
 from gluelamp.training.precision import MasterWeights
 
 _log = logging.getLogger(__name__)
 _LOSSES_BETWEEN_CHECKS = 50  # reading a loss waits for the device
+_COUNTED_LEARNERS = 4  # enough to count operations
 
 
 class Tracker(Protocol):
@@ -63,287 +61,234 @@ class DivergedError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Rates:
-    """Peak learning rates: the method's values, and the head's."""
-
-    method: float
-    head: float
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """What training gave.
+    """What training gave one profile.
 
     Args:
         progress: losses, history and the number of the best evaluation.
         outputs: the head's outputs per validation split, for ``best`` and ``last``.
-        speed: rates of the training steps.
-        memory: peak memory.
+        speed: rates of the training steps, of all profiles that were trained together.
+        memory: peak memory, likewise.
+        error: why the profile's training ended before its time, if it did.
     """
 
     progress: Progress
-    outputs: dict[str, dict[str, np.ndarray]]
+    outputs: dict[str, Outputs]
     speed: dict[str, Any]
     memory: dict[str, Any]
+    error: str | None = None
 
 
 class Trainer:
-    """Trains one adaptation on one task, or on a mixture of tasks.
+    """Trains one adaptation on one task or on a mixture of tasks; or several, each for its profile.
 
     Args:
         adaptation: in fp32, on the CPU; its model is moved and cast.
         task: the declaration.
-        train: the training rows.
-        validation: the validation splits, first the one that selects the best evaluation.
+        profiles: what each set of values learns from. Of several, each starts from the values of the
+            adaptation unless it brings its own, and its gradients and steps are as if it were alone.
         config: the knobs.
-        rates: peak learning rates.
-        seed: of the order of examples and the dropout masks.
-        folder: takes the checkpoint and the task states ``best`` and ``last``.
+        seed: of the dropout masks, which several profiles draw from one stream.
+        folder: takes the checkpoint.
         bound_to: what the task states are bound to; see `gluelamp.methods.storage.provenance`.
         tracker: shown each evaluation, if there is one.
+
+    Raises:
+        InputError: if there are several profiles and the method or task does not allow it.
     """
 
     def __init__(
         self,
         adaptation: Adaptation,
         task: Task | Mixture,
-        train: EncodedSplit,
-        validation: dict[str, EncodedSplit],
+        profiles: Sequence[Profile],
         config: TrainerConfig,
-        rates: Rates,
         seed: int,
         folder: Path,
         bound_to: Mapping[str, str],
         tracker: Tracker | None = None,
     ) -> None:
-        self.adaptation, self.task, self.train_split = adaptation, task, train
-        self.validation, self.config, self.seed = validation, config, seed
+        self.adaptation, self.task, self.config = adaptation, task, config
         self.folder, self.bound_to, self.tracker = folder, bound_to, tracker
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(config.precision, self.device)
         self.model = adaptation.model
         self.dropout = install_dropout(self.model, seed)
         self.model.to(self.device)  # type: ignore[arg-type]  # the decorated method loses its signature
-        method, head = list(adaptation.trainable.values()), list(adaptation.head.values())
-        self.weights = MasterWeights(self.model, [*method, *head], self.dtype)
-        self.optimizer, self.schedule = self._optimizer(len(method), rates)
-        self.progress = Progress()
-        self.outputs: dict[str, dict[str, np.ndarray]] = {}
+        values = adaptation.trainable | adaptation.head
+        self.weights = MasterWeights(self.model, values.values(), self.dtype)
+        starts = [self._first(profile, list(values), len(profiles)) for profile in profiles]
+        of_method = len(adaptation.trainable)
+        self.learners = [
+            Learner(profile, start, of_method, config)
+            for profile, start in zip(profiles, starts, strict=True)
+        ]
+        self.passes: Passes = (
+            SinglePasses(adaptation, task, self.weights, config)
+            if len(profiles) == 1
+            else StackedPasses(adaptation, task, self.learners, config)
+        )
+        self.passes.publish()
+        self.errors: dict[int, str] = {}
+        """By number of the learner, why its training ended before its time."""
+        self._started = 0.0
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps in one pass over the training data."""
-        return math.ceil(len(self.train_split) / self.config.batch_size)
+    def _first(self, profile: Profile, names: list[str], profiles: int) -> list[Tensor]:
+        """Return a profile's first values: the model's own for a single profile, copies for several."""
+        masters = self.weights.masters
+        if profiles > 1:
+            masters = [master.detach().clone() for master in masters]
+        if profile.start is not None:
+            with torch.no_grad():
+                for name, master in zip(names, masters, strict=True):
+                    master.copy_(profile.start[name])
+        return masters
 
-    def run(self) -> Outcome:
-        """Train to the end, from the checkpoint if there is one.
+    def run(self) -> list[Outcome]:
+        """Train to the end, from the checkpoint if there is one; return the outcome of each profile.
 
         Raises:
-            DivergedError: if a loss or an output is not finite; the checkpoint before it stays.
+            DivergedError: if a loss or an output of a single profile is not finite; the checkpoint before
+                it stays. Of several profiles, the others go on.
         """
         reset_peak_memory(self.device)
         self._resume()
         self.model.train()
         every_token = self.adaptation.needs_every_token
         with nullcontext() if every_token else first_token_only(self.model):
-            while not self.progress.finished:
-                self._epoch()
-            return Outcome(self.progress, self.outputs, self._speed(), peak_memory(self.device))
+            self._started = time.perf_counter()
+            while active := self._active():
+                self._step(active)
+            speed, memory = self._speed(), peak_memory(self.device)
+        return [
+            Outcome(learner.progress, learner.outputs, speed, memory, self.errors.get(number))
+            for number, learner in enumerate(self.learners)
+        ]
 
-    def _epoch(self) -> None:
-        progress, config = self.progress, self.config
-        order = training_order(
-            self.train_split.lengths,
-            config.batch_size,
-            config.bucket_batches,
-            self.seed,
-            progress.epoch,
-        )
-        pending: list[Tensor] = []
-        start = time.perf_counter()
-        for examples in order[progress.batch :]:
-            pending.append(self._step(examples))
-            progress.batch += 1
-            progress.step += 1
-            progress.tokens += int(self.train_split.lengths[examples].sum())
-            evaluates = self._evaluates_now(len(order))
-            saves = evaluates or progress.step % config.checkpoint_steps == 0
-            if saves or len(pending) >= _LOSSES_BETWEEN_CHECKS:
-                self._take_losses(pending)
+    def _active(self) -> list[Learner]:
+        return [learner for learner in self.learners if not learner.progress.finished]
+
+    def _step(self, active: list[Learner]) -> None:
+        batches = [learner.next_batch() for learner in active]
+        losses = self.passes.backward(active, batches)
+        for learner, batch, loss in zip(active, batches, losses, strict=True):
+            learner.step(batch, loss)
+        self.passes.publish()
+        due = [learner for learner in active if learner.evaluates_now]
+        saves = due == active or active[0].progress.step % self.config.checkpoint_steps == 0
+        if due or saves or active[0].waiting_losses >= _LOSSES_BETWEEN_CHECKS:
+            self._look_at_losses(active)
+        if due or saves:
+            self._stop_clock(active)
+            self._evaluate([learner for learner in due if not learner.progress.finished])
             if saves:
-                progress.seconds += time.perf_counter() - start
-                if evaluates:
-                    self._evaluate()
                 self._checkpoint()
-                start = time.perf_counter()
-            if progress.finished:
-                return
-        self._take_losses(pending)
-        progress.seconds += time.perf_counter() - start
-        progress.epoch, progress.batch = progress.epoch + 1, 0
+            self._started = time.perf_counter()
 
-    def _evaluates_now(self, batches: int) -> bool:
-        progress, every = self.progress, self.config.eval_steps
-        last_of_epoch = progress.batch == batches
-        if every is None:
-            return last_of_epoch
-        last_of_all = last_of_epoch and progress.epoch == self.config.epochs - 1
-        return progress.step % every == 0 or last_of_all
+    def _stop_clock(self, active: list[Learner]) -> None:
+        seconds = time.perf_counter() - self._started
+        for learner in active:
+            learner.progress.seconds += seconds
 
-    def _step(self, examples: np.ndarray) -> Tensor:
-        loss = self._forward_and_backward(examples)
-        self.weights.gather_gradients()
-        if self.config.max_grad_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.weights.masters, self.config.max_grad_norm)
-        self.optimizer.step()
-        # A fused step does not say that it wrote, and sparse methods go by a tensor's version.
-        torch.autograd.graph.increment_version(self.weights.masters)
-        self.schedule.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.weights.publish()
-        return loss
+    def _look_at_losses(self, active: list[Learner]) -> None:
+        for learner in active:
+            if problem := learner.take_losses():
+                self._give_up(learner, problem)
 
-    def _forward_and_backward(self, examples: np.ndarray) -> Tensor:
-        inputs, labels = collate(self.train_split, examples, self.device)
+    def _give_up(self, learner: Learner, problem: str) -> None:
+        message = f"{problem} Lower trainer.learning_rate, or train with trainer.precision=fp32."
+        if len(self.learners) == 1:
+            raise DivergedError(message, learner.progress.history)
+        self.errors[self.learners.index(learner)] = message
+        learner.progress.finished = True
 
-        def forward() -> Tensor:
-            return self.model(**inputs).logits.float()
+    def _evaluate(self, due: list[Learner]) -> None:
+        for learner, outputs in zip(due, self.passes.outputs(due) if due else [], strict=True):
+            if all(np.isfinite(values).all() for values in outputs.values()):
+                self._take_evaluation(learner, outputs)
+            else:
+                step = learner.progress.step
+                self._give_up(learner, f"The model's outputs after step {step} are not finite.")
 
-        loss = self.adaptation.objective(forward, task_loss(self.task, labels, inputs.get(task_ids.KEY)))
-        loss.backward()
-        return loss.detach()
-
-    def _take_losses(self, pending: list[Tensor]) -> None:
-        losses = torch.stack(pending).tolist() if pending else []
-        pending.clear()
-        first = self.progress.step - len(losses) + 1
-        for number, loss in enumerate(losses):
-            if not math.isfinite(loss):
-                raise self._diverged(f"The loss of step {first + number} is {loss}.")
-        self.progress.losses += losses
-
-    def _diverged(self, what: str) -> DivergedError:
-        advice = "Lower trainer.learning_rate, or train with trainer.precision=fp32."
-        return DivergedError(f"{what} {advice}", self.progress.history)
-
-    def _evaluate(self) -> None:
-        progress, config = self.progress, self.config
-        outputs = {
-            name: predict(self.model, split, config.eval_batch_size, self.device)
-            for name, split in self.validation.items()
-        }
-        if not all(np.isfinite(values).all() for values in outputs.values()):
-            raise self._diverged(f"The model's outputs after step {progress.step} are not finite.")
-        metrics = evaluate_splits(self.task, self.validation, outputs)
-        since = self.progress.history[-1]["step"] if progress.history else 0
-        entry = {
-            "epoch": progress.step / self.steps_per_epoch,
-            "step": progress.step,
-            "train_loss": float(np.mean(progress.losses[since:])),
-            **metrics,
-        }
-        progress.history.append(entry)
+    def _take_evaluation(self, learner: Learner, outputs: Outputs) -> None:
+        metrics = evaluate_splits(self.task, learner.profile.validation, outputs)
+        progress, main = learner.progress, self.task.main_metric
+        sign = -1 if self.task.lower_is_better else 1
+        best = progress.history[progress.best][main] if progress.best >= 0 else None
+        is_best = best is None or sign * metrics[main] > sign * best
+        entry = learner.take_evaluation(outputs, metrics, is_best)
         if self.tracker is not None:
             self.tracker.log(progress.step, entry)
-        best = progress.history[progress.best][self.task.main_metric] if progress.best >= 0 else None
-        self.outputs["last"] = outputs
-        if best is None or metrics[self.task.main_metric] > best:
-            progress.best = len(progress.history) - 1
-            self.outputs["best"] = outputs
-            self._save_state("best")
-        waited = len(progress.history) - 1 - progress.best
-        done = progress.step >= config.epochs * self.steps_per_epoch
-        progress.finished = done or (config.patience is not None and waited >= config.patience)
-        if progress.finished:
-            self._save_state("last")
+        for name in ["best"] * is_best + ["last"] * progress.finished:
+            self._save_state(learner, name)
 
-    def _save_state(self, name: str) -> None:
-        with self.weights.exposed():
-            save_task_state(self.folder / f"{name}.safetensors", self.adaptation, self.bound_to)
-
-    def _optimizer(
-        self, method_count: int, rates: Rates
-    ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-        from transformers import get_scheduler
-
-        config, masters = self.config, self.weights.masters
-        groups = [
-            {"params": masters[:method_count], "lr": rates.method},
-            {"params": masters[method_count:], "lr": rates.head},
-        ]
-        optimizer = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            betas=config.betas,
-            eps=config.eps,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-        steps = config.epochs * self.steps_per_epoch
-        warmup = math.ceil(config.warmup_ratio * steps)
-        return optimizer, get_scheduler(config.schedule, optimizer, warmup, steps)
+    def _save_state(self, learner: Learner, name: str) -> None:
+        with self.weights.exposed(learner.masters):
+            path = learner.profile.folder / f"{name}.safetensors"
+            save_task_state(path, self.adaptation, self.bound_to)
 
     def _checkpoint(self) -> None:
-        tensors = {
-            "masters": [master.detach() for master in self.weights.masters],
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "random": {
-                "torch": torch.get_rng_state(),
-                "dropout": self.dropout.state(),
-                "cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
-            },
-            "outputs": {
-                selection: {name: torch.from_numpy(value) for name, value in outputs.items()}
-                for selection, outputs in self.outputs.items()
-            },
+        random = {
+            "torch": torch.get_rng_state(),
+            "dropout": self.dropout.state(),
+            "cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
         }
-        save_checkpoint(self.folder / "checkpoint.pt", self.progress, tensors)
+        saved = {
+            "learners": [
+                {"progress": asdict(learner.progress), **learner.state()} for learner in self.learners
+            ],
+            "errors": self.errors,
+            "random": random,
+        }
+        save_checkpoint(self.folder / "checkpoint.pt", saved)
 
     def _resume(self) -> None:
-        found = load_checkpoint(self.folder / "checkpoint.pt")
-        if found is None:
+        saved = load_checkpoint(self.folder / "checkpoint.pt")
+        if saved is None:
             return
-        self.progress, tensors = found
-        _log.info("resuming at step %d", self.progress.step)
-        with torch.no_grad():
-            for master, saved in zip(self.weights.masters, tensors["masters"], strict=True):
-                master.copy_(saved)
-        self.weights.publish()
-        self.optimizer.load_state_dict(tensors["optimizer"])
-        self.schedule.load_state_dict(tensors["schedule"])
-        torch.set_rng_state(tensors["random"]["torch"])
-        self.dropout.load_state(tensors["random"]["dropout"])
+        for learner, state in zip(self.learners, saved["learners"], strict=True):
+            learner.load_state(Progress(**state["progress"]), state)
+        self.errors = saved["errors"]
+        self.passes.publish()
+        torch.set_rng_state(saved["random"]["torch"])
+        self.dropout.load_state(saved["random"]["dropout"])
         if self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(tensors["random"]["cuda"])
-        self.outputs = {
-            selection: {name: value.numpy() for name, value in outputs.items()}
-            for selection, outputs in tensors["outputs"].items()
-        }
-
-    def _count_flops(self) -> float:
-        """Operations of a training step for each of its tokens, counted apart from the timed steps."""
-        examples = np.arange(min(self.config.batch_size, len(self.train_split)))
-        with FlopCounterMode(display=False) as counter:
-            self._forward_and_backward(examples)
-        self.model.zero_grad(set_to_none=True)
-        return counter.get_total_flops() / int(self.train_split.lengths[examples].sum())
+            torch.cuda.set_rng_state_all(saved["random"]["cuda"])
+        _log.info("resuming at step %d", max(learner.progress.step for learner in self.learners))
 
     def _speed(self) -> dict[str, Any]:
-        progress = self.progress
-        progress.flops_per_token = self._count_flops()
-        seconds = max(progress.seconds, 1e-9)
-        examples = progress.step / self.steps_per_epoch * len(self.train_split)
-        model_flops = self.progress.flops_per_token * progress.tokens / seconds
+        flops_per_token = self._flops_per_token()
+        done = [learner.progress for learner in self.learners]
+        seconds = max(1e-9, *(progress.seconds for progress in done))
+        tokens = sum(progress.tokens for progress in done)
+        rows = [
+            learner.progress.step / learner.steps_per_epoch * len(learner.profile.train)
+            for learner in self.learners
+        ]
         rate = matmul_rate(self.device, self.dtype)
         return {
-            "train_seconds": progress.seconds,
-            "samples_per_second": examples / seconds,
-            "tokens_per_second": progress.tokens / seconds,
-            "model_flops_per_token": self.progress.flops_per_token,
-            "model_flops_per_second": model_flops,
+            "train_seconds": seconds,
+            "samples_per_second": sum(rows) / seconds,
+            "tokens_per_second": tokens / seconds,
+            "model_flops_per_token": flops_per_token,
+            "model_flops_per_second": flops_per_token * tokens / seconds,
             "matmul_flops_per_second": rate,
-            "utilisation": model_flops / rate,
+            "utilisation": flops_per_token * tokens / seconds / rate,
         }
+
+    def _flops_per_token(self) -> float:
+        """Operations of a training step for each of its tokens, counted apart from the timed steps."""
+        learners = self.learners[:_COUNTED_LEARNERS]
+        size = self.config.batch_size
+        batches = [np.arange(min(size, len(learner.profile.train))) for learner in learners]
+        with FlopCounterMode(display=False) as counter:
+            self.passes.backward(learners, batches)
+        self.model.zero_grad(set_to_none=True)
+        tokens = [
+            learner.profile.train.lengths[batch].sum()
+            for learner, batch in zip(learners, batches, strict=True)
+        ]
+        return counter.get_total_flops() / int(sum(tokens))
 
 
 def set_dropout(model: torch.nn.Module, p: float) -> None:

@@ -1,0 +1,63 @@
+"""The peer of the training benchmarks: LoRA r=8 of ``peft`` on query and value, in Hugging Face Trainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import transformers
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, TrainingArguments
+
+from gluelamp.backbones.load import Checkpoint, load_tokenizer
+from gluelamp.tasks.encoding import EncodedSplit
+
+
+def peer_trainer(
+    checkpoint: Checkpoint,
+    outputs: int,
+    rows: EncodedSplit,
+    folder: str,
+    device: torch.device,
+    **options: Any,
+) -> transformers.Trainer:
+    """Load the backbone anew, put an adapter on it, and return its trainer, with dynamic padding.
+
+    Args:
+        checkpoint: of the backbone.
+        outputs: of the head.
+        rows: to train on, which are padded batch by batch.
+        folder: takes what the trainer writes.
+        device: a GPU is used if this is one.
+        options: of the trainer, beside those that keep it quiet.
+    """
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint.folder, num_labels=outputs)
+    lora = LoraConfig(r=8, lora_alpha=16, target_modules=["query", "value"], task_type="SEQ_CLS")
+    arguments = TrainingArguments(
+        output_dir=folder,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        use_cpu=device.type == "cpu",
+        seed=0,
+        **options,
+    )
+    trainer = transformers.Trainer(
+        model=get_peft_model(model, lora),
+        args=arguments,
+        train_dataset=_examples(rows),
+        data_collator=DataCollatorWithPadding(load_tokenizer(checkpoint)),
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    return trainer
+
+
+def _examples(rows: EncodedSplit) -> Any:  # a sequence, which the trainer takes for a data set
+    bounds = zip(rows.offsets[:-1], rows.offsets[1:], strict=True)
+    return [
+        {"input_ids": rows.tokens[start:end], "attention_mask": [1] * int(end - start), "labels": int(label)}
+        for (start, end), label in zip(bounds, rows.labels, strict=True)
+    ]

@@ -1,0 +1,309 @@
+#!/usr/bin/env python3
+"""Profiles a minute: LoRA r=8 for each of many persons, together, one by one, and with peft.
+
+    python benchmarks/profiles.py
+    python benchmarks/profiles.py --data ../data/lamp --rounds 5
+
+MiniLM, 20 texts a profile (of LaMP-2N's bundled sample without --data), 10 epochs, batches of 16, the same
+rate, dropout and order of magnitude of everything else. The peer works as the scripts of LaMP do: for each
+person the backbone is loaded anew, gets an adapter of peft, and meets Hugging Face Trainer; as it is run
+(fp32, dynamic padding) and at its best (bf16). A turn is timed as a whole: loading, training, saving what
+was learnt. Ours also writes its checkpoint and evaluates one row. All take turns, in an order drawn anew
+each round; the figures are medians over the rounds, and the ratios medians of the rounds' ratios.
+
+The floor is what the machine needs for a profile's matrix products, without any padding, at the rate of
+one large product. Peak memory is that of a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from gluelamp.backbones.device import choose_device, synchronize
+from gluelamp.backbones.dropout import ATTENTION
+from gluelamp.backbones.first_token import first_token_only
+from gluelamp.backbones.load import Checkpoint, find_checkpoint, load_model, load_tokenizer
+from gluelamp.methods.adaptation import Adaptation
+from gluelamp.runs.config import RunConfig
+from gluelamp.tasks.data import load_task_data
+from gluelamp.tasks.encoding import EncodedSplit, encode
+from gluelamp.tasks.lamp.tasks import LAMP
+from gluelamp.training.batches import collate
+from gluelamp.training.cost import matmul_rate, peak_memory, reset_peak_memory
+from gluelamp.training.learner import Profile, Rates
+from gluelamp.training.trainer import Trainer
+from peer import peer_trainer
+from setting import compose_run, own_processes, silence
+
+TASK, TEXTS, EPOCHS, BATCH, RATE, LENGTH, MIB = LAMP["lamp2n"], 20, 10, 16, 1e-3, 128, 2**20
+PEER, PEER_BF16 = "Hugging Face Trainer + peft, fp32", "Hugging Face Trainer + peft, bf16"
+ALONE, IN_FP32 = "gluelamp, one by one, bf16", 32  # as many together in fp32
+
+Precision = Literal["bf16", "fp32"]
+Turn = Callable[[Sequence[EncodedSplit]], None]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all contenders share.
+
+    Args:
+        config: of our run.
+        checkpoint: of the backbone.
+        profiles: the rows of each person.
+        words: a text, on average.
+    """
+
+    config: RunConfig
+    checkpoint: Checkpoint
+    profiles: list[EncodedSplit]
+    words: float
+
+    @property
+    def device(self) -> torch.device:
+        """Where all run."""
+        return choose_device(self.config.trainer.device)
+
+    def adaptation(self) -> Adaptation:
+        """Return a fresh adaptation, always with the same first values."""
+        torch.manual_seed(0)
+        return self.config.method.adapt(load_model(self.checkpoint, TASK.num_outputs, ATTENTION))
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What takes turns.
+
+    Args:
+        turn: trains some profiles.
+        profiles: how many in a turn.
+        dtype: of the passes.
+    """
+
+    turn: Turn
+    profiles: int
+    dtype: torch.dtype
+
+
+class TrainerAlone(Trainer):
+    """The trainer without the measurement of its speed after training, which takes time too."""
+
+    def _speed(self) -> dict[str, Any]:
+        return {}
+
+
+def prepare(data: str | None, profiles: int) -> Setting:
+    """Draw and encode the texts; a person with more texts is drawn from again where persons are few."""
+    source = ["data=sample"] if data is None else ["data=local", f"data.root={data}"]
+    knobs = {
+        **{"epochs": EPOCHS, "batch_size": BATCH, "learning_rate": RATE, "max_length": LENGTH},
+        **{"warmup_ratio": 0.0, "eval_steps": 10**6},  # as the peer; no evaluation but the last
+    }
+    overrides = [f"trainer.{name}={value}" for name, value in knobs.items()]
+    config = compose_run("method=lora", f"task={TASK.name}", *source, *overrides)
+    checkpoint = find_checkpoint(config.backbone)
+    rows = pd.concat(load_task_data(TASK, config.data).splits.values())
+    counts = rows["user"].value_counts()
+    persons = [rows[rows["user"] == person] for person in counts.index[counts >= TEXTS]]
+    drawn = [
+        persons[number % len(persons)].sample(TEXTS, random_state=number).assign(user=f"profile {number}")
+        for number in range(profiles)
+    ]
+    split = encode(pd.concat(drawn), TASK, load_tokenizer(checkpoint), LENGTH)
+    words = float(pd.concat(drawn)["text"].str.split().str.len().mean())
+    return Setting(config, checkpoint, [split.of_user(f"profile {n}") for n in range(profiles)], words)
+
+
+def train_together(setting: Setting, precision: Precision, splits: Sequence[EncodedSplit]) -> None:
+    """Train some profiles in one of our runs."""
+    adaptation = setting.adaptation()
+    one_row = replace(splits[0], users=np.array(["first", *["other"] * (TEXTS - 1)], object)).of_user("first")
+    config = replace(setting.config.trainer, precision=precision)
+    bound_to = {"backbone": setting.checkpoint.checksum, "shared": ""}
+    with tempfile.TemporaryDirectory() as folder:
+        profiles = [
+            Profile(split, {"validation": one_row}, Rates(RATE, RATE), number, Path(folder, str(number)))
+            for number, split in enumerate(splits)
+        ]
+        for profile in profiles:
+            profile.folder.mkdir()
+        TrainerAlone(adaptation, TASK, profiles, config, 0, Path(folder), bound_to).run()
+
+
+def train_one_by_one(setting: Setting, precision: Precision, splits: Sequence[EncodedSplit]) -> None:
+    """Train some profiles in one of our runs each."""
+    for split in splits:
+        train_together(setting, precision, [split])
+
+
+def train_peer(setting: Setting, bf16: bool, splits: Sequence[EncodedSplit]) -> None:
+    """Train some profiles as the scripts of LaMP do."""
+    options = {"per_device_train_batch_size": BATCH, "num_train_epochs": EPOCHS, "learning_rate": RATE}
+    for split in splits:
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = peer_trainer(
+                setting.checkpoint, TASK.num_outputs, split, folder, setting.device, bf16=bf16, **options
+            )
+            trainer.train()
+            trainer.save_model(folder)
+
+
+def contenders(setting: Setting, together: Sequence[int], few: int) -> dict[str, Contender]:
+    """Return all rows of the table."""
+    bf16, fp32 = torch.bfloat16, torch.float32
+    found = {
+        PEER: Contender(partial(train_peer, setting, False), few, fp32),
+        PEER_BF16: Contender(partial(train_peer, setting, True), few, bf16),
+        ALONE: Contender(partial(train_one_by_one, setting, "bf16"), few, bf16),
+    }
+    for size in together:
+        found[ours(size)] = Contender(partial(train_together, setting, "bf16"), size, bf16)
+    in_fp32 = min(IN_FP32, max(together))
+    found[ours(in_fp32, "fp32")] = Contender(partial(train_together, setting, "fp32"), in_fp32, fp32)
+    return found
+
+
+def ours(size: int, precision: str = "bf16") -> str:
+    """Return the name of a row."""
+    return f"gluelamp, {size} together, {precision}"
+
+
+def time_in_turns(
+    known: Mapping[str, Contender], setting: Setting, rounds: int, clock: Callable[[], float]
+) -> dict[str, np.ndarray]:
+    """Return each contender's seconds a profile in each round, (rounds,)."""
+    order = random.Random(0)
+    for contender in known.values():
+        contender.turn(setting.profiles[: min(2, contender.profiles)])  # warm-up
+    times: dict[str, list[float]] = {name: [] for name in known}
+    for _ in range(rounds):
+        for name in order.sample(list(known), len(known)):
+            contender = known[name]
+            synchronize(setting.device)
+            start = clock()
+            contender.turn(setting.profiles[: contender.profiles])
+            synchronize(setting.device)
+            times[name].append((clock() - start) / contender.profiles)
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def flops_each(setting: Setting) -> float:
+    """Return the operations of a profile's matrix products, where each row passes without padding."""
+    adaptation, split = setting.adaptation(), setting.profiles[0]
+    model = adaptation.model.to(setting.device).train()  # type: ignore[arg-type]
+    with first_token_only(model), FlopCounterMode(display=False) as counter:
+        for row in range(len(split)):
+            inputs, _ = collate(split, np.array([row]), setting.device)
+            model(**inputs).logits.sum().backward()
+    return float(counter.get_total_flops() * EPOCHS)
+
+
+def peak_bytes(setting: Setting, size: int) -> int:
+    """Return the peak memory of one epoch of some profiles, less what this process held before."""
+    once = replace(setting.config, trainer=replace(setting.config.trainer, epochs=1))
+    reset_peak_memory(setting.device)
+    before = int(peak_memory(setting.device)["peak_bytes"])
+    train_together(replace(setting, config=once), "bf16", setting.profiles[:size])
+    return int(peak_memory(setting.device)["peak_bytes"]) - before
+
+
+def report_memory(setting: Setting, sizes: Sequence[int]) -> None:
+    """Print how peak memory grows with the profiles, beside what one profile is."""
+    with own_processes() as pool:
+        peaks = [pool.submit(peak_bytes, setting, size).result() for size in sizes]
+    adaptation = setting.adaptation()
+    values = sum(value.numel() for value in (adaptation.trainable | adaptation.head).values())
+    backbone = sum(value.numel() for value in adaptation.model.parameters()) - values
+    grown = (peaks[-1] - peaks[0]) / (sizes[-1] - sizes[0])
+    held = 4 * 4 * values
+    print(
+        f"\nPeak memory: {', '.join(f'{p / MIB:.0f} MiB of {s}' for p, s in zip(peaks, sizes, strict=True))}"
+    )
+    print(
+        f"For each more profile {grown / MIB:.2f} MiB; its values, gradients and two moments in fp32 are "
+        f"{held / MIB:.2f} MiB, the backbone in bf16 is {2 * backbone / MIB:.1f} MiB."
+    )
+
+
+def report(
+    known: Mapping[str, Contender], times: Mapping[str, np.ndarray], floors: Mapping[torch.dtype, float]
+) -> bool:
+    """Print the table and the goals; return whether all are met."""
+    print(f"{'':38s}{'s/profile':>10s}{'min':>8s}{'max':>8s}{'a minute':>10s}{'floor s':>9s}{'reached':>9s}")
+    medians = {name: float(np.median(found)) for name, found in times.items()}
+    for name, median in medians.items():
+        floor, found = floors[known[name].dtype], times[name]
+        print(
+            f"{name:38s}{median:10.3f}{found.min():8.3f}{found.max():8.3f}{60 / median:10.1f}"
+            f"{floor:9.3f}{floor / median:9.0%}"
+        )
+    together = [name for name in known if "together, bf16" in name]
+    best = min(together, key=medians.__getitem__)
+    in_fp32 = next(name for name in known if "together, fp32" in name)
+    passed = True
+    print()
+    for name, peer, goal in (
+        (best, PEER, 4.0),
+        (best, PEER_BF16, 2.5),
+        (in_fp32, PEER, 1.7),
+        (best, ALONE, 0),
+    ):
+        ratio = float(np.median(times[peer] / times[name]))
+        passed &= ratio >= goal
+        print(f"{name} is {ratio:.2f}x of {peer}{f'; goal {goal:g}x' if goal else ''}")
+    return passed
+
+
+def main() -> int:
+    """Time all contenders in turn, print the tables, and say PASS or FAIL."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", help="folder with LaMP_2 of LaMP-2N, or a prepared copy")
+    parser.add_argument("--together", default="1,8,32,128", help="profiles in one run")
+    parser.add_argument("--profiles", type=int, default=6, help="a turn, of those that train one by one")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--processor-time", action="store_true", help="not the clock's: for a busy machine without a GPU"
+    )
+    arguments = parser.parse_args()
+    silence()
+    together = sorted(int(size) for size in arguments.together.split(","))
+    setting = prepare(arguments.data, max(*together, arguments.profiles))
+    known = contenders(setting, together, arguments.profiles)
+    clock = time.process_time if arguments.processor_time else time.perf_counter
+    processors = torch.get_num_threads() if arguments.processor_time else 1
+    times = time_in_turns(known, setting, arguments.rounds, clock)
+    operations = flops_each(setting)
+    rates = {dtype: matmul_rate(setting.device, dtype) for dtype in (torch.bfloat16, torch.float32)}
+    tokens = np.mean([split.lengths.mean() for split in setting.profiles])
+    print(
+        f"{TEXTS} texts of {setting.words:.0f} words ({tokens:.0f} tokens) a profile, {EPOCHS} epochs, "
+        f"batch {BATCH}, {setting.device}, {torch.get_num_threads()} threads, {arguments.rounds} rounds"
+    )
+    print(
+        f"{operations / 1e9:.0f} GFLOP a profile; this machine's products reach "
+        + ", ".join(f"{rate / 1e9:.0f} GFLOP/s in {str(dtype)[6:]}" for dtype, rate in rates.items())
+    )
+    passed = report(known, times, {dtype: operations * processors / rate for dtype, rate in rates.items()})
+    sizes = [size for size in together if size >= 2]
+    if len(sizes) > 1:
+        report_memory(setting, [next((s for s in sizes if s >= 8), sizes[0]), sizes[-1]])
+    print("\nPASS" if passed else "\nFAIL")
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""What benchmarks share: composed runs, silence, and processes that measure memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import transformers
+from hydra import compose, initialize_config_dir
+
+from gluelamp.runs.app import CONFIGS, plain
+from gluelamp.runs.config import RunConfig, parse_run
+
+
+def compose_run(*overrides: str) -> RunConfig:
+    """Return the configuration of a run, as the command line composes it."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return parse_run(plain(compose("train", overrides=list(overrides))))
+
+
+def silence() -> None:
+    """Let the libraries say nothing."""
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()
+
+
+@contextmanager
+def own_processes() -> Iterator[Executor]:
+    """Run each call in a process of its own, whose peak memory is the call's."""
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # glibc then gives freed tensors back at once
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["__main__", "peft"])
+    with ProcessPoolExecutor(1, context, silence, max_tasks_per_child=1) as pool:
+        yield pool
