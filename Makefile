@@ -1,6 +1,6 @@
 # gluelamp: two commands for everybody (reproduce-glue, test), the rest for those who stay.
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-glue tables measure capabilities prepare test test-learning lint format benchmark clean
+.PHONY: help setup reproduce-glue reproduce-lamp tables measure capabilities prepare test test-learning lint format benchmark clean
 
 SCALE ?= demo
 DATA ?= auto
@@ -28,6 +28,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 reproduce-glue: setup  ## train methods x tasks at SCALE on DATA, count, time, write results/tables
 	$(RUN) scripts/train.py -m experiment=glue_$(SCALE) $(PLACE)
 	$(MAKE) --no-print-directory measure tables
+
+reproduce-lamp: setup  ## train one adaptation for each person of LaMP-2N, warm X-PEFT too, write results/tables/lamp
+	$(RUN) scripts/train.py -m experiment=lamp_demo $(PLACE)
+	$(RUN) scripts/train.py -m experiment=lamp_shared $(PLACE)
+	$(RUN) scripts/train.py -m experiment=lamp_pafi $(PLACE)
+	$(RUN) scripts/train.py -m experiment=lamp_bank $(PLACE)
+	$(RUN) scripts/train.py -m experiment=lamp_warm $(PLACE)
+	$(MAKE) --no-print-directory tables
 
 measure: setup  ## count parameters and bytes of every method, and time them
 	$(RUN) scripts/measure.py -m experiment=parameters

@@ -141,6 +141,8 @@ def _settings(record: RunRecord) -> dict[str, str]:
     del settings["task.users"]  # a column of its own
     # A run on one group has other persons than a run on all, with whom they must not be counted twice.
     is_group = settings.get("task.user_group", "null") != "null"
+    if is_group:
+        settings.pop("method.bank", None)  # a bank of the other group's adapters
     return settings | {"task.user_group": "halves" if is_group else "null"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,7 +130,14 @@ def bank_checksum(path: str, backbone: str) -> str:
 def _open(path: str) -> ProfileStore:
     from gluelamp.methods.profile_store import ProfileStore  # slow to import, and random banks need none
 
-    store = ProfileStore.open(Path(path))
+    found = sorted(glob(path))
+    if len(found) != 1:
+        raise InputError(
+            f"method.bank={path!r} is not one profile store: {', '.join(found) or 'no file'} found. Name one "
+            "file, such as the last.profiles of a run with method=pfeiffer task.users=each; * may stand for "
+            "the parts of its path that nothing else matches."
+        )
+    store = ProfileStore.open(Path(found[0]))
     if not store.ids:
         raise InputError(f"method.bank={path!r} holds no profile. Take a store with trained profiles.")
     return store
