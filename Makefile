@@ -68,9 +68,11 @@ format: setup  ## rewrite to the house style
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-benchmark: setup  ## time training against Hugging Face Trainer with peft (needs real CoLA: ROOT=DIR), and each method
+benchmark: setup  ## time training against Hugging Face Trainer with peft (needs real CoLA: ROOT=DIR), each method, profiles
 	$(RUN) benchmarks/training_speed.py $(if $(ROOT),--data $(ROOT))
 	$(RUN) benchmarks/method_cost.py $(if $(ROOT),--data $(ROOT))
+	$(RUN) benchmarks/profiles.py
+	$(RUN) benchmarks/profile_store.py
 
 clean:  ## remove caches and the virtual environment; results stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache results/cache

@@ -49,7 +49,7 @@ from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.tasks.glue import glue_task
 from gluelamp.training.batches import training_order
 from gluelamp.training.cost import peak_memory, reset_peak_memory
-from gluelamp.training.learner import Rates
+from gluelamp.training.learner import Profile, Rates
 from gluelamp.training.phases import squared_gradients
 from gluelamp.training.trainer import Trainer
 
@@ -143,14 +143,17 @@ def training(method: Method, config: RunConfig, setting: Setting, stack: ExitSta
     """Return steps of the trainer; phases before them are taken as done, and as having learnt nothing."""
     adaptation = method.adapt(setting.model())
     rates = Rates(method.learning_rate, method.head_learning_rate or method.learning_rate)
-    trainer = Trainer(adaptation, TASK, setting.rows, {}, config.trainer, rates, 0, Path(), {})
+    profile = Profile(setting.rows, {}, rates, 0, Path())
+    trainer = Trainer(adaptation, TASK, [profile], config.trainer, 0, Path(), {})
     trainer.model.train()
     if not adaptation.needs_every_token:
         stack.enter_context(first_token_only(trainer.model))
 
     def turn(batches: Batches) -> None:
         for examples in batches:
-            trainer._step(examples)
+            (loss,) = trainer.passes.backward(trainer.learners, [examples])
+            trainer.learners[0].step(examples, loss)
+            trainer.passes.publish()
 
     return turn
 

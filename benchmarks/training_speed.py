@@ -42,7 +42,7 @@ from gluelamp.runs.config import RunConfig, parse_run
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import encode
 from gluelamp.tasks.glue import glue_task
-from gluelamp.training.learner import Rates
+from gluelamp.training.learner import Profile, Rates
 from gluelamp.training.trainer import Trainer
 
 BATCH, LENGTH, RATE = 32, 128, 1e-3
@@ -53,13 +53,6 @@ DEFAULT, BEST, GROUPED, OURS = (
     "gluelamp, bf16",
 )
 GOALS = {DEFAULT: 25.0, BEST: 1.6}
-
-
-class Silent:
-    """A tracker that shows nothing."""
-
-    def log(self, step: int, values: object) -> None:
-        """Drop the values."""
 
 
 def time_peer(rows: pd.DataFrame, config: RunConfig, *, padded: bool, **options: Any) -> float:
@@ -110,19 +103,9 @@ def time_ours(rows: pd.DataFrame, config: RunConfig) -> float:
     with tempfile.TemporaryDirectory() as folder:
         rates = Rates(RATE, RATE)
         bound_to = {"backbone": checkpoint.checksum, "shared": ""}
-        trainer = Trainer(
-            adaptation,
-            task,
-            split,
-            {"validation": few},
-            config.trainer,
-            rates,
-            0,
-            Path(folder),
-            bound_to,
-            Silent(),
-        )
-        return trainer.run().speed["samples_per_second"]
+        profile = Profile(split, {"validation": few}, rates, 0, Path(folder))
+        trainer = Trainer(adaptation, task, [profile], config.trainer, 0, Path(folder), bound_to)
+        return trainer.run()[0].speed["samples_per_second"]
 
 
 def compose_config(data: str) -> RunConfig:

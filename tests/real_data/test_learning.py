@@ -26,9 +26,10 @@ from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.sample import generate
 from gluelamp.tasks.task import Task
 from gluelamp.training.config import TrainerConfig
-from gluelamp.training.learner import Rates
+from gluelamp.training.learner import Profile, Rates
 from gluelamp.training.phases import PhaseLearner
-from gluelamp.training.trainer import Trainer, set_dropout
+from gluelamp.training.trainer import set_dropout
+from solo_trainer import SoloTrainer
 
 pytestmark = [pytest.mark.real_data, pytest.mark.embedded, pytest.mark.learning]
 
@@ -47,7 +48,7 @@ REGRESSION = {"adamix": ("method.consistency=mse",), "dyt": ("method.distillatio
 BLOCKS, BANK = 2, {"xpeft": ("method.num_adapters=400",), "xpeft_soft": ("method.num_adapters=400",)}
 
 Compose = Callable[..., dict[str, Any]]
-Train = Callable[..., Trainer]
+Train = Callable[..., SoloTrainer]
 
 
 class FittedError(Exception):
@@ -95,14 +96,15 @@ def trainer_of(pretrained: tuple[Any, Any], compose: Compose, tmp_path: Path) ->
         blocks: int = BLOCKS,
         tracker: UntilFitted | None = None,
         **knobs: Any,
-    ) -> Trainer:
+    ) -> SoloTrainer:
         method = parse_method(compose(f"method={name}", *options)["method"])
         train, validation = (encode(part, task, tokenizer, LENGTH) for part in (rows, others))
         splits = {"validation": validation}
         config = TrainerConfig(max_length=LENGTH, batch_size=16, device="cpu", **knobs)
 
-        def new(adaptation: Adaptation, config: TrainerConfig, rates: Rates, place: Path) -> Trainer:
-            return Trainer(adaptation, task, train, splits, config, rates, 0, place, {}, tracker)
+        def new(adaptation: Adaptation, config: TrainerConfig, rates: Rates, place: Path) -> SoloTrainer:
+            profile = Profile(train, splits, rates, 0, place)
+            return SoloTrainer(adaptation, task, [profile], config, 0, place, {}, tracker)
 
         model = build(task, blocks)
         torch.manual_seed(0)

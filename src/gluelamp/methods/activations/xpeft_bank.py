@@ -130,7 +130,7 @@ def bank_checksum(path: str, backbone: str) -> str:
 def _open(path: str) -> ProfileStore:
     from gluelamp.methods.profile_store import ProfileStore  # slow to import, and random banks need none
 
-    found = sorted(glob(path))
+    found = sorted(glob(path))  # noqa: PTH207 - Path.glob takes no absolute pattern
     if len(found) != 1:
         raise InputError(
             f"method.bank={path!r} is not one profile store: {', '.join(found) or 'no file'} found. Name one "
