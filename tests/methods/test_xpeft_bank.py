@@ -243,7 +243,7 @@ def test_a_bank_without_profiles_is_refused(tmp_path: Path) -> None:
 def test_a_bank_that_is_not_there_is_refused(tmp_path: Path) -> None:
     method = xpeft(bank=str(tmp_path / "none"))
     for attempt in (lambda: method.adapt(tiny("bert")), lambda: method.resolve(BACKBONE)):
-        with pytest.raises(InputError, match="none is not there"):
+        with pytest.raises(InputError, match="no file found"):
             attempt()
 
 
@@ -275,3 +275,16 @@ def test_a_run_is_named_by_what_its_bank_holds_not_by_where_it_lies(make_store: 
     assert first == copy != fewer
     assert first.keys() == {"bank"}
     assert random_xpeft().resolve(BACKBONE) == {}
+
+
+def test_a_pattern_names_one_store_or_none(make_store: MakeStore, tmp_path: Path) -> None:
+    bank = Path(make_store(profiles()))
+    pattern = str(tmp_path / "runs" / "*" / "last.profiles")
+    for number, run in enumerate(("one", "other")):
+        place = tmp_path / "runs" / run / "last.profiles"
+        place.parent.mkdir(parents=True)
+        place.write_bytes(bank.read_bytes())
+        if number == 0:
+            assert xpeft(bank=pattern).resolve(BACKBONE) == xpeft(bank=str(bank)).resolve(BACKBONE)
+    with pytest.raises(InputError, match="is not one profile store: .*one.*, .*other"):
+        xpeft(bank=pattern).resolve(BACKBONE)

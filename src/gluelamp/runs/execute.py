@@ -99,7 +99,8 @@ def _train(plan: Plan) -> RunRecord:
 
 def _clear_after(folder: Path) -> None:
     """Remove what only a resumed run would need."""
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    for file in [folder / "checkpoint.pt", *folder.glob("*.profiles.lock")]:
+        file.unlink(missing_ok=True)
     for place in [folder / "persons", *folder.glob("phase-*")]:
         shutil.rmtree(place, ignore_errors=True)
 
