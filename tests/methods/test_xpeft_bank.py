@@ -286,5 +286,5 @@ def test_a_pattern_names_one_store_or_none(make_store: MakeStore, tmp_path: Path
         place.write_bytes(bank.read_bytes())
         if number == 0:
             assert xpeft(bank=pattern).resolve(BACKBONE) == xpeft(bank=str(bank)).resolve(BACKBONE)
-    with pytest.raises(InputError, match="is not one profile store: .*one.*, .*other"):
+    with pytest.raises(InputError, match=r"is not one profile store: .*one.*, .*other"):
         xpeft(bank=pattern).resolve(BACKBONE)

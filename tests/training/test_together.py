@@ -17,6 +17,7 @@ from gluelamp.backbones.load import BackboneConfig, find_checkpoint, load_model
 from gluelamp.errors import InputError
 from gluelamp.methods.activations.pfeiffer import Pfeiffer
 from gluelamp.methods.activations.xpeft import XPeft
+from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.inputs.prompt import Prompt
 from gluelamp.methods.method import Method
 from gluelamp.methods.weights.bitfit import BitFit
@@ -62,9 +63,22 @@ def parts(rows: EncodedSplit, sizes: Sequence[int] = SIZES) -> list[EncodedSplit
 
 
 @pytest.fixture
-def train(tiny_backbone: Path, tmp_path: Path, rows: EncodedSplit) -> Train:
-    """Return a function that trains one method on some profiles, together."""
+def new_adaptation(tiny_backbone: Path) -> Callable[..., Adaptation]:
+    """Return a function that puts a method on a new model, head and values drawn from a seed."""
     checkpoint = find_checkpoint(BackboneConfig("tiny", {}, path=str(tiny_backbone)))
+
+    def make(method: Method, seed: int = 0) -> Adaptation:
+        torch.manual_seed(seed)
+        model = load_model(checkpoint, TASK.num_outputs, ATTENTION)
+        set_dropout(model, 0.0)
+        return method.adapt(model)
+
+    return make
+
+
+@pytest.fixture
+def train(new_adaptation: Callable[..., Adaptation], tmp_path: Path, rows: EncodedSplit) -> Train:
+    """Return a function that trains one method on some profiles, together."""
 
     def run(
         name: str,
@@ -72,18 +86,17 @@ def train(tiny_backbone: Path, tmp_path: Path, rows: EncodedSplit) -> Train:
         splits: Sequence[EncodedSplit],
         rates: Sequence[Rates] = RATES,
         config: TrainerConfig = KNOBS,
+        seeds: Sequence[int] = (0,) * len(SIZES),
     ) -> list[Outcome]:
-        torch.manual_seed(0)
-        model = load_model(checkpoint, TASK.num_outputs, ATTENTION)
-        set_dropout(model, 0.0)
         folders = [tmp_path / name / str(number) for number in range(len(splits))]
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
+        starts = [new_adaptation(method, seed) for seed in seeds]
         profiles = [
-            Profile(split, {"validation": rows}, rate, 0, folder)
-            for split, rate, folder in zip(splits, rates, folders, strict=False)
+            Profile(split, {"validation": rows}, rate, seed, folder, start.trainable | start.head)
+            for split, rate, seed, folder, start in zip(splits, rates, seeds, folders, starts, strict=False)
         ]
-        trainer = Trainer(method.adapt(model), TASK, profiles, config, 0, tmp_path / name, {})
+        trainer = Trainer(new_adaptation(method), TASK, profiles, config, 0, tmp_path / name, {})
         return trainer.run()
 
     return run
@@ -121,6 +134,16 @@ def test_the_first_steps_agree_to_rounding(train: Train, rows: EncodedSplit) -> 
     for number, split in enumerate(splits):
         (alone,) = train(f"alone {number}", method, [split], [RATES[number]], config)
         np.testing.assert_allclose(together[number].progress.losses, alone.progress.losses, atol=1e-6)
+
+
+def test_seeds_of_one_task_train_together(train: Train, rows: EncodedSplit) -> None:
+    """Each with its own first values and order of examples."""
+    (split,), seeds = parts(rows, (24,)), (3, 4, 5)
+    together = train("together", METHODS[0], [split] * 3, [RATES[0]] * 3, seeds=seeds)
+    for seed, found in zip(seeds, together, strict=True):
+        (alone,) = train(f"alone {seed}", METHODS[0], [split], [RATES[0]], seeds=[seed])
+        np.testing.assert_allclose(found.progress.losses, alone.progress.losses, atol=2e-6)
+    assert len({run.progress.losses[0] for run in together}) == 3
 
 
 @pytest.mark.parametrize("tokens", [1, 200, 100_000])
