@@ -28,8 +28,7 @@ from gluelamp.tasks.task import Task
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.learner import Profile, Rates
 from gluelamp.training.phases import PhaseLearner
-from gluelamp.training.trainer import set_dropout
-from solo_trainer import SoloTrainer
+from gluelamp.training.trainer import Trainer, set_dropout
 
 pytestmark = [pytest.mark.real_data, pytest.mark.embedded, pytest.mark.learning]
 
@@ -48,7 +47,7 @@ REGRESSION = {"adamix": ("method.consistency=mse",), "dyt": ("method.distillatio
 BLOCKS, BANK = 2, {"xpeft": ("method.num_adapters=400",), "xpeft_soft": ("method.num_adapters=400",)}
 
 Compose = Callable[..., dict[str, Any]]
-Train = Callable[..., SoloTrainer]
+Train = Callable[..., Trainer]
 
 
 class FittedError(Exception):
@@ -96,15 +95,15 @@ def trainer_of(pretrained: tuple[Any, Any], compose: Compose, tmp_path: Path) ->
         blocks: int = BLOCKS,
         tracker: UntilFitted | None = None,
         **knobs: Any,
-    ) -> SoloTrainer:
+    ) -> Trainer:
         method = parse_method(compose(f"method={name}", *options)["method"])
         train, validation = (encode(part, task, tokenizer, LENGTH) for part in (rows, others))
         splits = {"validation": validation}
         config = TrainerConfig(max_length=LENGTH, batch_size=16, device="cpu", **knobs)
 
-        def new(adaptation: Adaptation, config: TrainerConfig, rates: Rates, place: Path) -> SoloTrainer:
+        def new(adaptation: Adaptation, config: TrainerConfig, rates: Rates, place: Path) -> Trainer:
             profile = Profile(train, splits, rates, 0, place)
-            return SoloTrainer(adaptation, task, [profile], config, 0, place, {}, tracker)
+            return Trainer(adaptation, task, [profile], config, 0, place, {}, tracker)
 
         model = build(task, blocks)
         torch.manual_seed(0)
@@ -156,7 +155,9 @@ def test_on_the_sample_it_is_no_worse_than_its_head_alone(
 
     def pearson(name: str) -> float:
         options = SHORT.get(name, ()) + REGRESSION.get(name, ())
-        return trainer_of(name, options, task, rows, others, epochs=3).run().progress.history[-1]["pearson"]
+        return (
+            trainer_of(name, options, task, rows, others, epochs=3).run()[0].progress.history[-1]["pearson"]
+        )
 
     if not head_alone:
         head_alone["pearson"] = pearson("head_only")
