@@ -196,3 +196,14 @@ def test_what_cannot_be_is_refused_before_training(
 def test_rows_of_nobody_cannot_be_shared_out(tiny_run: TinyRun) -> None:
     with pytest.raises(InputError, match=r"task\.users='each' is not allowed.*nobody"):
         plan_run(tiny_run("task=cola", "+task.users=each", "+task.min_user_rows=5"))
+
+
+@pytest.mark.parametrize("users", ["shared", "each"])
+def test_bytes_are_those_of_what_is_stored_whatever_the_passes_compute_in(
+    tiny_run: TinyRun, users: str
+) -> None:
+    together = 4 if users == "each" else 1
+    config = tiny_run(*EACH, f"task.users={users}", f"trainer.together={together}", "trainer.precision=bf16")
+    record = execute(config)
+    assert record.bytes["method"] == 4 * record.parameters["trained"]
+    assert record.bytes["head"] == 4 * record.parameters["head"]

@@ -85,9 +85,10 @@ def train_one(
 ) -> tuple[RunRecord, dict[str, Outputs]]:
     """Train one adaptation on all rows; return its record and its outputs by selection."""
     built = build(plan, train, validation, plan.folder)
+    facts = built.described(known_facts(plan))  # before the trainer casts what is counted
     profile = Profile(train, validation, plan.rates, plan.config.seed, plan.folder)
     (outcome,) = _trainer(plan, built, [profile], plan.folder, tracker).run()
-    return completed(built.described(known_facts(plan)), outcome, plan), outcome.outputs
+    return completed(facts, outcome, plan), outcome.outputs
 
 
 def train_each(
