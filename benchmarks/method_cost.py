@@ -14,18 +14,15 @@ a process of its own, at the longest batch, less what it held before there was a
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, islice
-from multiprocessing import get_context
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -33,8 +30,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import torch
 import transformers
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from gluelamp.backbones.device import choose_device, synchronize
 from gluelamp.backbones.dropout import ATTENTION
@@ -43,7 +38,7 @@ from gluelamp.backbones.load import Checkpoint, find_checkpoint, load_model, loa
 from gluelamp.measurement.latency import ratio_to_base
 from gluelamp.methods.method import Method, Scoring, Training
 from gluelamp.runs.app import CONFIGS
-from gluelamp.runs.config import RunConfig, parse_run
+from gluelamp.runs.config import RunConfig
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.tasks.glue import glue_task
@@ -52,6 +47,7 @@ from gluelamp.training.cost import peak_memory, reset_peak_memory
 from gluelamp.training.learner import Profile, Rates
 from gluelamp.training.phases import squared_gradients
 from gluelamp.training.trainer import Trainer
+from setting import compose_run, own_processes, silence
 
 TASK, BASE, BATCH, MIB = glue_task("cola"), "lora", 32, 2**20
 GOAL = 2.0
@@ -106,18 +102,15 @@ class Contender:
     steps: int | None = None
 
 
-def compose_run(leaf: str, data: str | None) -> RunConfig:
+def run_of(leaf: str, data: str | None) -> RunConfig:
     """Return the configuration of a method's run."""
     source = ["data=sample"] if data is None else ["data=local", f"data.root={data}"]
-    overrides = [f"method={leaf}", f"task={TASK.name}", f"trainer.batch_size={BATCH}", *source]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        composed = compose("train", overrides=overrides)
-    return parse_run(OmegaConf.to_container(composed, resolve=True))
+    return compose_run(f"method={leaf}", f"task={TASK.name}", f"trainer.batch_size={BATCH}", *source)
 
 
 def prepare(data: str | None) -> Setting:
     """Find the backbone and encode the rows."""
-    config = compose_run(BASE, data)
+    config = run_of(BASE, data)
     checkpoint = find_checkpoint(config.backbone)
     rows = load_task_data(TASK, config.data).splits["train"]
     tokenizer = load_tokenizer(checkpoint)
@@ -126,7 +119,7 @@ def prepare(data: str | None) -> Setting:
 
 def contenders(leaf: str, setting: Setting) -> dict[str, Contender]:
     """Return a method's own training and each of its phases, by name."""
-    config = compose_run(leaf, setting.data)
+    config = run_of(leaf, setting.data)
     found = {leaf: Contender(leaf, partial(training, config.method, config, setting))}
     for phase in config.method.phases():
         if isinstance(phase, Training):
@@ -185,7 +178,7 @@ def time_in_turns(
     clock: Callable[[], float],
 ) -> dict[str, np.ndarray]:
     """Return each contender's milliseconds a step in each round, (rounds,); the first is not counted."""
-    config = compose_run(BASE, setting.data).trainer
+    config = run_of(BASE, setting.data).trainer
     device, order = choose_device(config.device), random.Random(0)
     batches = endless_batches(setting, config.bucket_batches)
     times: dict[str, list[float]] = {name: [] for name in known}
@@ -204,7 +197,7 @@ def time_in_turns(
 
 def peak_bytes(leaf: str, name: str, setting: Setting) -> int:
     """Return the peak memory of a contender's steps, less what this process held before its model."""
-    device = choose_device(compose_run(leaf, setting.data).trainer.device)
+    device = choose_device(run_of(leaf, setting.data).trainer.device)
     longest = np.argsort(-setting.rows.lengths, kind="stable")[:BATCH]
     reset_peak_memory(device)
     before = int(peak_memory(device)["peak_bytes"])
@@ -217,10 +210,7 @@ def peak_bytes(leaf: str, name: str, setting: Setting) -> int:
 
 def peaks(known: Mapping[str, Contender], setting: Setting) -> dict[str, int]:
     """Return the peak memory in bytes of each contender, each in a process of its own."""
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # glibc then gives freed tensors back at once
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "peft"])  # what only some methods import is not theirs
-    with ProcessPoolExecutor(1, context, silence, max_tasks_per_child=1) as pool:
+    with own_processes() as pool:
         running = {name: pool.submit(peak_bytes, one.leaf, name, setting) for name, one in known.items()}
         return {name: future.result() for name, future in running.items()}
 
@@ -260,12 +250,6 @@ def print_lines(title: str, lines: Mapping[str, str]) -> None:
         print(f"\n{title}:")
     for name, line in lines.items():
         print(f"{name:40s}{line}")
-
-
-def silence() -> None:
-    """Let the libraries say nothing."""
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    transformers.utils.logging.disable_progress_bar()
 
 
 def main() -> int:

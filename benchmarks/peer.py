@@ -19,16 +19,18 @@ def peer_trainer(
     rows: EncodedSplit,
     folder: str,
     device: torch.device,
+    padded_to: int | None = None,
     **options: Any,
 ) -> transformers.Trainer:
-    """Load the backbone anew, put an adapter on it, and return its trainer, with dynamic padding.
+    """Load the backbone anew, put an adapter on it, and return its trainer.
 
     Args:
         checkpoint: of the backbone.
         outputs: of the head.
-        rows: to train on, which are padded batch by batch.
+        rows: to train on.
         folder: takes what the trainer writes.
         device: a GPU is used if this is one.
+        padded_to: tokens of every row; those of a batch's longest if None.
         options: of the trainer, beside those that keep it quiet.
     """
     torch.manual_seed(0)
@@ -49,7 +51,9 @@ def peer_trainer(
         model=get_peft_model(model, lora),
         args=arguments,
         train_dataset=_examples(rows),
-        data_collator=DataCollatorWithPadding(load_tokenizer(checkpoint)),
+        data_collator=DataCollatorWithPadding(
+            load_tokenizer(checkpoint), "max_length" if padded_to else True, padded_to
+        ),
     )
     trainer.remove_callback(transformers.PrinterCallback)
     return trainer

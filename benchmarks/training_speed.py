@@ -12,7 +12,6 @@ samples per second of the training loop, warmed up, without evaluation.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import statistics
 import sys
@@ -25,25 +24,18 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pandas as pd
 import torch
-import transformers
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-from peft import LoraConfig, get_peft_model
-from transformers import (
-    AutoModelForSequenceClassification,
-    DataCollatorWithPadding,
-    TrainingArguments,
-)
 
+from gluelamp.backbones.device import choose_device
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import find_checkpoint, load_model, load_tokenizer
-from gluelamp.runs.app import CONFIGS
-from gluelamp.runs.config import RunConfig, parse_run
+from gluelamp.runs.config import RunConfig
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import encode
 from gluelamp.tasks.glue import glue_task
 from gluelamp.training.learner import Profile, Rates
 from gluelamp.training.trainer import Trainer
+from peer import peer_trainer
+from setting import compose_run, silence
 
 BATCH, LENGTH, RATE = 32, 128, 1e-3
 DEFAULT, BEST, GROUPED, OURS = (
@@ -55,40 +47,14 @@ DEFAULT, BEST, GROUPED, OURS = (
 GOALS = {DEFAULT: 25.0, BEST: 1.6}
 
 
-def time_peer(rows: pd.DataFrame, config: RunConfig, *, padded: bool, **options: Any) -> float:
+def time_peer(rows: pd.DataFrame, config: RunConfig, padded_to: int | None = None, **options: Any) -> float:
     """Return the peer's samples per second over one epoch of some rows."""
-    checkpoint = find_checkpoint(config.backbone)
-    tokenizer = load_tokenizer(checkpoint)
-    padding: dict[str, Any] = {"padding": "max_length"} if padded else {}
-    encoded = tokenizer(rows["sentence"].tolist(), truncation=True, max_length=LENGTH, **padding)
-    examples = [
-        {**{key: encoded[key][i] for key in encoded}, "labels": int(label), "length": len(ids)}
-        for i, (label, ids) in enumerate(zip(rows["label"], encoded["input_ids"], strict=True))
-    ]
-    torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint.folder, num_labels=2)
-    lora = LoraConfig(r=8, lora_alpha=16, target_modules=["query", "value"], task_type="SEQ_CLS")
+    checkpoint, task = find_checkpoint(config.backbone), glue_task("cola")
+    split = encode(rows, task, load_tokenizer(checkpoint), LENGTH)
+    loop = {"per_device_train_batch_size": BATCH, "num_train_epochs": 1, "learning_rate": RATE, **options}
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=BATCH,
-            num_train_epochs=1,
-            learning_rate=RATE,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-            use_cpu=not torch.cuda.is_available(),
-            seed=0,
-            **options,
-        )
-        trainer = transformers.Trainer(
-            model=get_peft_model(model, lora),
-            args=arguments,
-            train_dataset=examples,
-            data_collator=DataCollatorWithPadding(tokenizer),
-        )
+        device = choose_device(config.trainer.device)
+        trainer = peer_trainer(checkpoint, task.num_outputs, split, folder, device, padded_to, **loop)
         return trainer.train().metrics["train_samples_per_second"]
 
 
@@ -108,14 +74,6 @@ def time_ours(rows: pd.DataFrame, config: RunConfig) -> float:
         return trainer.run()[0].speed["samples_per_second"]
 
 
-def compose_config(data: str) -> RunConfig:
-    """Return the run that is timed."""
-    overrides = ["method=lora", "task=cola", "data=local", f"data.root={data}", "trainer.epochs=1"]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        composed = compose("train", overrides=overrides)
-    return parse_run(OmegaConf.to_container(composed, resolve=True))
-
-
 def main() -> int:
     """Time all rows in turn, print the table of ratios, and say PASS or FAIL."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -123,17 +81,15 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--examples", type=int, default=1280)
     arguments = parser.parse_args()
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    transformers.utils.logging.disable_progress_bar()
-    config = compose_config(arguments.data)
+    silence()
+    local = ("data=local", f"data.root={arguments.data}")
+    config = compose_run("method=lora", "task=cola", "trainer.epochs=1", *local)
     rows = load_task_data(glue_task("cola"), config.data).splits["train"]
     rows = rows.sample(arguments.examples, random_state=0)
     timed: dict[str, Callable[[pd.DataFrame], float]] = {
-        DEFAULT: lambda part: time_peer(part.head(len(part) // 4), config, padded=True),
-        BEST: lambda part: time_peer(part, config, padded=False, bf16=True),
-        GROUPED: lambda part: time_peer(
-            part, config, padded=False, bf16=True, train_sampling_strategy="group_by_length"
-        ),
+        DEFAULT: lambda part: time_peer(part.head(len(part) // 4), config, LENGTH),
+        BEST: lambda part: time_peer(part, config, bf16=True),
+        GROUPED: lambda part: time_peer(part, config, bf16=True, train_sampling_strategy="group_by_length"),
         OURS: lambda part: time_ours(part, config),
     }
     for run in timed.values():

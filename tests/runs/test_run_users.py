@@ -17,7 +17,7 @@ from gluelamp.methods.profile_store import ProfileStore
 from gluelamp.runs.config import RunConfig
 from gluelamp.runs.execute import execute
 from gluelamp.runs.plan import plan_run
-from gluelamp.training.trainer import Trainer
+from gluelamp.training.trainer import DivergedError, Trainer
 from runs.helpers import KilledError, run_folder
 
 TinyRun = Callable[..., RunConfig]
@@ -149,6 +149,13 @@ def test_a_killed_run_does_not_train_again_who_was_done(
     trained = {id(learner) for active in steps for learner in active}
     assert len(trained) == 2
     np.testing.assert_array_equal(outputs(predictions(undisturbed)), expected)
+
+
+def test_a_run_in_which_everybody_diverges_has_failed(tiny_run: TinyRun) -> None:
+    config = tiny_run(*EACH, "trainer.learning_rate=1e38", "method.head_learning_rate=1e38")
+    with pytest.raises(DivergedError, match=r"every person .*Lower trainer\.learning_rate"):
+        execute(config)
+    assert json.loads((run_folder(config) / "record.json").read_text())["status"] == "failed"
 
 
 def test_a_person_who_diverges_is_named_and_the_others_stay(

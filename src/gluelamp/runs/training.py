@@ -23,7 +23,7 @@ from gluelamp.tasks.task import Task
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.learner import Outputs, Profile, Rates
 from gluelamp.training.phases import PhaseLearner
-from gluelamp.training.trainer import Tracker, Trainer
+from gluelamp.training.trainer import DivergedError, Tracker, Trainer
 
 Splits = dict[str, EncodedSplit]
 
@@ -94,7 +94,11 @@ def train_one(
 def train_each(
     plan: Plan, train: EncodedSplit, validation: Splits, tracker: Tracker
 ) -> tuple[RunRecord, dict[str, Outputs]]:
-    """Train one adaptation for each person; return the record of all and the outputs by selection."""
+    """Train one adaptation for each person; return the record of all and the outputs by selection.
+
+    Raises:
+        DivergedError: if nobody's training came to its end.
+    """
     assert isinstance(plan.task, Task)
     config, folder = plan.config, plan.folder / "persons"
     persons = Persons(plan.task, train, validation, config.trainer.together, folder)
@@ -108,6 +112,11 @@ def train_each(
         return _trainer(plan, built, [replace(profile, start=start) for profile in profiles], place)
 
     outcomes = persons.train_each(new_trainer, plan.rates, config.seed)
+    errors = [outcome.error for outcome in outcomes.values() if outcome.error]
+    if len(errors) == len(outcomes):
+        raise DivergedError(
+            f"The training of every person ended before its time; of the first: {errors[0]}", []
+        )
     outputs = {selection: persons.outputs(outcomes, selection) for selection in ("best", "last")}
     facts, bound_to = described[0]
     for selection in outputs:

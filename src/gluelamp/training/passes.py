@@ -124,11 +124,10 @@ class StackedPasses:
             share = row_losses(self.task, outputs, labels) * shares[owner]
             share.sum().backward()
             losses.index_add_(0, owner, share.detach())
-        for name, value, masters in zip(self.names, values, self._by_name(learners), strict=True):
-            if value.grad is None:
-                raise InputError(f"The value {name!r} takes no part when profiles pass together.")
-            for master, gradient in zip(masters, value.grad.unbind(), strict=True):
-                master.grad = gradient
+        for value, masters in zip(values, self._by_name(learners), strict=True):
+            if value.grad is not None:  # as alone: what takes no part is not moved
+                for master, gradient in zip(masters, value.grad.unbind(), strict=True):
+                    master.grad = gradient
         return losses.unbind()
 
     def publish(self) -> None:

@@ -37,7 +37,6 @@ from gluelamp.training.precision import MasterWeights
 
 _log = logging.getLogger(__name__)
 _LOSSES_BETWEEN_CHECKS = 50  # reading a loss waits for the device
-_COUNTED_LEARNERS = 1  # operations a token are the same for all
 
 
 class Tracker(Protocol):
@@ -278,17 +277,12 @@ class Trainer:
 
     def _flops_per_token(self) -> float:
         """Operations of a training step for each of its tokens, counted apart from the timed steps."""
-        learners = self.learners[:_COUNTED_LEARNERS]
-        size = self.config.batch_size
-        batches = [np.arange(min(size, len(learner.profile.train))) for learner in learners]
+        rows = self.learners[0].profile.train
+        examples = np.arange(min(self.config.batch_size, len(rows)))
         with FlopCounterMode(display=False) as counter:
-            self.passes.backward(learners, batches)
+            self.passes.backward(self.learners[:1], [examples])
         self.model.zero_grad(set_to_none=True)
-        tokens = [
-            learner.profile.train.lengths[batch].sum()
-            for learner, batch in zip(learners, batches, strict=True)
-        ]
-        return counter.get_total_flops() / int(sum(tokens))
+        return counter.get_total_flops() / int(rows.lengths[examples].sum())
 
 
 def set_dropout(model: torch.nn.Module, p: float) -> None:
