@@ -71,7 +71,8 @@ class RunRecord:
         backbone: ``name``, ``checksum`` and whatever else describes the weights.
         protocol: how the number came about: selection, head counted or not, MNLI start or not.
         main_metric: the metric that selects the best epoch and stands in the tables.
-        metrics: by selection (``"best"``, ``"last"``), the ``epoch`` and the scores as fractions.
+        metrics: by selection (``"best"``, ``"last"``, and ``"held_out"`` of one adaptation for all rows), the
+            ``epoch`` and the scores as fractions.
         history: one mapping per evaluation, in order.
         parameters: numbers of values: ``trained``, ``head``, ``backbone``, ``stored_values``; and
             ``trained_pct``, in percent of the backbone.

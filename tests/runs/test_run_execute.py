@@ -131,7 +131,7 @@ def test_the_predictions_give_the_metrics_again(tiny_run: TinyRun, name: str) ->
             expected = SCORES[metric](part["label"], predicted)
             found = record.metrics[str(selection)][f"{metric}{suffix}"]
             assert found == pytest.approx(expected, abs=1e-6)  # the labels are kept in fp32
-    assert set(table["selection"]) == {"best", "last"}
+    assert set(table["selection"]) == {"best", "last", "held_out"}
     assert set(table["split"]) == set(task.validation_splits)
     assert predicted.nunique() > 1  # constant outputs would agree with much
 

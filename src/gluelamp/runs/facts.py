@@ -12,6 +12,7 @@ from gluelamp.runs.environment import describe_device, git_state, package_versio
 from gluelamp.runs.persons import Persons, mean_history, mean_speed
 from gluelamp.runs.plan import Plan
 from gluelamp.training.checkpoint import Progress
+from gluelamp.training.held_out import HeldOut
 from gluelamp.training.learner import Outputs
 from gluelamp.training.trainer import Outcome
 
@@ -32,8 +33,8 @@ def known_facts(plan: Plan) -> RunRecord:
             "revision": checkpoint.revision,
         },
         protocol={
-            "selection": "best on validation and last, from the same run",
-            "validation_reused": True,
+            "selection": "best on validation, last, and held_out, from the same run",
+            "validation_reused": "best: all rows choose; held_out: each half by the other's choice; last: no",
             "head_counted": False,
             "starts_from": "the pre-trained checkpoint",
             "truncated_to": config.trainer.max_length,
@@ -71,14 +72,23 @@ def _data_facts(plan: Plan) -> dict[str, Any]:
     }
 
 
-def completed(facts: RunRecord, outcome: Outcome, plan: Plan) -> RunRecord:
-    """Return the record with what training one adaptation gave."""
+def completed(facts: RunRecord, outcome: Outcome, held_out: HeldOut, plan: Plan) -> RunRecord:
+    """Return the record with what training one adaptation gave.
+
+    Args:
+        facts: known before.
+        outcome: of the training.
+        held_out: what followed it.
+        plan: of the run.
+    """
     progress = outcome.progress
+    epochs = [progress.history[number]["epoch"] for number in held_out.numbers]
     return replace(
         facts,
         metrics={
             "best": _metrics(progress, progress.best),
             "last": _metrics(progress, len(progress.history) - 1),
+            "held_out": {"epoch": fmean(epochs), **held_out.metrics},
         },
         history=progress.history,
         bytes={**facts.bytes, "file": (plan.folder / "best.safetensors").stat().st_size},

@@ -22,7 +22,7 @@ def write_predictions(
 ) -> None:
     """Write the head's outputs for each evaluated row, as Parquet.
 
-    Columns: ``selection`` (best or last), ``split``, ``idx``, ``label``, ``output_0`` and so on. Where
+    Columns: ``selection`` (best, last, held_out), ``split``, ``idx``, ``label``, ``output_0`` ... Where
     rows belong to persons, also ``user``, and what a guess without a model predicts: the most frequent
     class of the training rows, or their median score, of all persons (``baseline_all``) and of the row's
     own (``baseline_user``).

@@ -21,6 +21,7 @@ from gluelamp.runs.plan import Plan
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.task import Task
 from gluelamp.training.config import TrainerConfig
+from gluelamp.training.held_out import HeldOut
 from gluelamp.training.learner import Outputs, Profile, Rates
 from gluelamp.training.phases import PhaseLearner
 from gluelamp.training.trainer import DivergedError, Tracker, Trainer
@@ -86,9 +87,10 @@ def train_one(
     """Train one adaptation on all rows; return its record and its outputs by selection."""
     built = build(plan, train, validation, plan.folder)
     facts = built.described(known_facts(plan))  # before the trainer casts what is counted
-    profile = Profile(train, validation, plan.rates, plan.config.seed, plan.folder)
+    held_out = HeldOut(plan.task, validation)
+    profile = Profile(train, validation, plan.rates, plan.config.seed, plan.folder, held_out=held_out)
     (outcome,) = _trainer(plan, built, [profile], plan.folder, tracker).run()
-    return completed(facts, outcome, plan), outcome.outputs
+    return completed(facts, outcome, held_out, plan), outcome.outputs
 
 
 def train_each(

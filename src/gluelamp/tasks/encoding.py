@@ -55,7 +55,10 @@ class EncodedSplit:
     def of_user(self, user: str) -> EncodedSplit:
         """Return the examples of one person, of a task that knows persons."""
         assert self.users is not None
-        rows = np.flatnonzero(self.users == user)
+        return self.take(np.flatnonzero(self.users == user))
+
+    def take(self, rows: np.ndarray) -> EncodedSplit:
+        """Return some examples, by their numbers."""
         places = np.concatenate(
             [np.arange(*self.offsets[row : row + 2]) for row in rows] or [np.empty(0, int)]
         )
@@ -66,7 +69,8 @@ class EncodedSplit:
             labels=self.labels[rows],
             idx=self.idx[rows],
             pad_token=self.pad_token,
-            users=self.users[rows],
+            tasks=None if self.tasks is None else self.tasks[rows],
+            users=None if self.users is None else self.users[rows],
         )
 
 

@@ -16,9 +16,7 @@ from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.training.batches import training_order
 from gluelamp.training.checkpoint import Progress
 from gluelamp.training.config import TrainerConfig
-
-Outputs = dict[str, np.ndarray]
-"""By validation split, the head's outputs (examples, outputs)."""
+from gluelamp.training.held_out import HeldOut, Outputs
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,7 @@ class Profile:
         seed: of the order of examples.
         folder: takes the task states ``best`` and ``last``.
         start: first values by full name; those of the adaptation if None.
+        held_out: follows the evaluations, if a score on rows that chose nothing is wanted.
     """
 
     train: EncodedSplit
@@ -48,6 +47,7 @@ class Profile:
     seed: int
     folder: Path
     start: Mapping[str, Tensor] | None = None
+    held_out: HeldOut | None = None
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Return the optimiser steps in one pass over the training rows."""
@@ -153,6 +153,9 @@ class Learner:
         }
         progress.history.append(entry)
         self.outputs["last"] = outputs
+        if self.profile.held_out is not None:
+            self.profile.held_out.look(len(progress.history) - 1, outputs)
+            self.outputs["held_out"] = self.profile.held_out.outputs
         if is_best:
             progress.best = len(progress.history) - 1
             self.outputs["best"] = outputs
@@ -171,6 +174,7 @@ class Learner:
                 selection: {name: torch.from_numpy(value) for name, value in outputs.items()}
                 for selection, outputs in self.outputs.items()
             },
+            "held_out": self.profile.held_out.state() if self.profile.held_out is not None else [],
         }
 
     def load_state(self, progress: Progress, state: Mapping[str, Any]) -> None:
@@ -185,6 +189,8 @@ class Learner:
             selection: {name: value.numpy() for name, value in outputs.items()}
             for selection, outputs in state["outputs"].items()
         }
+        if self.profile.held_out is not None:
+            self.profile.held_out.load_state(state["held_out"])
 
     def _optimizer(
         self, method_count: int

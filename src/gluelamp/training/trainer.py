@@ -65,7 +65,8 @@ class Outcome:
 
     Args:
         progress: losses, history and the number of the best evaluation.
-        outputs: the head's outputs per validation split, for ``best`` and ``last``.
+        outputs: the head's outputs per validation split, for ``best`` and ``last``, and ``held_out`` where
+            the profile asks for it.
         speed: rates of the training steps, of all profiles that were trained together.
         memory: peak memory, likewise.
         error: why the profile's training ended before its time, if it did.

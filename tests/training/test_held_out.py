@@ -1,0 +1,98 @@
+"""Scores on rows that had no say in which evaluation they are from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, matthews_corrcoef
+
+from gluelamp.tasks.encoding import EncodedSplit
+from gluelamp.tasks.glue import GLUE
+from gluelamp.training.held_out import HeldOut, first_half
+
+
+def split_of(labels: np.ndarray) -> EncodedSplit:
+    rows = np.arange(len(labels))
+    return EncodedSplit(rows.astype(np.int32), None, np.arange(len(labels) + 1), labels, rows, 0)
+
+
+def random_outputs(rows: int, evaluations: int, seed: int) -> list[np.ndarray]:
+    draws = np.random.default_rng(seed).normal(size=(evaluations, rows, 2))
+    return list(draws.astype(np.float32))
+
+
+@pytest.mark.parametrize("rows", [2, 3, 101, 1043])
+def test_the_halves_divide_the_rows_evenly_and_stay_the_same(rows: int) -> None:
+    first = first_half(rows)
+    assert first.sum() == (rows + 1) // 2
+    np.testing.assert_array_equal(first, first_half(rows))
+    assert rows < 100 or abs(np.corrcoef(first, np.arange(rows))[0, 1]) < 0.2  # not by order
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_half_is_scored_at_the_evaluation_that_the_other_chose(seed: int) -> None:
+    labels = np.random.default_rng(100 + seed).integers(2, size=61)
+    outputs = random_outputs(61, 6, seed)
+    held_out = HeldOut(GLUE["cola"], {"validation": split_of(labels)})
+    for number, values in enumerate(outputs):
+        held_out.look(number, {"validation": values})
+
+    first = first_half(61)
+    guesses = [values.argmax(axis=1) for values in outputs]
+    chosen = [
+        int(np.argmax([matthews_corrcoef(labels[half], guess[half]) for guess in guesses]))
+        for half in (first, ~first)
+    ]
+    assert held_out.numbers == tuple(chosen)
+    expected = np.where(first, guesses[chosen[1]], guesses[chosen[0]])
+    np.testing.assert_array_equal(held_out.outputs["validation"].argmax(axis=1), expected)
+    score = matthews_corrcoef(labels, expected)
+    assert held_out.metrics == pytest.approx({"matthews_correlation": score})
+
+
+def test_choosing_among_noise_flatters_the_best_evaluation_and_not_the_held_out_score() -> None:
+    best, held = [], []
+    for seed in range(60):
+        labels = np.random.default_rng(1000 + seed).integers(2, size=200)
+        outputs = random_outputs(200, 10, seed)
+        follower = HeldOut(GLUE["rte"], {"validation": split_of(labels)})
+        for number, values in enumerate(outputs):
+            follower.look(number, {"validation": values})
+        best.append(max(accuracy_score(labels, values.argmax(axis=1)) for values in outputs))
+        held.append(follower.metrics["accuracy"])
+    standard_error = np.sqrt(0.25 / 200 / 60)
+    assert abs(np.mean(held) - 0.5) < 3 * standard_error
+    assert np.mean(best) - 0.5 > 10 * standard_error
+
+
+def test_of_equal_evaluations_the_first_is_kept() -> None:
+    labels = np.array([0, 1, 0, 1])
+    held_out = HeldOut(GLUE["rte"], {"validation": split_of(labels)})
+    for number, scale in enumerate((1.0, 2.0, 3.0)):
+        held_out.look(number, {"validation": scale * np.eye(2, dtype=np.float32)[labels]})
+    assert held_out.numbers == (0, 0)
+
+
+def test_a_second_split_follows_the_choice_of_the_first() -> None:
+    labels = np.arange(30) % 3
+    held_out = HeldOut(
+        GLUE["mnli"],
+        {"validation_matched": split_of(labels), "validation_mismatched": split_of(labels[:20])},
+    )
+    good, bad = np.eye(3, dtype=np.float32)[labels], np.eye(3, dtype=np.float32)[(labels + 1) % 3]
+    held_out.look(0, {"validation_matched": bad, "validation_mismatched": good[:20]})
+    held_out.look(1, {"validation_matched": good, "validation_mismatched": bad[:20]})
+    assert held_out.metrics == {"accuracy": 1.0, "accuracy_mismatched": 0.0}
+
+
+def test_a_resumed_run_goes_on_with_what_was_chosen() -> None:
+    labels = np.random.default_rng(7).integers(2, size=40)
+    outputs = random_outputs(40, 4, 7)
+    whole, killed, resumed = (HeldOut(GLUE["cola"], {"validation": split_of(labels)}) for _ in range(3))
+    for number, values in enumerate(outputs):
+        whole.look(number, {"validation": values})
+        (killed if number < 2 else resumed).look(number, {"validation": values})
+        if number == 1:
+            resumed.load_state(killed.state())
+    assert resumed.numbers == whole.numbers
+    np.testing.assert_array_equal(resumed.outputs["validation"], whole.outputs["validation"])
