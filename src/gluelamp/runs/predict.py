@@ -9,13 +9,14 @@ from typing import Literal
 import pandas as pd
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
+from transformers import PreTrainedModel
 
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import load_model, load_tokenizer
 from gluelamp.errors import InputError
 from gluelamp.methods.storage import load_task_state, provenance, read_choice
 from gluelamp.runs.config import RunConfig
-from gluelamp.runs.plan import plan_run
+from gluelamp.runs.plan import Plan, plan_run
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import encode
 from gluelamp.tasks.glue import glue_task
@@ -23,6 +24,7 @@ from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.tasks.metrics import predictions_from_outputs
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.submission import write_submission, zip_submission
+from gluelamp.tasks.task import Task
 from gluelamp.training.evaluation import predict
 from gluelamp.training.precision import MasterWeights
 
@@ -56,41 +58,51 @@ def write_test_predictions(config: RunConfig, choice: PredictConfig) -> Path:
         InputError: if the run is not finished, or the task has no test rows here or is none of GLUE's.
     """
     plan = plan_run(config)
+    task = _task_to_predict(plan, choice.task)
+    data = plan.data[0] if task is plan.task else load_task_data(task, config.data)
+    splits = {name: data.splits[name] for name in task.test_splits if name in data.splits}
+    if not splits:
+        raise InputError(f"{task.name!r} has no test rows in this source; take data=hub or another root.")
+    model = _trained_model(plan, task, choice.selection)
+    tokenizer = load_tokenizer(plan.checkpoint)
+
+    def frame(rows: pd.DataFrame) -> pd.DataFrame:
+        split = encode(rows, task, tokenizer, config.trainer.max_length)
+        outputs = predict(model, split, config.trainer.eval_batch_size, plan.device)
+        return pd.DataFrame({"idx": split.idx, "prediction": predictions_from_outputs(task, outputs)})
+
+    place = plan.root / "submissions" / config.backbone.name / config.method.name
+    folder = place / f"seed{config.seed}"
+    write_submission(task, {name: frame(rows) for name, rows in splits.items()}, folder)
+    path = folder.with_suffix(".zip")
+    zip_submission(folder, path)
+    _log.info("%s", path)
+    return path
+
+
+def _task_to_predict(plan: Plan, other: str | None) -> Task:
+    own = plan.config.task.name
     if isinstance(plan.task, Mixture):
-        raise InputError(
-            f"task {config.task.name!r} is a mixture; test files are written for runs on one task."
-        )
-    for name in (config.task.name, choice.task):
+        raise InputError(f"task {own!r} is a mixture; test files are written for runs on one task.")
+    for name in (own, other):
         if name in LAMP:
             raise InputError(
                 f"task {name!r} is of LaMP, and test files are written for the GLUE server alone. What a "
                 "LaMP run predicts for its test rows stands in predictions.parquet beside its record."
             )
-    trained_on, task = plan.task, glue_task(choice.task or config.task.name)
-    if task.labels != trained_on.labels:
-        raise InputError(f"A run on {trained_on.name!r} has other labels than {task.name!r} needs.")
-    data = plan.data[0] if task is trained_on else load_task_data(task, config.data)
-    splits = {name: data.splits[name] for name in task.test_splits if name in data.splits}
-    if not splits:
-        raise InputError(f"{task.name!r} has no test rows in this source; take data=hub or another root.")
+    task = glue_task(other or own)
+    if task.labels != plan.task.labels:
+        raise InputError(f"A run on {own!r} has other labels than {task.name!r} needs.")
+    return task
+
+
+def _trained_model(plan: Plan, task: Task, selection: str) -> PreTrainedModel:
+    """Return the run's model with the values that it stored, where and as it computes."""
     model = load_model(plan.checkpoint, task.num_outputs, ATTENTION).eval()
-    trained = plan.folder / f"{choice.selection}.safetensors"
-    adaptation = config.method.adapt(model, config.head.train_pooler, read_choice(trained))
-    bound_to = provenance(adaptation, plan.checkpoint.checksum)
-    load_task_state(trained, adaptation, bound_to)
+    path = plan.folder / f"{selection}.safetensors"
+    config = plan.config
+    adaptation = config.method.adapt(model, config.head.train_pooler, read_choice(path))
+    load_task_state(path, adaptation, provenance(adaptation, plan.checkpoint.checksum))
     model.to(plan.device)
     MasterWeights(model, [], plan.dtype)
-    tokenizer = load_tokenizer(plan.checkpoint)
-    frames = {}
-    for name, rows in splits.items():
-        split = encode(rows, task, tokenizer, config.trainer.max_length)
-        outputs = predict(model, split, config.trainer.eval_batch_size, plan.device)
-        values = predictions_from_outputs(task, outputs)
-        frames[name] = pd.DataFrame({"idx": split.idx, "prediction": values})
-    place = plan.root / "submissions" / config.backbone.name / config.method.name
-    folder = place / f"seed{config.seed}"
-    write_submission(task, frames, folder)
-    path = folder.with_suffix(".zip")
-    zip_submission(folder, path)
-    _log.info("%s", path)
-    return path
+    return model
