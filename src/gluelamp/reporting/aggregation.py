@@ -1,4 +1,4 @@
-"""From the records of runs to one row per score: mean and deviation over seeds."""
+"""From runs to one row per score: over its seeds mean, median, deviation and interval."""
 
 from __future__ import annotations
 
@@ -8,53 +8,62 @@ from typing import Any
 
 import pandas as pd
 
-from gluelamp.records import RunRecord
-from gluelamp.reporting.published import Cell
+from gluelamp.records import FoundRun, RunRecord
+from gluelamp.reporting.published import Cell as PublishedCell
+from gluelamp.reporting.statistics import find_cell, score_interval
 from gluelamp.reporting.variants import Run, settings_of, variant_labels
 from gluelamp.tasks.glue import GLUE
 
-SELECTIONS = ("best", "last")
+SELECTIONS = ("held_out", "best", "last")
+"""What chose the epoch, the strictest protocol first; only ``best`` and ``last`` are in every record."""
+
 SAMPLE = "sample"
 
+ACCURACY_COLUMNS = [
+    *("data", "backbone", "method", "task", "metric"),
+    *("mean", "median", "std", "low", "high"),
+    *("seeds", "epochs", "selection", "published"),
+]
+
 _GROUP = ["data", "backbone", "method", "task", "metric", "selection"]
-_ORDER = ["data", "backbone", "task_order", "method", "metric_order", "selection", "seed"]
+_ORDER = ["data", "backbone", "task_order", "method", "metric_order", "selection_order", "seed"]
 _TASK_ORDER = {name: position for position, name in enumerate(GLUE)}
 
 
-def summarise(records: Sequence[RunRecord], published: Mapping[Cell, float]) -> pd.DataFrame:
+def summarise(runs: Sequence[FoundRun], published: Mapping[PublishedCell, float]) -> pd.DataFrame:
     """Return one row per data, backbone, method variant, task, metric and selection.
 
     Sources, fingerprints of the data and checksums of the backbone are never mixed in a row.
 
     Args:
-        records: complete runs, at least one.
+        runs: complete runs, at least one.
         published: the published scores, as fractions.
 
     Returns:
-        the columns of ``glue_accuracy.csv``, scores as fractions, and for the pages ``name`` (the
-        method without its variant), ``is_main`` (the task's main metric) and ``examples``
-        (evaluated rows).
+        the columns :data:`ACCURACY_COLUMNS`, scores as fractions; ``low`` and ``high`` bound the 95 %
+        interval of the mean over examples and seeds, NaN where a run kept no predictions. For the pages also
+        ``name`` (the method without its variant), ``is_main`` (the task's main metric), ``seed_set`` (the
+        seeds, in order) and ``cell`` (the predictions, or None).
     """
+    records = [record for _, record in runs]
     labels = [data_label(record) for record in records]
     variants = variant_labels([_run(*run) for run in zip(records, labels, strict=True)])
-    runs = zip(records, labels, variants, strict=True)
-    scores = pd.DataFrame([score for run in runs for score in _scores(*run)])
+    described = enumerate(zip(records, labels, variants, strict=True))
+    scores = pd.DataFrame([{**score, "run": run} for run, told in described for score in _scores(*told)])
     groups = scores.sort_values(_ORDER, kind="stable").groupby(_GROUP, sort=False)
     # a seed without a score (NaN) must not vanish from its mean
     rows = groups.agg(
         mean=("value", lambda values: values.mean(skipna=False)),
+        median=("value", lambda values: values.median(skipna=False)),
         std=("value", lambda values: values.std(ddof=1, skipna=False)),
         seeds=("seed", "nunique"),
         epochs=("epochs", "first"),
         name=("name", "first"),
         is_main=("is_main", "first"),
-        examples=("examples", "min"),
+        seed_set=("seed", tuple),
+        runs=("run", list),
     ).reset_index()
-    cells = zip(rows["name"], rows["backbone"], rows["task"], rows["metric"], strict=True)
-    rows["published"] = pd.Series([published.get(cell) for cell in cells], dtype=float)
-    # the sample only shares its tasks' names with the benchmark
-    rows.loc[rows["data"].str.startswith(SAMPLE), "published"] = float("nan")
-    return rows
+    return rows.assign(**_intervals(rows, runs), published=_beside(rows, published)).drop(columns="runs")
 
 
 def data_label(record: RunRecord) -> str:
@@ -81,7 +90,7 @@ def _run(record: RunRecord, data: str) -> Run:
 
 def _scores(record: RunRecord, data: str, variant: str) -> Iterator[dict[str, Any]]:
     config = record.config
-    for selection in SELECTIONS:
+    for selection in (name for name in SELECTIONS if name in record.metrics):
         values = record.metrics[selection]
         others = [metric for metric in values if metric not in ("epoch", record.main_metric)]
         for position, metric in enumerate([record.main_metric, *others]):
@@ -96,14 +105,29 @@ def _scores(record: RunRecord, data: str, variant: str) -> Iterator[dict[str, An
                 "metric_order": position,
                 "is_main": position == 0,
                 "selection": selection,
+                "selection_order": SELECTIONS.index(selection),
                 "seed": config["seed"],
                 "epochs": config["trainer"]["epochs"],
                 "value": float("nan") if values[metric] is None else float(values[metric]),
-                "examples": _examples(record, metric),
             }
 
 
-def _examples(record: RunRecord, metric: str) -> float:
-    rows = record.data["rows"]
-    mnli = "validation_mismatched" if metric.endswith("_mismatched") else "validation_matched"
-    return float(rows.get("validation", rows.get(mnli, "nan")))
+def _intervals(rows: pd.DataFrame, runs: Sequence[FoundRun]) -> dict[str, Any]:
+    described = zip(rows["runs"], rows["selection"], rows["metric"], rows["mean"], strict=True)
+    cells = [
+        None if pd.isna(mean) else find_cell([runs[run] for run in chosen], selection, metric)
+        for chosen, selection, metric, mean in described
+    ]
+    intervals = [cell and score_interval(cell) for cell in cells]
+    bounds = {
+        bound: pd.Series([getattr(interval, bound, None) for interval in intervals], dtype=float)
+        for bound in ("low", "high")
+    }
+    return {**bounds, "cell": pd.Series(cells, dtype=object)}
+
+
+def _beside(rows: pd.DataFrame, published: Mapping[PublishedCell, float]) -> pd.Series:
+    cells = zip(rows["name"], rows["backbone"], rows["task"], rows["metric"], strict=True)
+    found = pd.Series([published.get(cell) for cell in cells], dtype=float)
+    # the sample only shares its tasks' names with the benchmark
+    return found.mask(rows["data"].str.startswith(SAMPLE))

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from gluelamp.records import RunRecord
+from gluelamp.records import FoundRun, RunRecord
 from gluelamp.reporting.aggregation import data_label
 from gluelamp.reporting.lamp_scores import Scores, paired_difference, read_test_rows, score, verdict
 from gluelamp.reporting.variants import settings_of, variant_labels
 from gluelamp.tasks.catalogue import TASKS
 from gluelamp.tasks.lamp.metrics import mean_over_users
 from gluelamp.tasks.task import Task
-
-FoundRun = tuple[Path, RunRecord]
-"""A run's folder and its record."""
 
 PROTOCOLS = ("shared", "each", "shared_then_each")
 REFERENCES = ("head_only", "pfeiffer")

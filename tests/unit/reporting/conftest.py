@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from gluelamp.records import RunRecord, read_record, write_json
+from gluelamp.records import FoundRun, RunRecord, read_record, write_json
+from gluelamp.tasks.glue import glue_task
 
 METRICS = {
     "cola": ("matthews_correlation",),
@@ -18,6 +21,7 @@ METRICS = {
     "stsb": ("pearson", "spearman"),
     "mnli": ("accuracy", "accuracy_mismatched"),
     "rte": ("accuracy",),
+    **dict.fromkeys(("sst2", "qqp", "qnli", "wnli"), ("accuracy",)),
 }
 ROWS = {
     "cola": {"train": 8551, "validation": 1043},
@@ -25,6 +29,7 @@ ROWS = {
     "stsb": {"train": 5749, "validation": 1500},
     "mnli": {"train": 392702, "validation_matched": 9815, "validation_mismatched": 9832},
     "rte": {"train": 2490, "validation": 277},
+    **{task: {"train": 100, "validation": 100} for task in ("sst2", "qqp", "qnli", "wnli")},
 }
 
 MAPPINGS = (
@@ -34,6 +39,8 @@ MAPPINGS = (
 
 AddRecord = Callable[..., RunRecord]
 AddMeasurement = Callable[..., Path]
+AddPredictions = Callable[..., Path]
+AddRun = Callable[..., FoundRun]
 
 
 @pytest.fixture
@@ -55,6 +62,7 @@ def add_record(tmp_path: Path) -> AddRecord:
         max_train_examples: int | None = None,
         deviations: tuple[str, ...] = (),
         error: str | None = None,
+        held_out: float | None = None,
         **sections: object,
     ) -> RunRecord:
         config = {
@@ -70,7 +78,10 @@ def add_record(tmp_path: Path) -> AddRecord:
         identity = hashlib.sha256(json.dumps([config, source]).encode()).hexdigest()[:16]
         scores = {
             selection: {"epoch": epochs, **dict.fromkeys(METRICS[task], value)}
-            for selection, value in (("best", score), ("last", score and score - 0.01))
+            for selection, value in (
+                *([("held_out", held_out)] if held_out is not None else []),
+                *(("best", score), ("last", score and score - 0.01)),
+            )
         }
         complete = {
             "data": {
@@ -102,6 +113,31 @@ def add_record(tmp_path: Path) -> AddRecord:
 
 
 @pytest.fixture
+def add_predictions(tmp_path: Path) -> AddPredictions:
+    """Write predictions beside a record, the last row first; its scores may say something else."""
+
+    def add(
+        record: RunRecord,
+        labels: np.ndarray,
+        predictions: np.ndarray,
+        selections: tuple[str, ...] = ("held_out", "best", "last"),
+        split: str = "validation",
+    ) -> Path:
+        outputs = glue_task(record.config["task"]["name"]).num_outputs
+        values = predictions[:, None] if outputs == 1 else np.eye(outputs)[predictions.astype(int)]
+        rows = {"split": split, "idx": np.arange(len(labels)), "label": labels}
+        columns = {f"output_{number}": values[:, number] for number in range(outputs)}
+        frames = [pd.DataFrame({"selection": name, **rows, **columns})[::-1] for name in selections]
+        names = (record.config[section]["name"] for section in ("backbone", "method", "task"))
+        path = tmp_path.joinpath("runs", *names, record.identity, "predictions.parquet")
+        kept = [pd.read_parquet(path)] if path.exists() else []
+        pd.concat([*kept, *frames]).to_parquet(path, index=False)
+        return path
+
+    return add
+
+
+@pytest.fixture
 def add_measurement(tmp_path: Path) -> AddMeasurement:
     """Write one measurement below ``tmp_path``."""
 
@@ -118,5 +154,30 @@ def add_measurement(tmp_path: Path) -> AddMeasurement:
         content = {"schema_version": 1, "kind": kind, "backbone": backbone, "method": method}
         write_json(path, {**content, "config": config, "rows": rows})
         return path
+
+    return add
+
+
+@pytest.fixture
+def add_run(tmp_path: Path, add_record: AddRecord, add_predictions: AddPredictions) -> AddRun:
+    """Write one run on a task of accuracy with 100 rows, of which the first are ``wrong``; with sizes."""
+
+    def add(
+        method: str, task: str = "rte", wrong: int = 50, seed: int = 1, *, start: int = 0, **changes: Any
+    ) -> FoundRun:
+        sizes = {"trained": 1000, "stored": 4000, "shared": 0, "head_bytes": 80, "backbone_values": 100_000}
+        sizes |= {key: changes.pop(key) for key in tuple(changes) if key in sizes}
+        score = 1 - wrong / 100
+        record = add_record(method, task, score, seed, held_out=score, **changes)
+        path = tmp_path.joinpath("runs", record.config["backbone"]["name"], method, task, record.identity)
+        parameters = {"trained": sizes["trained"], "backbone": sizes["backbone_values"], "head": 20}
+        parameters["trained_pct"] = 100 * sizes["trained"] / sizes["backbone_values"]
+        stored = {"method": sizes["stored"], "head": sizes["head_bytes"], "shared": sizes["shared"]}
+        write_json(path / "record.json", vars(record) | {"parameters": parameters, "bytes": stored})
+        labels = np.arange(100) % 2
+        is_wrong = (np.arange(100) >= start) & (np.arange(100) < start + wrong)
+        split = "validation_matched" if task == "mnli" else "validation"
+        add_predictions(record, labels, np.where(is_wrong, 1 - labels, labels), split=split)
+        return path, read_record(path / "record.json")
 
     return add

@@ -337,7 +337,7 @@ def test_a_bank_is_named_by_a_few_digits(tmp_path: Path) -> None:
 def test_glue_s_table_does_not_know_of_runs_with_persons(tmp_path: Path, add_record: AddRecord) -> None:
     add_record("pafi", "cola")
     before = {path.name: path.read_bytes() for path in write_tables(tmp_path)}
-    assert sorted(before) == ["glue_accuracy.csv", "glue_accuracy.md"]
+    assert {"glue_accuracy.csv", "glue_accuracy.md"} <= before.keys()
     add_run(tmp_path, "pafi", random_answers(1))
     add_run(tmp_path, "pafi", {}, error="broken", seed=1)
     after = {path.name: path.read_bytes() for path in write_tables(tmp_path)}
