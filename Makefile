@@ -1,6 +1,6 @@
 # gluelamp: two commands for everybody (reproduce-glue, test), the rest for those who stay.
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-glue reproduce-lamp tables measure capabilities prepare test test-learning lint format benchmark clean
+.PHONY: help setup reproduce-glue reproduce-lamp tables report measure measure-large certificates capabilities prepare test test-learning test-browser lint format benchmark clean
 
 SCALE ?= demo
 DATA ?= auto
@@ -37,26 +37,45 @@ reproduce-lamp: setup  ## train one adaptation for each person of LaMP-2N, warm 
 	$(RUN) scripts/train.py -m experiment=lamp_warm $(PLACE)
 	$(MAKE) --no-print-directory tables
 
-measure: setup  ## count parameters and bytes of every method, and time them
+measure: setup  ## count parameters, bytes, FLOPs and memory of the methods, and time them: a quarter of an hour
 	$(RUN) scripts/measure.py -m experiment=parameters
-	$(RUN) scripts/measure.py -m experiment=latency
 	$(RUN) scripts/measure.py -m experiment=xpeft_bytes
+	$(RUN) scripts/measure.py -m experiment=storage
+	$(RUN) scripts/measure.py -m experiment=flops
+	$(RUN) scripts/measure.py -m experiment=memory
+	$(RUN) scripts/measure.py -m experiment=latency
+
+measure-large: setup  ## time the papers' backbones and measure their memory, with random weights: half an hour
+	$(RUN) scripts/measure.py -m experiment=latency_large
+	$(RUN) scripts/measure.py -m experiment=memory backbone=roberta_large
+
+certificates: setup  ## certify that merged methods add no latency: an hour, which can be stopped and continued
+	$(RUN) scripts/measure.py -m experiment=certificate
 
 capabilities: setup  ## find out by trying what each method can do, write docs/capabilities.md
 	$(RUN) scripts/capabilities.py
 
 tables: setup  ## regenerate results/tables from the records alone
+	$(RUN) scripts/report.py what=[tables]
+
+report: setup  ## regenerate results/tables, results/figures and the page results/report.html
 	$(RUN) scripts/report.py
 
 prepare: setup  ## copy GLUE from DATA to data/glue as checked Parquet, for use without a network
 	$(RUN) scripts/prepare.py $(PLACE)
 
-test test-learning: export OMP_NUM_THREADS = 1  # one test process a core
-test: setup  ## run the tests, all but the next line's
-	$(VENV)/bin/pytest -n auto --dist worksteal -m 'not learning'
+test test-learning test-browser: export OMP_NUM_THREADS = 1  # one test process a core
+test: setup  ## run the tests, all but those of the next two lines
+	$(VENV)/bin/pytest -n auto --dist worksteal -m 'not learning and not browser'
 
 test-learning: setup  ## train every method on real and sample rows until it has learnt
 	$(VENV)/bin/pytest -n auto --dist worksteal -m learning
+
+test-browser: setup  ## open the report in Debian's Chromium, which root installs where it is missing
+	@command -v chromedriver >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq \
+	  && apt-get install -qq --yes --no-install-recommends chromium chromium-driver >/dev/null; } \
+	  || echo "Chromium is not here and cannot be installed: its tests are skipped."
+	$(VENV)/bin/pytest -m browser tests/browser
 
 lint: setup  ## check style, types and the order of the floors
 	$(VENV)/bin/ruff check .

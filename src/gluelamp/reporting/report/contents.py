@@ -1,0 +1,115 @@
+"""What the page says, gathered from the records of a results folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from gluelamp.errors import InputError
+from gluelamp.records import FoundRun, RunRecord
+from gluelamp.reporting.aggregation import summarise
+from gluelamp.reporting.entries import entries
+from gluelamp.reporting.lamp import has_persons, lamp_rows
+from gluelamp.reporting.lamp_page import lamp_page
+from gluelamp.reporting.measurements import measurement_pages, measurement_rows
+from gluelamp.reporting.pages import Page
+from gluelamp.reporting.published import read_published
+from gluelamp.reporting.report.cells import Key, RunCell, run_cells
+from gluelamp.reporting.report.panels import Panels, latency_panels
+from gluelamp.reporting.report.sections import Section, section
+from gluelamp.reporting.report.sheets import Field, Sheet
+from gluelamp.reporting.results import Results
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that the page shows.
+
+    Args:
+        runs: how many were completed.
+        claims: with their verdicts; None where nothing is known.
+        sections: scores, by source of data and backbone.
+        lamp: the tables of tasks with persons, in Markdown; empty where no such task was learnt.
+        latencies: charts, by backbone and machine.
+        pages: the other tables of the results folder.
+        failures: one row a run that failed.
+        cells: what scores open.
+    """
+
+    runs: int
+    claims: Page | None
+    sections: Sequence[Section]
+    lamp: str
+    latencies: Sequence[Panels]
+    pages: Sequence[Page]
+    failures: Sheet
+    cells: Sequence[RunCell]
+
+    @cached_property
+    def panels(self) -> dict[str, Panels]:
+        """All groups of charts, by the names of their figures."""
+        of_scores = {f"{part.slug}-{some.name}": some for part in self.sections for some in part.panels}
+        return of_scores | {f"latency-{some.name}": some for some in self.latencies}
+
+
+def gather(results: Results, configs: Path) -> Contents:
+    """Return what the page says of a results folder.
+
+    Args:
+        results: of the folder.
+        configs: the folder of the configuration files.
+
+    Raises:
+        InputError: if there are no records, or if one cannot be read.
+    """
+    runs = [run for run in results.runs if not has_persons(run[1])]
+    persons = [run for run in results.runs if has_persons(run[1])]
+    complete = [run for run in runs if run[1].status == "complete"]
+    cells = run_cells(complete, results.root, configs)
+    papers = {page.name: page for page in results.paper_pages()}
+    claims = papers.pop("claims", None)
+    pages = [*papers.values(), *measurement_pages(results.measurements, results.counts)]
+    if not (results.runs or pages):
+        raise InputError(f"No records stand below {results.root}: there is nothing to report.")
+    timed = results.measurements["latency"]
+    return Contents(
+        runs=sum(record.status == "complete" for _, record in results.runs),
+        claims=claims,
+        sections=_sections(complete, cells, results.published),
+        lamp=_lamp(persons) if persons else "",
+        latencies=list(latency_panels(measurement_rows(timed))) if timed else [],
+        pages=pages,
+        failures=_failures([record for _, record in runs if record.status == "failed"]),
+        cells=list(cells.values()),
+    )
+
+
+def _sections(runs: Sequence[FoundRun], cells: Mapping[Key, RunCell], published: Path) -> list[Section]:
+    if not runs:
+        return []
+    rows = summarise(runs, read_published(published))
+    return [
+        section(some, cells, rows[(rows["data"] == data) & (rows["backbone"] == backbone)])
+        for (data, backbone), some in entries(runs).items()
+    ]
+
+
+def _lamp(runs: Sequence[FoundRun]) -> str:
+    complete = [run for run in runs if run[1].status == "complete"]
+    return lamp_page(lamp_rows(complete), [record for _, record in runs if record.status == "failed"])
+
+
+def _failures(records: Sequence[RunRecord]) -> Sheet:
+    header = ["method", "task", "backbone", "seed", "error"]
+    rows = [
+        [
+            *(record.config[part]["name"] for part in header[:3]),
+            record.config["seed"],
+            record.error or "no message",
+        ]
+        for record in records
+    ]
+    fields = [[Field(str(value)) for value in row] for row in rows]
+    return Sheet("Runs that failed", header, [False] * len(header), fields)
