@@ -1,21 +1,32 @@
 #!/usr/bin/env python3
-"""Regenerate results/tables from the records alone: python scripts/report.py results.root=results."""
+"""Regenerate tables, figures and the page from the records alone: python scripts/report.py what=[report]."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gluelamp.runs.app import run_app
+from gluelamp.runs.app import CONFIGS, run_app
 
 
 def report(raw: dict[str, Any]) -> None:
-    """Write the tables of a results folder."""
+    """Write the tables of a results folder, and its page with the figures."""
+    from gluelamp.errors import unknown
+    from gluelamp.reporting.report import write_report
     from gluelamp.reporting.tables import write_tables
 
-    for path in write_tables(Path(raw["results"]["root"]), Path(raw["published"])):
-        logging.getLogger(__name__).info("%s", path)
+    writers: dict[str, Callable[[Path, Path], list[Path]]] = {
+        "tables": write_tables,
+        "report": partial(write_report, configs=CONFIGS),
+    }
+    for name in raw["what"]:
+        if name not in writers:
+            raise unknown("what", name, writers)
+        for path in writers[name](Path(raw["results"]["root"]), Path(raw["published"])):
+            logging.getLogger(__name__).info("%s", path)
 
 
 if __name__ == "__main__":

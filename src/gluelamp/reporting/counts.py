@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 
-from gluelamp.errors import InputError
 from gluelamp.records import Measurement
+from gluelamp.reporting.csv_rows import read_rows
 from gluelamp.reporting.variants import flatten
 
 
@@ -45,16 +44,7 @@ def read_counts(path: Path) -> list[PublishedCount]:
     Raises:
         InputError: if a column is missing or superfluous, or a value is not allowed.
     """
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    try:
-        return TypeAdapter(list[PublishedCount]).validate_python(rows)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        row, column = first["loc"]
-        raise InputError(f"{path}, row {int(row) + 1}, column {column}: {first['msg']}.") from error
+    return read_rows(path, PublishedCount) if path.is_file() else []
 
 
 def beside(one: Measurement, row: Mapping[str, Any], counts: Sequence[PublishedCount]) -> dict[str, str]:

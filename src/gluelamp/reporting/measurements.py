@@ -1,50 +1,121 @@
-"""The tables of what was counted and timed: parameters, latency and the bytes of X-PEFT's masks."""
+"""The tables of what was counted and timed, one for each kind of measurement."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from gluelamp.records import MEASUREMENT_COLUMNS, Measurement
 from gluelamp.reporting.counts import PublishedCount, beside
-from gluelamp.reporting.markdown import markdown_table
+from gluelamp.reporting.pages import Grid, Page
 from gluelamp.reporting.variants import flatten, variant_labels
 
+
+@dataclass(frozen=True)
+class Layout:
+    """How the table of one kind of measurement is printed.
+
+    Args:
+        title: its heading.
+        reading: what its columns mean.
+        settings: the columns that say what was measured; the others are results.
+        texts: how many leading columns are text.
+        notes: columns of text at the end, from the papers.
+    """
+
+    title: str
+    reading: str
+    settings: Sequence[str] = ()
+    texts: int = 2
+    notes: Sequence[str] = ()
+
+
+LAYOUTS: Mapping[str, Layout] = {
+    "parameters": Layout(
+        "Parameters and storage",
+        "Values and bytes per task, without the task head, which stands in its own column; `shared_bytes` "
+        "are stored once for all tasks. What a method chooses by its data is counted as if these said "
+        "nothing. `published` is what papers print, and `notes` says how it compares; "
+        "`results/published/counts` has the sources.",
+        notes=("published", "notes"),
+    ),
+    "storage": Layout(
+        "Storage",
+        "Files really written, in fp32. `counted_bytes` are those of the tensors that a task stores, without "
+        "its head; `task_file_bytes` of the file with both, and its header; `shared_bytes` of the tensors "
+        "that all tasks share, and `shared_file_bytes` of their file.",
+    ),
+    "flops": Layout(
+        "FLOPs",
+        "Operations a sample in products of matrices, by torch's counter: a forward pass of the bare "
+        "backbone (*base*), of the method *unmerged* and *merged*, and forward and backward in *training*. "
+        "The ratio is to the base.",
+        settings=("state", "batch", "length"),
+        texts=3,
+    ),
+    "memory": Layout(
+        "Memory",
+        "Each state in a fresh process, fp32. `model_bytes` are those of the model's tensors; `step_bytes` "
+        "come on top at the peak of an inference pass, or of a step in *training*: activations, gradients, "
+        "the optimiser's state and the libraries' buffers.",
+        settings=("state", "device", "dtype", "batch", "length"),
+        texts=5,
+    ),
+    "latency": Layout(
+        "Latency",
+        "Median time of one forward pass in milliseconds, and its ratio to the bare backbone's.",
+        settings=("state", "device", "dtype", "threads", "batch", "length"),
+        texts=5,
+    ),
+    "xpeft_bytes": Layout(
+        "Bytes of X-PEFT's masks",
+        "What one profile stores, `mask_bytes`, beside one fp32 Pfeiffer adapter of the same bottleneck: "
+        "`adapter_weight_bytes` without its biases, `adapter_bytes` with them. `factor` is the adapter's "
+        "weights over the masks; `factor_with_head` has the head of `outputs` outputs on both sides. "
+        "`formula_bytes` is 2 L ceil(N / 8) for hard masks, 8 N L for soft ones. The bank is stored once for "
+        "all profiles; of a random one only what it takes to draw it again.",
+        settings=("num_adapters", "outputs"),
+    ),
+}
+
+_INTERVAL_NOTE = "In brackets: the interval of the ratio."
 _DECIMALS: Mapping[str, str] = {
     "trained_pct": ".4f",
+    "flops_per_sample": ".0f",
     "median_ms": ".3f",
     "ratio_to_base": ".3f",
     "factor": ".1f",
     "factor_with_head": ".1f",
 }
-_TEXT_COLUMNS = {"parameters": 2, "latency": 5, "xpeft_bytes": 2}
-_PUBLISHED: Mapping[str, list[str]] = {
-    "parameters": ["published", "notes"],
-    "latency": [],
-    "xpeft_bytes": [],
-}
-_RESULTS = {*MEASUREMENT_COLUMNS["parameters"], *_PUBLISHED["parameters"], "median_ms", "ratio_to_base"}
 
-_TITLES = {
-    "parameters": "# Parameters and storage\n\nValues and bytes per task, without the task head, "
-    "which stands in its own column; `shared_bytes` are stored once for all tasks. What a method chooses by "
-    "its data is counted as if these said nothing. `published` is what papers print, and `notes` says how "
-    "it compares; `results/published/counts` has the sources.\n",
-    "latency": "# Latency\n\nMedian time of one forward pass in milliseconds, and its ratio to the "
-    "bare backbone's.\n",
-    "xpeft_bytes": "# Bytes of X-PEFT's masks\n\nWhat one profile stores, `mask_bytes`, beside one fp32 "
-    "Pfeiffer adapter of the same bottleneck: `adapter_weight_bytes` without its biases, `adapter_bytes` "
-    "with them. `factor` is the adapter's weights over the masks; `factor_with_head` has the head of "
-    "`outputs` outputs on both sides. `formula_bytes` is 2 L ceil(N / 8) for hard masks, 8 N L for soft "
-    "ones. The bank is stored once for all profiles; of a random one only what it takes to draw it again.\n",
-}
-_INTERVAL_NOTE = "In brackets: the interval of the ratio.\n"
+
+def measurement_pages(
+    measurements: Mapping[str, Sequence[Measurement]], counts: Sequence[PublishedCount] = ()
+) -> Iterator[Page]:
+    """Yield the page of each kind of measurement that there is.
+
+    Args:
+        measurements: by kind.
+        counts: what papers print, to stand beside parameters.
+    """
+    for kind, layout in LAYOUTS.items():
+        if measurements.get(kind):
+            rows = measurement_rows(measurements[kind], counts)
+            columns = table_columns(kind)
+            printed = as_text(rows, columns, thousands=",")
+            has_intervals = {"ratio_low", "ratio_high"} <= set(rows.columns)
+            if has_intervals:
+                printed["ratio_to_base"] += _intervals(rows)
+            notes = [_INTERVAL_NOTE] if has_intervals else []
+            grid = Grid("", printed, layout.texts, len(layout.notes), notes)
+            yield Page(kind, layout.title, [layout.reading], as_text(rows, columns), [grid])
 
 
 def table_columns(kind: str) -> list[str]:
     """Return the columns of the table of one kind of measurement."""
-    return ["backbone", "method", *MEASUREMENT_COLUMNS[kind], *_PUBLISHED[kind]]
+    return ["backbone", "method", *MEASUREMENT_COLUMNS[kind], *LAYOUTS[kind].notes]
 
 
 def measurement_rows(
@@ -73,7 +144,7 @@ def measurement_rows(
         for one, label in zip(measurements, labels, strict=True)
         for row in one.rows
     ]
-    order = [column for column in table_columns(measurements[0].kind) if column not in _RESULTS]
+    order = ["backbone", "method", *LAYOUTS[measurements[0].kind].settings]
     # integers stay integers beside a missing value
     return pd.DataFrame(rows).convert_dtypes().sort_values(order, ignore_index=True)
 
@@ -93,23 +164,6 @@ def as_text(rows: pd.DataFrame, columns: Sequence[str], thousands: str = "") -> 
         return "" if pd.isna(value) else format(value, thousands + _DECIMALS.get(column, "d"))
 
     return pd.DataFrame({name: [cell(name, value) for value in rows[name]] for name in columns})
-
-
-def measurement_page(kind: str, rows: pd.DataFrame) -> str:
-    """Return the Markdown page of one kind of measurement.
-
-    Args:
-        kind: one of `MEASUREMENT_COLUMNS`.
-        rows: the rows of :func:`measurement_rows`.
-    """
-    cells = as_text(rows, table_columns(kind), thousands=",")
-    parts = [_TITLES[kind]]
-    has_intervals = {"ratio_low", "ratio_high"} <= set(rows.columns)
-    if has_intervals:
-        cells["ratio_to_base"] += _intervals(rows)
-    lines = cells.to_numpy().tolist()
-    parts.append(markdown_table(list(cells.columns), lines, _TEXT_COLUMNS[kind], len(_PUBLISHED[kind])))
-    return "\n".join([*parts, _INTERVAL_NOTE] if has_intervals else parts)
 
 
 def _intervals(rows: pd.DataFrame) -> list[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from gluelamp.errors import InputError
+from gluelamp.reporting.marks import METRIC_MARK, PROTOCOL_MARKS
+from gluelamp.tasks.glue import GLUE
 
 Cell = tuple[str, str, str, str]
 """Method, backbone, task and metric."""
@@ -27,7 +29,10 @@ _CELL = ["method", "backbone", "task", "metric"]
 
 # Only scores on the whole development set compare with a run of the suite; of these, a run that
 # started from an MNLI model speaks only where no other does.
-_PREFERENCE = {"dev": 0, "dev from MNLI": 1}
+COMPARABLE = ("dev", "dev from MNLI")
+# These stand beside a run only with a mark, in this order; all others, such as low-resource runs, do not.
+_MARKED = ("held-out part of dev", "test", "unstated split")
+_PREFERENCE = {name: position for position, name in enumerate((*COMPARABLE, *_MARKED))}
 
 
 def read_published(folder: Path) -> Mapping[Cell, float]:
@@ -43,14 +48,47 @@ def read_published(folder: Path) -> Mapping[Cell, float]:
     Raises:
         InputError: if a file has other columns, or a value is not a number.
     """
-    files = sorted(folder.glob("*.csv"))
-    if not files:
-        return {}
-    rows = pd.concat([_read(file) for file in files], ignore_index=True)
-    rows["preference"] = rows["protocol"].str.partition(";")[0].map(_PREFERENCE)
+    rows = published_rows(folder)
+    rows = rows[rows["split"].isin(COMPARABLE)]
+    return rows.drop_duplicates(_CELL).set_index(_CELL)["value"].to_dict()
+
+
+def closest_scores(folder: Path) -> pd.DataFrame:
+    """Return the published score nearest to this suite's protocol of each method, backbone and task.
+
+    A score in the task's main metric goes before one in another; then as in :func:`read_published`,
+    and after these a held-out part of the development set, the test server, an unstated split.
+
+    Args:
+        folder: as in :func:`read_published`.
+
+    Returns:
+        the columns :data:`COLUMNS`, ``value`` as a fraction; ``marks``, one character for each
+        difference of protocol; and ``comparable``: whether a gap to it can be stated.
+    """
+    rows = published_rows(folder)
+    rows = rows[rows["task"].isin(GLUE)]
+    is_other = rows["metric"] != [GLUE[task].main_metric for task in rows["task"]]
+    marks = rows["split"].map(PROTOCOL_MARKS).fillna("") + is_other.map({True: METRIC_MARK, False: ""})
+    rows = rows.assign(is_other=is_other, marks=marks, comparable=rows["split"].isin(COMPARABLE) & ~is_other)
+    nearest = rows.sort_values("is_other", kind="stable").drop_duplicates(["method", "backbone", "task"])
+    return nearest[[*COLUMNS, "marks", "comparable"]].reset_index(drop=True)
+
+
+def published_rows(folder: Path) -> pd.DataFrame:
+    """Return the published rows that may stand beside a run, those that go first first.
+
+    Returns:
+        the columns :data:`COLUMNS`, ``value`` as a fraction, and ``split``: the class of the protocol.
+    """
+    files = [_read(file) for file in sorted(folder.glob("*.csv"))]
+    empty = pd.DataFrame(columns=[*COLUMNS, "quoted"])
+    rows = pd.concat(files, ignore_index=True) if files else empty
+    rows["value"] = rows["value"].astype(float) / 100
+    rows["split"] = rows["protocol"].str.split(";").str[0]
+    rows["preference"] = rows["split"].map(_PREFERENCE)
     rows = rows.dropna(subset="preference").sort_values(["preference", "quoted"], kind="stable")
-    first = rows.drop_duplicates(_CELL).set_index(_CELL)["value"] / 100
-    return first.to_dict()
+    return rows[[*COLUMNS, "split"]]
 
 
 def _read(file: Path) -> pd.DataFrame:

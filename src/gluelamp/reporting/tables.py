@@ -8,43 +8,26 @@ from pathlib import Path
 import pandas as pd
 
 from gluelamp.errors import InputError
-from gluelamp.records import MEASUREMENT_COLUMNS, RunRecord, find_measurements, find_runs, write_text
-from gluelamp.reporting.aggregation import summarise
-from gluelamp.reporting.counts import read_counts
-from gluelamp.reporting.lamp import LAMP_COLUMNS, FoundRun, has_persons, lamp_rows
+from gluelamp.records import FoundRun, write_text
+from gluelamp.reporting.accuracy_page import accuracy_page
+from gluelamp.reporting.aggregation import ACCURACY_COLUMNS, summarise
+from gluelamp.reporting.lamp import LAMP_COLUMNS, has_persons, lamp_rows
 from gluelamp.reporting.lamp_page import lamp_page
-from gluelamp.reporting.markdown import accuracy_page
-from gluelamp.reporting.measurements import (
-    as_text,
-    measurement_page,
-    measurement_rows,
-    table_columns,
-)
+from gluelamp.reporting.measurements import measurement_pages
+from gluelamp.reporting.pages import as_csv, page_files
 from gluelamp.reporting.published import read_published
-
-ACCURACY_COLUMNS = [
-    "data",
-    "backbone",
-    "method",
-    "task",
-    "metric",
-    "mean",
-    "std",
-    "seeds",
-    "epochs",
-    "selection",
-    "published",
-]
+from gluelamp.reporting.results import Results
 
 
 def write_tables(root: Path, published: Path | None = None) -> list[Path]:
-    """Write ``glue_accuracy``, ``lamp`` and a table for each kind of measurement, as CSV and Markdown.
+    """Write all tables, as CSV and Markdown, and those for papers as LaTeX, too.
 
-    The same records give the same bytes. A table without records is left out. Runs on tasks whose rows
-    belong to persons stand in ``lamp``, all others in ``glue_accuracy``.
+    ``claims``; the papers' ``glue_main``, ``sparse_masks`` and ``xpeft``; a table for each kind of
+    measurement; and all scores: of runs on tasks whose rows belong to persons in ``lamp``, of the others
+    in ``glue_accuracy``. The same records give the same bytes. A table without records is left out.
 
     Args:
-        root: the results folder, with ``runs/`` and ``measurements/``.
+        root: the results folder, with ``runs/``, ``measurements/`` and ``certificates/``.
         published: the folder of the papers' numbers; ``published/`` in the results folder if None.
 
     Returns:
@@ -53,55 +36,43 @@ def write_tables(root: Path, published: Path | None = None) -> list[Path]:
     Raises:
         InputError: if there are no records, or if one cannot be read.
     """
-    published = published or root / "published"
-    runs = find_runs(root)
-    pages = {
-        **_accuracy(root, published, [record for _, record in runs if not has_persons(record)]),
-        **_lamp(root, [run for run in runs if has_persons(run[1])]),
-        **_measurements(root, published),
+    results = Results(root, published or root / "published")
+    folder = root / "tables"
+    pages = [*results.paper_pages(), *measurement_pages(results.measurements, results.counts)]
+    files = {
+        **_accuracy(folder, results.published, [run for run in results.runs if not has_persons(run[1])]),
+        **_lamp(folder, [run for run in results.runs if has_persons(run[1])]),
+        **{path: text for page in pages for path, text in page_files(folder, page).items()},
     }
-    if not pages:
+    if not files:
         raise InputError(
             f"No records stand below {root}. Run `make reproduce-glue`, or a single run with "
             "`python scripts/train.py`, or a measurement with `python scripts/measure.py`."
         )
-    for path, text in pages.items():
+    for path, text in files.items():
         write_text(path, text)
-    return list(pages)
+    return list(files)
 
 
-def _accuracy(root: Path, published: Path, records: Sequence[RunRecord]) -> dict[Path, str]:
-    if not records:
+def _accuracy(folder: Path, published: Path, runs: Sequence[FoundRun]) -> dict[Path, str]:
+    if not runs:
         return {}
-    complete = [record for record in records if record.status == "complete"]
-    failed = [record for record in records if record.status == "failed"]
+    complete = [run for run in runs if run[1].status == "complete"]
+    failed = [record for _, record in runs if record.status == "failed"]
     if complete:
         rows = summarise(complete, read_published(published))
     else:
         rows = pd.DataFrame(columns=ACCURACY_COLUMNS)
-    return _files(root, "glue_accuracy", rows[ACCURACY_COLUMNS], accuracy_page(rows, failed))
+    return _files(folder, "glue_accuracy", rows[ACCURACY_COLUMNS], accuracy_page(rows, failed))
 
 
-def _lamp(root: Path, runs: Sequence[FoundRun]) -> dict[Path, str]:
+def _lamp(folder: Path, runs: Sequence[FoundRun]) -> dict[Path, str]:
     if not runs:
         return {}
     rows = lamp_rows([run for run in runs if run[1].status == "complete"])
     failed = [record for _, record in runs if record.status == "failed"]
-    return _files(root, "lamp", rows[LAMP_COLUMNS], lamp_page(rows, failed))
+    return _files(folder, "lamp", rows[LAMP_COLUMNS], lamp_page(rows, failed))
 
 
-def _measurements(root: Path, published: Path) -> dict[Path, str]:
-    pages: dict[Path, str] = {}
-    counts = read_counts(published / "counts" / "parameters.csv")
-    for kind in MEASUREMENT_COLUMNS:
-        if measurements := find_measurements(root, kind):
-            rows = measurement_rows(measurements, counts)
-            cells = as_text(rows, table_columns(kind))
-            pages |= _files(root, kind, cells, measurement_page(kind, rows))
-    return pages
-
-
-def _files(root: Path, name: str, table: pd.DataFrame, page: str) -> dict[Path, str]:
-    folder = root / "tables"
-    csv = table.to_csv(index=False, lineterminator="\n", float_format="%.6f")
-    return {folder / f"{name}.csv": csv, folder / f"{name}.md": page}
+def _files(folder: Path, name: str, table: pd.DataFrame, page: str) -> dict[Path, str]:
+    return {folder / f"{name}.csv": as_csv(table), folder / f"{name}.md": page}

@@ -140,7 +140,7 @@ def test_a_folder_without_counts_leaves_the_cells_empty(tmp_path: Path) -> None:
         ("hiwi,,0.3M,0.3M,trained,no,,P,T,S,", r"row 1, column value: .* valid number"),
         ("hiwi,,0.3M,3e5,saved,no,,P,T,S,", r"row 1, column counted: .*'trained' or 'stored'"),
         ("hiwi,,0.3M,3e5,trained,no,,P,T,S", r"row 1, column note: .* valid string"),
-        ("hiwi,,0.3M,3e5,trained,no,,P,T,S,,more", r"row 1, column None"),
+        ("hiwi,,0.3M,3e5,trained,no,,P,T,S,,more", r"row 1, column beyond the header"),
     ],
 )
 def test_a_malformed_row_is_named(tmp_path: Path, line: str, message: str) -> None:

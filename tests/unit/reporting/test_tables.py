@@ -13,8 +13,18 @@ from typing import Any
 import pytest
 
 from gluelamp.errors import InputError
-from gluelamp.records import RunRecord, find_records, write_json
-from gluelamp.reporting import write_tables
+from gluelamp.records import (
+    MEASUREMENT_COLUMNS,
+    RunRecord,
+    find_measurements,
+    find_records,
+    find_runs,
+    write_json,
+)
+from gluelamp.reporting import results, write_tables
+from synthetic_results import write_run
+
+PUBLISHED = Path(__file__).parents[3] / "results" / "published"
 
 AddRecord = Callable[..., RunRecord]
 AddMeasurement = Callable[..., Path]
@@ -52,9 +62,25 @@ def test_regenerated_tables_have_the_same_bytes(
     shutil.rmtree(tmp_path / "tables")
     again = {path.name: path.read_bytes() for path in write_tables(tmp_path)}
     assert again == first
-    names = ("glue_accuracy", "latency", "parameters")
-    assert sorted(first) == [f"{name}.{ending}" for name in names for ending in ("csv", "md")]
+    for_papers = ("claims", "glue_main", "latency", "parameters", "sparse_masks")
+    names = {f"{name}.{ending}" for name in for_papers for ending in ("csv", "md", "tex")}
+    assert set(first) == {*names, "glue_accuracy.csv", "glue_accuracy.md"}
     assert all(b"\r" not in content and content.endswith(b"\n") for content in first.values())
+
+
+def test_tables_do_not_depend_on_the_order_in_which_folders_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for method in ("pafi", "fish", "sparse_random", "head_only", "pfeiffer", "xpeft"):
+        for task in ("rte", "cola"):
+            for seed in (1, 0):
+                write_run(tmp_path, method, task, seed)
+    first = {path.name: path.read_bytes() for path in write_tables(tmp_path, PUBLISHED)}
+    assert {"claims.tex", "glue_main.tex", "sparse_masks.tex", "xpeft.tex"} <= first.keys()
+    monkeypatch.setattr(results, "find_runs", lambda root: find_runs(root)[::-1])
+    monkeypatch.setattr(results, "find_measurements", lambda *of: find_measurements(*of)[::-1])
+    again = {path.name: path.read_bytes() for path in write_tables(tmp_path, PUBLISHED)}
+    assert [name for name in first if first[name] != again[name]] == []
 
 
 def test_parameters_are_exact_and_their_variants_named(
@@ -90,15 +116,38 @@ def test_latency_rows_are_sorted_by_number_and_show_their_interval(
     ]
     ratios = [line.split(" | ")[-1] for line in read(tmp_path, "latency.md") if "merged" in line]
     assert ratios == ["1.002 [0.990, 1.010] |", "1.002 |", "1.002 |"]
-    assert "In brackets: the interval of the ratio." in read(tmp_path, "latency.md")
+    assert "- In brackets: the interval of the ratio." in read(tmp_path, "latency.md")
+
+
+ROWS = {
+    "parameters": COUNTS,
+    "storage": dict.fromkeys(MEASUREMENT_COLUMNS["storage"], 1000),
+    "flops": {"state": "base", "batch": 8, "length": 128, "flops_per_sample": 12.5e9, "ratio_to_base": 1.0},
+    "memory": dict.fromkeys(MEASUREMENT_COLUMNS["memory"], 8) | {"state": "base", "device": "cpu"},
+    "latency": latency(),
+    "xpeft_bytes": dict.fromkeys(MEASUREMENT_COLUMNS["xpeft_bytes"], 100) | {"factor": 11342.77},
+}
+
+
+@pytest.mark.parametrize("kind", MEASUREMENT_COLUMNS)
+def test_each_kind_of_measurement_has_a_table_in_three_forms(
+    tmp_path: Path, add_measurement: AddMeasurement, kind: str
+) -> None:
+    add_measurement(kind, "pafi", [ROWS[kind]])
+    write_tables(tmp_path)
+    header, row = read(tmp_path, f"{kind}.csv")
+    assert header.split(",")[2:][: len(ROWS[kind])] == [*MEASUREMENT_COLUMNS[kind]]
+    assert "" not in row.split(",")[: len(ROWS[kind]) + 2]
+    assert any(line.startswith("| roberta_large | pafi | ") for line in read(tmp_path, f"{kind}.md"))
+    assert any(line.startswith(r"roberta\_large & pafi & ") for line in read(tmp_path, f"{kind}.tex"))
 
 
 def test_latency_without_intervals_does_not_speak_of_them(
     tmp_path: Path, add_measurement: AddMeasurement
 ) -> None:
     add_measurement("latency", "pafi", [latency()])
-    (_, markdown) = write_tables(tmp_path)
-    assert "brackets" not in markdown.read_text(encoding="utf-8")
+    write_tables(tmp_path)
+    assert "brackets" not in (tmp_path / "tables" / "latency.md").read_text(encoding="utf-8")
 
 
 def test_without_records_the_error_says_what_to_run(tmp_path: Path) -> None:

@@ -1,0 +1,120 @@
+"""X-PEFT's claim: the accuracy of adapter tuning, with 1/10,000 of the bytes a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from gluelamp.records import Measurement
+from gluelamp.reporting.claims.claim import (
+    CONTRADICTED,
+    NOT_MEASURED,
+    PARTLY,
+    SUPPORTED,
+    UNDECIDED,
+    Claim,
+)
+from gluelamp.reporting.claims.scale import paired_scale
+from gluelamp.reporting.formats import count, points_within, task_name
+from gluelamp.reporting.paired import OVERALL
+from gluelamp.reporting.xpeft_table import ADAPTER, BASELINE, PAPER_BACKBONE, SCOPE
+
+ACCURACY_CLAIM = "X-PEFT matches adapter tuning"
+BYTES_CLAIM = "A profile of X-PEFT takes 1/10,000 of an adapter's bytes"
+_FACTOR = 10_000
+_CLASSES = 2  # outputs of the head in the evidence
+
+
+def accuracy_claims(rows: pd.DataFrame) -> Iterator[Claim]:
+    """Judge every kind of masks against one adapter, and against no adapter, by the mean over tasks.
+
+    Args:
+        rows: of :func:`gluelamp.reporting.xpeft_table.xpeft_rows`, without those on the sample.
+    """
+    scopes = [of for _, of in rows.groupby(SCOPE, sort=False)] if f"vs_{ADAPTER}" in rows else []
+    claims = [claim for of in scopes for claim in _of_scope(of)]
+    yield from claims or [Claim(ACCURACY_CLAIM, "", NOT_MEASURED, f"No run of X-PEFT beside {ADAPTER}.")]
+
+
+def bytes_claim(measured: Sequence[Measurement]) -> Claim:
+    """Judge the bytes of hard masks at the size of the paper's backbone.
+
+    Args:
+        measured: of kind ``xpeft_bytes``.
+    """
+    found = [row for one in measured for row in one.rows if _is_hard(one) and row["outputs"] == _CLASSES]
+    if not found:
+        return Claim(BYTES_CLAIM, PAPER_BACKBONE, NOT_MEASURED, "The bytes of hard masks were not counted.")
+    first, *more = sorted(found, key=lambda row: int(row["num_adapters"]))
+    bank = (
+        f"The bank is stored once: {count(first['bank_stored_bytes'])} bytes for a random one, "
+        f"{count(first['bank_memory_bytes'])} in memory"
+    )
+    evidence = ". ".join([*(_bytes(row) for row in (first, *more[-1:])), bank])
+    return Claim(BYTES_CLAIM, f"{PAPER_BACKBONE}, from shapes", _of_bytes(first), f"{evidence}.")
+
+
+def _of_scope(rows: pd.DataFrame) -> Iterator[Claim]:
+    """The claims of one data and backbone, one for each kind and number of masks."""
+    means = rows[rows["task"] == OVERALL].set_index("label", drop=False)
+    for label in means.index[means["mask"].notna() & means[f"vs_{ADAPTER}"].notna()]:
+        row = means.loc[label]
+        number = "" if pd.isna(row["num_adapters"]) else f", N = {count(row['num_adapters'])}"
+        verdict, reading = _verdict(row)
+        yield Claim(
+            f"{ACCURACY_CLAIM} ({row['method']}{number})",
+            paired_scale(means.loc[[label]], f"vs_{ADAPTER}"),
+            verdict,
+            f"{'; '.join(_differences(means, label))}. {reading} {_factors(rows, label)}",
+        )
+
+
+def _differences(means: pd.DataFrame, label: str) -> list[str]:
+    """Masks less the adapter, masks less no adapter, and the adapter less no adapter, as far as they ran."""
+    pairs = [(label, ADAPTER), (label, BASELINE), (ADAPTER, BASELINE)]
+    there = [(means.loc[one], other) for one, other in pairs if one in means.index]
+    return [_text(row, other) for row, other in there if pd.notna(row.get(f"vs_{other}"))]
+
+
+def _factors(rows: pd.DataFrame, label: str) -> str:
+    sizes = rows.groupby("label")[["method_bytes", "head_bytes"]].max()
+    alone = sizes.loc[ADAPTER, "method_bytes"] / sizes.loc[label, "method_bytes"]
+    with_head = sizes.loc[ADAPTER].sum() / sizes.loc[label].sum()
+    return f"1/{count(alone)} of the adapter's bytes, with the head 1/{count(with_head)}."
+
+
+def _verdict(row: pd.Series) -> tuple[str, str]:
+    if row[f"vs_{ADAPTER}_verdict"] == "worse":
+        return CONTRADICTED, "Worse than the adapter."
+    if pd.isna(row[f"vs_{BASELINE}"]):
+        return UNDECIDED, f"Without {BASELINE} it cannot be told what masks contribute."
+    if row[f"vs_{BASELINE}_verdict"] == "better":
+        return SUPPORTED, f"Not told apart from the adapter, and better than {BASELINE}."
+    return UNDECIDED, f"Not better than {BASELINE} either: it cannot be told."
+
+
+def _text(row: pd.Series, reference: str) -> str:
+    name = f"vs_{reference}"
+    difference = points_within(row[name], row[f"{name}_low"], row[f"{name}_high"], sign=True)
+    tasks = ", ".join(map(task_name, row[f"{name}_tasks"].split()))
+    return f"{row['method']} less {reference}: {difference} on {tasks}, {row[f'{name}_verdict']}"
+
+
+def _is_hard(one: Measurement) -> bool:
+    return one.backbone == PAPER_BACKBONE and one.config.get("mask") == "hard"
+
+
+def _of_bytes(row: Mapping[str, Any]) -> str:
+    if row["factor"] < _FACTOR:
+        return CONTRADICTED
+    return SUPPORTED if row["factor_with_head"] >= _FACTOR else PARTLY
+
+
+def _bytes(row: Mapping[str, Any]) -> str:
+    return (
+        f"N = {row['num_adapters']}: {count(row['mask_bytes'])} bytes of masks against the "
+        f"{count(row['adapter_weight_bytes'])} of an adapter, 1/{count(row['factor'])}; with a head of "
+        f"{_CLASSES} classes on both sides 1/{count(row['factor_with_head'])}"
+    )

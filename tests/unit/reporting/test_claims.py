@@ -1,0 +1,198 @@
+"""Claims: the verdict that records give, its evidence, and honest words where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from gluelamp.records import Certificate, FoundRun, Measurement
+from gluelamp.reporting.claims import claim_rows, claims_page
+from gluelamp.reporting.claims.claim import VERDICTS, superiority
+from gluelamp.reporting.pages import as_markdown
+from gluelamp.reporting.sparse_table import sparse_rows
+from gluelamp.reporting.xpeft_table import xpeft_rows
+
+AddRun = Callable[..., FoundRun]
+TASKS = ("sst2", "rte")
+RIVALS = ("fish", "lt_sft", "diff_pruning")
+
+
+def judged(
+    runs: Sequence[FoundRun] = (),
+    certificates: Sequence[Certificate] = (),
+    counted: Sequence[Measurement] = (),
+    written: Sequence[Measurement] = (),
+    masks: Sequence[Measurement] = (),
+) -> pd.DataFrame:
+    return claim_rows(sparse_rows(runs), xpeft_rows(runs, []), certificates, counted, written, masks)
+
+
+def row(claims: pd.DataFrame, start: str) -> dict[str, Any]:
+    (found,) = claims[claims["claim"].str.startswith(start)].to_dict("records")
+    return found
+
+
+def measured(kind: str, method: str, backbone: str, config: dict[str, Any], **cells: Any) -> Measurement:
+    return Measurement(1, kind, backbone, method, config, [cells])
+
+
+def hiwi(bottleneck: int, stored: int = 122_880, target: str = "bias") -> Measurement:
+    config = {"target": target, "layers": "both", "bottleneck": bottleneck}
+    sizes = {"trained": 983_040, "trained_pct": 100 * 983_040 / 354_310_144, "head": 1_051_650}
+    return measured(
+        "parameters", "hiwi", "roberta_large", config, **sizes, stored_values=stored, stored_bytes=4 * stored
+    )
+
+
+def certificate(method: str, verdict: str, state: str = "merged") -> Certificate:
+    ratio = {"estimate": 1.002, "low": 0.998, "high": 1.006}
+    where = {"type": "cpu", "name": "a processor", "dtype": "float32", "threads": 2}
+    reasons = [] if verdict == "PASS" else ["Its operators differ."]
+    texts = (1, "minilm", method, {}, state, verdict, reasons, ratio, ratio)
+    return Certificate(*texts, {"batch": 1, "length": 128}, where, {}, [], {})
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "is_whole", "verdict"),
+    [
+        ([], True, "not measured"),
+        (["better", "better"], True, "supported"),
+        (["better", "better"], False, "partly supported"),
+        (["better", "tie"], True, "partly supported"),
+        (["tie"], True, "not told apart"),
+        (["tie", "worse"], True, "contradicted"),
+        (["better", "worse", "tie"], True, "mixed"),
+    ],
+)
+def test_beating_them_all_needs_all_of_them(outcomes: list[str], is_whole: bool, verdict: str) -> None:
+    assert superiority(outcomes, is_whole) == verdict
+    assert verdict in VERDICTS
+
+
+def test_without_records_nothing_is_claimed() -> None:
+    claims = judged()
+    assert set(claims["verdict"]) == {"not measured"}
+    assert len(claims) == 8
+    assert "- *not measured*: there are no records for it" in as_markdown(claims_page(claims))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "verdict"), [(45, "supported"), (20, "not told apart"), (5, "contradicted")]
+)
+def test_pafi_is_judged_by_its_mean_over_tasks(add_run: AddRun, wrong: int, verdict: str) -> None:
+    runs = [add_run("pafi", task, wrong=20) for task in TASKS]
+    runs += [add_run(rival, task, wrong=wrong) for rival in RIVALS for task in TASKS]
+    claim = row(judged(runs), "PaFi: one mask")
+    assert claim["verdict"] == verdict
+    assert f"fish: {wrong - 20:+}.0 [".replace("-", "−") in claim["evidence"]
+    assert "] on SST-2, RTE, " in claim["evidence"]
+    assert claim["scale"] == (
+        "minilm_l6, local data, held-out halves of dev, 1 seed, SST-2, RTE, 1,000 trained values"
+    )
+
+
+def test_a_rival_that_did_not_run_is_named(add_run: AddRun) -> None:
+    claim = row(judged([add_run("pafi", wrong=20), add_run("fish", wrong=60)]), "PaFi: one mask")
+    assert claim["verdict"] == "partly supported"
+    assert claim["evidence"].endswith("; lt_sft, diff_pruning: not run.")
+
+
+def test_controls_decide_another_claim(add_run: AddRun) -> None:
+    claims = judged([add_run("pafi", wrong=20), add_run("sparse_random", wrong=60)])
+    assert row(claims, "PaFi: one mask")["verdict"] == "not measured"
+    assert row(claims, "PaFi: the smallest")["verdict"] == "partly supported"
+
+
+def test_the_sample_says_nothing(add_run: AddRun) -> None:
+    runs = [add_run("pafi", wrong=20, source="sample"), add_run("fish", wrong=60, source="sample")]
+    assert set(judged(runs)["verdict"]) == {"not measured"}
+
+
+def test_hiwi_stores_its_share_whatever_its_bottleneck() -> None:
+    claim = row(judged(counted=[hiwi(4), hiwi(16), hiwi(4, 999, "weight")]), "HiWi stores")
+    assert claim["verdict"] == "supported"
+    assert claim["evidence"] == (
+        "122,880 values, 491,520 bytes in fp32: 0.0347 % of the encoder's 354,310,144 values, 0.331 % with "
+        "the task head. The same at bottlenecks 4, 16."
+    )
+
+
+def test_one_bottleneck_is_not_any_and_files_count_where_they_were_written() -> None:
+    config = {"target": "bias", "layers": "both", "bottleneck": 4}
+    sizes = {"task_file_bytes": 4_703_912, "head_bytes": 4_206_600}
+    written = measured("storage", "hiwi", "roberta_large", config, **sizes)
+    claim = row(judged(counted=[hiwi(4)], written=[written]), "HiWi stores")
+    assert claim["verdict"] == "partly supported"
+    assert "a file of 4,703,912 bytes, of which 4,206,600 are the head's." in claim["evidence"]
+
+
+@pytest.mark.parametrize("stored", [122_881 * 2, 140_000])
+def test_more_than_its_share_contradicts(stored: int) -> None:
+    assert (
+        row(judged(counted=[hiwi(4, stored), hiwi(16, stored)]), "HiWi stores")["verdict"] == "contradicted"
+    )
+    assert row(judged(counted=[hiwi(4), hiwi(16, stored)]), "HiWi stores")["verdict"] == "contradicted"
+
+
+def test_latency_is_what_the_certificates_of_merged_models_say() -> None:
+    claims = judged(
+        certificates=[
+            certificate("pafi", "PASS"),
+            certificate("hiwi", "FAIL"),
+            certificate("hiwi_weight", "FAIL", state="unmerged"),
+            certificate("lora", "PASS"),
+        ]
+    )
+    latency = claims[claims["claim"].str.contains("latency")].set_index("claim")
+    assert latency["verdict"].tolist() == ["supported", "contradicted", "not measured"]
+    assert latency["evidence"].tolist()[:2] == [
+        "Certificate PASS: time over the bare backbone's 1.002 [0.998, 1.006]. "
+        "Same modules, shapes, operators and FLOPs as the bare backbone.",
+        "Certificate FAIL: time over the bare backbone's 1.002 [0.998, 1.006]. Its operators differ.",
+    ]
+    assert latency["scale"].tolist()[0].startswith("minilm, random weights, batch 1 x 128 tokens, cpu")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "none", "verdict", "reading"),
+    [
+        (60, 60, "contradicted", "Worse than the adapter."),
+        (21, 60, "supported", "Not told apart from the adapter, and better than head_only."),
+        (21, 22, "not told apart", "Not better than head_only either: it cannot be told."),
+        (21, None, "not told apart", "Without head_only it cannot be told what masks contribute."),
+    ],
+)
+def test_x_peft_matches_the_adapter_only_where_no_adapter_is_worse(
+    add_run: AddRun, wrong: int, none: int | None, verdict: str, reading: str
+) -> None:
+    options = {"mask": "hard", "num_adapters": 100, "kind": "XPeft"}
+    runs = [
+        add_run("pfeiffer", wrong=20, stored=40_000),
+        add_run("xpeft", wrong=wrong, stored=10, options=options),
+    ]
+    runs += [add_run("head_only", wrong=none)] if none is not None else []
+    claim = row(judged(runs), "X-PEFT matches")
+    assert claim["claim"] == "X-PEFT matches adapter tuning (xpeft, N = 100)"
+    assert claim["verdict"] == verdict
+    assert reading in claim["evidence"]
+    assert claim["evidence"].endswith("1/4,000 of the adapter's bytes, with the head 1/445.")
+
+
+@pytest.mark.parametrize(
+    ("factor", "with_head", "verdict"),
+    [(11_342.8, 548.4, "partly supported"), (20_000, 10_000, "supported"), (9_999, 500, "contradicted")],
+)
+def test_the_factor_of_bytes_counts_with_and_without_the_head(
+    factor: float, with_head: float, verdict: str
+) -> None:
+    sizes = {"mask_bytes": 312, "adapter_weight_bytes": 3_538_944, "bank_stored_bytes": 56}
+    cells = sizes | {"bank_memory_bytes": 353_894_400, "num_adapters": 100, "outputs": 2}
+    ratios = {"factor": factor, "factor_with_head": with_head}
+    hard = measured("xpeft_bytes", "xpeft", "bert_base", {"mask": "hard"}, **cells, **ratios)
+    soft = measured("xpeft_bytes", "xpeft_soft", "bert_base", {"mask": "soft"}, **cells | {"factor": 1}, **{})
+    claim = row(judged(masks=[soft, hard]), "A profile of X-PEFT")
+    assert claim["verdict"] == verdict
+    assert f"1/{factor:,.0f}; with a head of 2 classes on both sides 1/{with_head:,.0f}" in claim["evidence"]

@@ -1,0 +1,152 @@
+"""PaFi and HiWi's main table: sizes, scores, what stands beside them, and how it differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from gluelamp.records import FoundRun, Measurement
+from gluelamp.reporting.counts import PublishedCount
+from gluelamp.reporting.main_page import main_page
+from gluelamp.reporting.main_table import AVERAGE, TASKS, main_rows
+from gluelamp.reporting.pages import as_markdown
+from gluelamp.reporting.published import COLUMNS, closest_scores
+
+AddRun = Callable[..., FoundRun]
+
+
+def publish(folder: Path, *rows: tuple[str, str, str, str]) -> pd.DataFrame:
+    """Return the scores of lora on roberta_large from rows of (protocol, task, metric, value)."""
+    cells = [
+        ["P", "1", "lora", "roberta_large", protocol, task, metric, value, "S"]
+        for protocol, task, metric, value in rows
+    ]
+    folder.mkdir(exist_ok=True)
+    pd.DataFrame(cells, columns=COLUMNS).to_csv(folder / "lora.csv", index=False)
+    return closest_scores(folder)
+
+
+def counted(method: str, trained: int, stored: int) -> Measurement:
+    row = {"trained": trained, "trained_pct": trained / 10_000, "stored_bytes": stored}
+    return Measurement(1, "parameters", "roberta_large", method, {}, [row])
+
+
+def printed(published: str, kind: str, head: str) -> PublishedCount:
+    texts = {"setting": "", "paper": "P", "table": "1", "source": "S", "note": ""}
+    names = {"method": "lora", "backbone": "", "published": published, "value": 1.0}
+    return PublishedCount(**names, counted=kind, counts_head=head, **texts)  # type: ignore[arg-type]
+
+
+def lines(rows: pd.DataFrame, title: str) -> list[list[str]]:
+    """Return the cells of one printed table, its header first."""
+    (grid,) = [grid for grid in main_page(rows).grids if grid.title.startswith(title)]
+    return [list(grid.cells), *grid.cells.to_numpy().tolist()]
+
+
+def test_the_gap_to_a_comparable_score_has_the_interval_of_ours(tmp_path: Path, add_run: AddRun) -> None:
+    theirs = publish(tmp_path / "p", ("dev; 5 runs", "rte", "accuracy", "85.2"))
+    rows = main_rows([add_run("lora", wrong=20, backbone="roberta_large")], [], theirs, [])
+    (row,) = rows.to_dict("records")
+    assert row["gap"] == pytest.approx(0.8 - 0.852)
+    assert row["gap_high"] - row["gap"] == pytest.approx(row["high"] - row["mean"])
+    assert lines(rows, "roberta_large")[1:] == [
+        ["lora", "ours", "1.00", "1.00", f"80.0 [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"],
+        ["", "published", "", "", "85.2ᵇ"],
+        [
+            "",
+            "gap",
+            "",
+            "",
+            f"−5.2 [{100 * row['gap_low']:.1f}, +{100 * row['gap_high']:.1f}]".replace("[-", "[−"),
+        ],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "task", "metric", "marks", "has_gap"),
+    [
+        ("dev", "rte", "accuracy", "ᵇ", True),
+        ("dev from MNLI; r=8", "rte", "accuracy", "ᵐᵇ", True),
+        ("dev", "qqp", "f1", "ᶠ", False),
+        ("held-out part of dev", "rte", "accuracy", "ᵖ", False),
+        ("test", "rte", "accuracy", "ᵗ", False),
+        ("test", "qqp", "f1", "ᵗᶠ", False),
+        ("unstated split", "rte", "accuracy", "ˢ", False),
+    ],
+)
+def test_a_difference_of_protocol_is_marked_in_the_cell_and_explained(
+    tmp_path: Path, add_run: AddRun, protocol: str, task: str, metric: str, marks: str, has_gap: bool
+) -> None:
+    theirs = publish(tmp_path / "p", (protocol, task, metric, "85.2"))
+    rows = main_rows([add_run("lora", task, backbone="roberta_large")], [], theirs, [])
+    assert rows["marks"].tolist() == [marks]
+    assert rows["gap"].notna().tolist() == [has_gap]
+    page = as_markdown(main_page(rows))
+    assert f"| 85.2{marks} |" in page
+    assert all(f"\n- {mark} " in page for mark in marks)
+
+
+def test_low_resource_runs_and_other_checkpoints_never_stand_beside_ours(tmp_path: Path) -> None:
+    rows = [
+        ("dev after 100 training rows", "rte", "accuracy", "60"),
+        ("dev on a cased one", "rte", "accuracy", "70"),
+    ]
+    assert publish(tmp_path / "p", *rows).empty
+
+
+def test_the_main_metric_goes_before_another_and_dev_before_test(tmp_path: Path) -> None:
+    theirs = publish(
+        tmp_path / "p",
+        *(("test", "qqp", "accuracy", "70"), ("dev", "qqp", "f1", "80"), ("dev", "qqp", "accuracy", "90")),
+    )
+    assert theirs["value"].tolist() == [0.9]
+
+
+def test_a_sample_has_nothing_published_beside_it(tmp_path: Path, add_run: AddRun) -> None:
+    theirs = publish(tmp_path / "p", ("dev", "rte", "accuracy", "85.2"))
+    rows = main_rows([add_run("lora", backbone="roberta_large", source="sample")], [], theirs, [])
+    assert rows["published"].isna().all()
+    assert "synthetic" in as_markdown(main_page(rows))
+
+
+def test_the_average_names_its_tasks_unless_they_are_all_eight(add_run: AddRun, tmp_path: Path) -> None:
+    theirs = publish(tmp_path / "p")
+    some = [add_run("a", task, wrong=wrong) for task, wrong in (("rte", 40), ("sst2", 20))]
+    some += [add_run("b", "rte")]
+    rows = main_rows(some, [], theirs, [])
+    (average,) = rows[rows["task"] == AVERAGE].to_dict("records")
+    assert (average["method"], average["tasks"], average["mean"]) == ("a", "sst2 rte", pytest.approx(0.7))
+    assert average["high"] - average["mean"] == pytest.approx(1.96 * (0.4 / 400) ** 0.5, rel=0.05)
+    assert lines(rows, "minilm")[0][-1] == "mean of SST-2, RTE"
+
+
+def test_an_average_is_on_the_seeds_that_most_methods_have(add_run: AddRun, tmp_path: Path) -> None:
+    runs = [add_run(method, task) for method in "ab" for task in ("rte", "sst2")]
+    runs += [add_run("b", task, seed=2) for task in ("rte", "sst2")]
+    runs += [add_run("c", task, seed=seed) for task in ("rte", "sst2") for seed in (1, 2)]
+    rows = main_rows(runs, [], publish(tmp_path / "p"), [])
+    assert rows.loc[rows["task"] == AVERAGE, "method"].tolist() == ["b", "c"]
+
+
+def test_the_average_of_all_eight_tasks_needs_no_names(add_run: AddRun, tmp_path: Path) -> None:
+    rows = main_rows([add_run("a", task) for task in TASKS], [], publish(tmp_path / "p"), [])
+    assert lines(rows, "minilm")[0][-1] == "average"
+
+
+def test_the_papers_backbone_stands_empty_without_runs(tmp_path: Path, add_run: AddRun) -> None:
+    theirs = publish(tmp_path / "p", ("dev", "rte", "accuracy", "85.2"))
+    measured = [counted("hiwi", 2_000, 1_388), counted("lora", 10_000, 40_000)]
+    counts = [printed("0.8M", "trained", "no"), printed("0.03 %", "stored", "unstated")]
+    rows = main_rows([add_run("lora")], measured, theirs, counts)
+    header, *found = lines(rows, "roberta_large, no runs")
+    assert header[4:] == ["CoLA", "SST-2", "MRPC", "QQP", "STS-B", "MNLI", "QNLI", "RTE"]
+    assert found == [
+        ["lora", "ours", "1.00", "1.00", *[""] * 8],
+        ["", "published", "0.8M", "0.03 %ᵘ", *[""] * 7, "85.2"],
+        ["hiwi", "ours", "0.200", "0.0347", *[""] * 8],
+        ["hiwi_weight", "ours", "", "", *[""] * 8],
+        ["pafi", "ours", "", "", *[""] * 8],
+    ]

@@ -1,0 +1,115 @@
+"""Filling in a paper's numbers: what is taken, what is refused, and that nothing is half written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gluelamp.errors import InputError
+from gluelamp.reporting.publish import add_published
+from gluelamp.reporting.published import COLUMNS, read_published
+
+ROOT = Path(__file__).parents[3]
+SOUND = ("P (2023)", "Table 1", "hiwi", "roberta_large", "dev; r=4", "rte", "accuracy", "50.0", "the PDF")
+NAMES = ({"hiwi", "pafi", "lora"}, {"roberta_large"})
+
+
+def changed(**cells: str) -> tuple[str, ...]:
+    return tuple(cells.get(column, cell) for column, cell in zip(COLUMNS, SOUND, strict=True))
+
+
+def write(file: Path, *rows: tuple[str, ...]) -> Path:
+    lines = [",".join(f'"{cell}"' for cell in row) for row in (COLUMNS, *rows)]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+def add(tmp_path: Path, *rows: tuple[str, ...], paper: str = "pafi_hiwi") -> int:
+    folder = tmp_path / "published"
+    folder.mkdir(exist_ok=True)
+    return add_published(write(tmp_path / "mine.csv", *rows), paper, folder, *NAMES)
+
+
+def test_new_rows_join_those_that_are_there_as_they_were_printed(tmp_path: Path) -> None:
+    assert add(tmp_path, SOUND) == 1
+    assert add(tmp_path, SOUND, changed(task="cola", metric="matthews_correlation", value="40.10")) == 1
+    assert (tmp_path / "published" / "pafi_hiwi.csv").read_text(encoding="utf-8").splitlines() == [
+        ",".join(COLUMNS),
+        "P (2023),Table 1,hiwi,roberta_large,dev; r=4,rte,accuracy,50.0,the PDF",
+        "P (2023),Table 1,hiwi,roberta_large,dev; r=4,cola,matthews_correlation,40.10,the PDF",
+    ]
+    cells = read_published(tmp_path / "published")
+    assert cells["hiwi", "roberta_large", "rte", "accuracy"] == pytest.approx(0.5)
+
+
+def test_a_paper_has_a_file_of_its_own(tmp_path: Path) -> None:
+    add(tmp_path, SOUND, paper="xpeft")
+    assert [path.name for path in (tmp_path / "published").iterdir()] == ["xpeft.csv"]
+    with pytest.raises(InputError, match="paper 'pafi' is unknown; did you mean 'pafi_hiwi'"):
+        add(tmp_path, SOUND, paper="pafi")
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"method": "hiwy"}, r"mine\.csv, row 1: method 'hiwy' is unknown; did you mean 'hiwi'\?"),
+        ({"backbone": "roberta"}, "backbone 'roberta' is unknown; did you mean 'roberta_large'"),
+        ({"task": "colla"}, r"row 1: task 'colla' is unknown; did you mean 'cola'\?"),
+        ({"metric": "f1"}, "row 1: metric of rte 'f1' is unknown"),
+        ({"protocol": "development"}, "row 1, column protocol"),
+        ({"value": "5o"}, "value '5o' is not a number"),
+        ({"value": "nan"}, "value nan is outside -100 to 100"),
+        ({"value": "100.1"}, "value 100.1 is outside -100 to 100"),
+        ({"value": "0.501"}, "value 0.501 looks like a fraction; write it as printed, in percent"),
+        ({"source": ""}, "row 1, column source"),
+    ],
+)
+def test_a_row_that_is_not_sound_is_named(tmp_path: Path, cells: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        add(tmp_path, changed(**cells))
+    assert not (tmp_path / "published" / "pafi_hiwi.csv").exists()
+
+
+@pytest.mark.parametrize("value", ["0", "0.0", "-3.5", "100"])
+def test_scores_at_the_ends_are_taken(tmp_path: Path, value: str) -> None:
+    assert add(tmp_path, changed(task="cola", metric="matthews_correlation", value=value)) == 1
+
+
+def test_a_cell_stands_once_in_a_file_and_never_with_two_values(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="row 2: the same cell as row 1"):
+        add(tmp_path, SOUND, SOUND)
+    add(tmp_path, SOUND)
+    before = (tmp_path / "published" / "pafi_hiwi.csv").read_bytes()
+    with pytest.raises(InputError, match=r"row 2: value 51 contradicts 50\.0, which stands"):
+        add(tmp_path, changed(task="qnli"), changed(value="51"))
+    assert (tmp_path / "published" / "pafi_hiwi.csv").read_bytes() == before
+    assert add(tmp_path, changed(value="50")) == 0
+
+
+def test_the_columns_must_be_those_of_the_folder(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("method,value\nhiwi,50\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"row 1, column paper: Field required"):
+        add_published(file, "pafi_hiwi", tmp_path, *NAMES)
+    write(file)
+    with pytest.raises(InputError, match=r"mine\.csv has no row"):
+        add_published(file, "pafi_hiwi", tmp_path, *NAMES)
+    with pytest.raises(InputError, match=r"absent\.csv does not exist"):
+        add_published(tmp_path / "absent.csv", "pafi_hiwi", tmp_path, *NAMES)
+
+
+def test_the_command_knows_the_suites_names_and_ends_with_2_on_bad_input(tmp_path: Path) -> None:
+    def publish(*rows: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+        options = [f"file={write(tmp_path / 'mine.csv', *rows)}", "paper=pafi_hiwi", f"published={tmp_path}"]
+        command = [sys.executable, str(ROOT / "scripts" / "publish.py"), *options, f"results.root={tmp_path}"]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = publish(SOUND, changed(method="sparse_random"))
+    assert (done.returncode, "2 new rows in" in done.stdout) == (0, True)
+    refused = publish(changed(method="sparse_randon"))
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: ")
+    assert refused.stderr.count("\n") == 1
