@@ -35,6 +35,7 @@ from gluelamp.backbones.device import choose_device, synchronize
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.first_token import first_token_only
 from gluelamp.backbones.load import Checkpoint, find_checkpoint, load_model, load_tokenizer
+from gluelamp.backbones.memory import peak_memory, reset_peak_memory
 from gluelamp.measurement.latency import ratio_to_base
 from gluelamp.methods.method import Method, Scoring, Training
 from gluelamp.runs.app import CONFIGS
@@ -43,7 +44,6 @@ from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.tasks.glue import glue_task
 from gluelamp.training.batches import training_order
-from gluelamp.training.cost import peak_memory, reset_peak_memory
 from gluelamp.training.learner import Profile, Rates
 from gluelamp.training.phases import squared_gradients
 from gluelamp.training.trainer import Trainer

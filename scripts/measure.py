@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
-"""Count or time: python scripts/measure.py -m backbone=minilm,roberta_large what=parameters."""
+"""Count, time or certify: python scripts/measure.py -m backbone=minilm,roberta_large what=parameters."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from gluelamp.runs.app import run_app
+from gluelamp.runs.app import RunFailedError, run_app
 
 
 def run(raw: dict[str, Any]) -> None:
     """Measure the method of a composed configuration on its backbone's shape."""
+    from gluelamp.measurement.certificate import CertificateFailedError
     from gluelamp.runs.measure import measure, parse_measure
 
-    measure(parse_measure(raw))
+    try:
+        measure(parse_measure(raw))
+    except CertificateFailedError as error:
+        raise RunFailedError(str(error)) from error
 
 
 if __name__ == "__main__":

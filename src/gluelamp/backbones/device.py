@@ -1,6 +1,10 @@
-"""Where a model runs, in which type, and when its work is done."""
+"""Where a model runs, in which type, when its work is done, and what that device is."""
 
 from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
 
 import torch
 
@@ -44,3 +48,31 @@ def synchronize(device: torch.device) -> None:
     """Wait until a device has done all that it was given; a CPU has done it already."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def describe_device(device: torch.device, dtype: torch.dtype) -> dict[str, str | int | None]:
+    """Return what something is computed on and in.
+
+    Args:
+        device: where the passes take place.
+        dtype: of the passes.
+    """
+    return {
+        "type": device.type,
+        "name": device_name(device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name that its maker gave to a GPU, or to the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

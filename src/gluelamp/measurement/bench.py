@@ -10,10 +10,7 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
-
-_SEED = 0
-_OUTPUTS = 2
-_STD = 0.05  # what is added to every value: with it no tensor stands at zero or one
+from gluelamp.measurement.states import OUTPUTS, build_bare
 
 
 @dataclass(frozen=True)
@@ -31,12 +28,8 @@ class Bench:
     shells: Sequence[PreTrainedModel]
 
 
-@torch.no_grad()
 def make_bench(full: BackboneConfig, small: BackboneConfig, architectures: Iterable[BackboneConfig]) -> Bench:
     """Return the models of some shapes, with random values in every tensor.
-
-    What starts at zero or one elsewhere, as biases do, is random too: a merge that forgot it would
-    pass unseen.
 
     Args:
         full: see `Bench`.
@@ -44,11 +37,7 @@ def make_bench(full: BackboneConfig, small: BackboneConfig, architectures: Itera
         architectures: one backbone of each.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED)
-        models = [build_from_shape(shape, _OUTPUTS, ATTENTION).eval() for shape in (full, small)]
-        for model in models:
-            for value in model.parameters():
-                value.add_(_STD * torch.randn_like(value))
+        models = [build_bare(shape) for shape in (full, small)]
     with torch.device("meta"):
-        shells = [build_from_shape(shape, _OUTPUTS, ATTENTION) for shape in architectures]
+        shells = [build_from_shape(shape, OUTPUTS, ATTENTION) for shape in architectures]
     return Bench(models[0], models[1], shells)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from gluelamp.errors import InputError
 from gluelamp.measurement.bench import Bench
+from gluelamp.measurement.flops import forward_flops
+from gluelamp.measurement.states import move, moved, random_inputs
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.method import Method
 from gluelamp.methods.storage import count_bytes
@@ -28,7 +29,6 @@ LENGTH = 64
 """Tokens of the one sequence that every probe reads."""
 
 _SEED = 0
-_STD = 0.05  # of what moves a value: enough to change the outputs, too little to saturate them
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def merge(method: Method, bare: PreTrainedModel) -> Merged | None:
         method: the recipe.
         bare: stays as it is, here and in the other probes.
     """
-    adaptation = _moved(method, bare)
+    adaptation = moved(method, bare)
     before = _outputs(adaptation.model)
     try:
         model = adaptation.merge()
@@ -120,7 +120,7 @@ def merge(method: Method, bare: PreTrainedModel) -> Merged | None:
 
 def detaches_exactly(method: Method, bare: PreTrainedModel) -> bool:
     """Whether a detached model has the bare one's tensors and outputs, bit for bit."""
-    adaptation = _moved(method, bare)
+    adaptation = moved(method, bare)
     _outputs(adaptation.model)  # a method that works in place writes its values in a pass
     model = adaptation.detach()
     now, before = model.state_dict(), bare.state_dict()
@@ -133,9 +133,9 @@ def detaches_exactly(method: Method, bare: PreTrainedModel) -> bool:
 
 def swaps_in_place(method: Method, bare: PreTrainedModel) -> bool:
     """Whether one adaptation gives each of two tasks' outputs again after loading its state."""
-    adaptation = _moved(method, bare)
+    adaptation = moved(method, bare)
     tasks = [_snapshot(adaptation)]
-    _move(adaptation)
+    move(adaptation)
     tasks.append(_snapshot(adaptation))
     for state, outputs in tasks:
         adaptation.load_task_state(state)
@@ -151,7 +151,8 @@ def extra_flops_pct(model: PreTrainedModel, bare: PreTrainedModel) -> float:
         model: adapted or merged.
         bare: its backbone.
     """
-    own, base = _flops(model), _flops(bare)
+    inputs = random_inputs(bare, 1, LENGTH)
+    own, base = (forward_flops(one.eval(), inputs) for one in (model, bare))
     return 100 * (own - base) / base
 
 
@@ -174,39 +175,14 @@ def _refusal(attempt: Callable[[], object]) -> str | None:
     return None
 
 
-def _moved(method: Method, bare: PreTrainedModel) -> Adaptation:
-    adaptation = method.adapt(deepcopy(bare))
-    _move(adaptation)
-    return adaptation
-
-
-@torch.no_grad()
-def _move(adaptation: Adaptation) -> None:
-    for value in adaptation.trainable.values():
-        value.add_(_STD * torch.randn_like(value))
-
-
 def _snapshot(adaptation: Adaptation) -> tuple[dict[str, Tensor], Tensor]:
     state = {name: value.clone() for name, value in adaptation.task_state().items()}
     return state, _outputs(adaptation.model)
 
 
-def _flops(model: PreTrainedModel) -> int:
-    # under no_grad the counter fails on a module that returns its own parameters
-    with FlopCounterMode(display=False) as counter:
-        _run(model)
-    return counter.get_total_flops()
-
-
 @torch.no_grad()
 def _outputs(model: PreTrainedModel) -> Tensor:
-    return _run(model)
-
-
-def _run(model: PreTrainedModel) -> Tensor:
-    generator = torch.Generator().manual_seed(_SEED)
-    tokens = torch.randint(model.config.vocab_size, (1, LENGTH), generator=generator)
-    return model.eval()(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits
+    return model.eval()(**random_inputs(model, 1, LENGTH)).logits
 
 
 def _same_bits(first: Tensor, second: Tensor) -> bool:

@@ -1,168 +1,128 @@
 """The time of one forward pass, beside the bare backbone's.
 
-A difference of one percent drowns in the drift of a machine. So all states of a model take turns,
-in an order drawn anew each round, and what is reported is the ratio within a round.
+A difference of one percent drowns in the drift of a machine. So all states of a model take turns, in an
+order drawn anew each round, and what is reported is the ratio within a round. Its interval is that of
+these copies of the model in memory; `gluelamp.measurement.certificate` makes new copies as well.
 """
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from copy import deepcopy
-from itertools import product
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from itertools import groupby, product
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from pydantic import ConfigDict, Field, PositiveInt
 from pydantic.dataclasses import dataclass as validated
-from torch import Tensor, nn
 
-from gluelamp.backbones.anatomy import anatomy, readable_tokens
-from gluelamp.backbones.device import choose_device, choose_dtype, synchronize
-from gluelamp.backbones.dropout import ATTENTION
-from gluelamp.backbones.load import BackboneConfig, build_from_shape
-from gluelamp.errors import InputError
+from gluelamp.backbones.device import choose_device, choose_dtype, device_name
+from gluelamp.measurement.kind import Cell, Kind, Row, Subject
 from gluelamp.measurement.operators import same_operators
-from gluelamp.methods.method import Method
+from gluelamp.measurement.states import build_states, random_inputs
+from gluelamp.measurement.timing import computing_on, graphed, time_in_turns
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _SEED = 0
-_WARM_UP = 5  # rounds that are not counted: caches, kernel choice, clocks
 _RESAMPLES = 9999
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class LatencyConfig:
-    """How the forward pass is timed.
+class Latency(Kind):
+    """Times a method on a backbone of random weights, in inference mode.
+
+    A cell has a row for each state: ``base`` (the bare backbone), ``unmerged`` and, if the method can be
+    merged, ``merged``. ``median_ms`` and ``iqr_ms`` are those of a pass, over ``rounds``;
+    ``ratio_to_base`` is the median over rounds of the ratio to the base's pass of the same round, with its
+    95 % bootstrap interval from ``ratio_low`` to ``ratio_high``; ``same_operators`` says whether the pass
+    runs exactly the operators of the base's. ``device`` is ``cuda graphs`` where a GPU replayed a graph.
 
     Args:
         batches: examples a pass; each with each of ``lengths``.
         lengths: tokens an example.
-        rounds: passes of each state that are counted.
-        precision: ``auto`` is bf16 where the processor computes in it.
+        precisions: types of the whole model.
+        graphs: on a GPU, whether passes are launched one kernel at a time, as CUDA graphs, or both.
+        rounds: counted passes of each state, at most.
+        seconds: a cell stops after as many, but has five rounds at least.
         threads: of torch on a CPU; its own choice if None.
         device: ``auto`` takes a GPU if there is one.
     """
 
-    batches: tuple[PositiveInt, ...] = Field(default=(1, 32), min_length=1)
-    lengths: tuple[PositiveInt, ...] = Field(default=(64,), min_length=1)
-    rounds: int = Field(default=30, ge=2)
-    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    batches: tuple[PositiveInt, ...] = Field(default=(1, 8, 32), min_length=1)
+    lengths: tuple[PositiveInt, ...] = Field(default=(32, 128, 512), min_length=1)
+    precisions: tuple[Literal["fp32", "bf16"], ...] = Field(default=("fp32", "bf16"), min_length=1)
+    graphs: tuple[bool, ...] = Field(default=(False, True), min_length=1)
+    rounds: int = Field(default=20, ge=2)
+    seconds: float = Field(default=5, ge=0)
     threads: PositiveInt | None = None
     device: str = "auto"
 
+    def setting(self, subject: Subject) -> dict[str, Any]:
+        """Return the options, and the processor that they came to."""
+        device = choose_device(self.device)
+        threads = self.threads or torch.get_num_threads()
+        chosen = {"device": device.type, "threads": threads, "processor": device_name(device)}
+        return asdict(self) | chosen
 
-def measure_latency(backbone: BackboneConfig, method: Method, config: LatencyConfig) -> list[dict[str, Any]]:
-    """Time a method on a backbone of random weights, in evaluation mode and without gradients.
+    def cells(self, rows: Sequence[Row]) -> list[Cell]:
+        """Return each precision with each batch size and length, launched in each way."""
+        on_gpu = choose_device(self.device).type == "cuda"
+        grid = product(self.precisions, self.batches, self.lengths, self.graphs if on_gpu else (False,))
+        return [dict(zip(("precision", "batch", "length", "graphs"), cell, strict=True)) for cell in grid]
 
-    Args:
-        backbone: its ``shape`` is read.
-        method: the recipe.
-        config: how to time.
+    def measure(self, subject: Subject, cells: Sequence[Cell]) -> Iterator[list[Row]]:
+        """Time; the models are made once for each precision."""
+        device = choose_device(self.device)
+        for precision, group in groupby(cells, lambda cell: cell["precision"]):
+            dtype = choose_dtype(precision, device)
+            states = build_states(subject.backbone, subject.method)
+            for model in states.values():
+                model.to(device, dtype)  # type: ignore[arg-type]  # the decorated method loses its signature
+            for cell in group:
+                with computing_on(device, self.threads):
+                    rows = self._compare(states, cell, device, dtype)
+                yield rows
 
-    Returns:
-        One row for each batch size, length and state: ``base`` (the bare backbone), ``unmerged``
-        and, if the method can be merged, ``merged``. ``median_ms`` is the median time of a pass;
-        ``ratio_to_base`` the median over rounds of the ratio to the base's pass of the same round,
-        with its 95 % bootstrap interval from ``ratio_low`` to ``ratio_high``; ``same_operators``
-        whether the pass runs exactly the operators of the base's.
-
-    Raises:
-        InputError: if the method cannot serve this architecture, the device is not there, or a
-            length is more than the backbone can read.
-    """
-    device = choose_device(config.device)
-    dtype = choose_dtype(config.precision, device)
-    states = build_states(backbone, method)
-    _check_lengths(states["base"], config.lengths)
-    for model in states.values():
-        model.to(device, dtype).eval()  # type: ignore[arg-type]  # the decorated method loses its signature
-    with _threads(config.threads):
-        setting = {
-            "device": device.type,
-            "dtype": str(dtype).removeprefix("torch."),
-            "threads": torch.get_num_threads(),
+    def _compare(
+        self, states: Mapping[str, PreTrainedModel], cell: Cell, device: torch.device, dtype: torch.dtype
+    ) -> list[Row]:
+        base = states["base"]
+        inputs = random_inputs(base, cell["batch"], cell["length"])
+        passes = {
+            state: graphed(model, inputs) if cell["graphs"] else partial(model, **inputs)
+            for state, model in states.items()
         }
+        timed = time_in_turns(passes, device, self.rounds, self.seconds)
+        times = {state: np.array(one.times) for state, one in timed.items()}
         return [
-            {**setting, "batch": batch, "length": length, **row}
-            for batch, length in product(config.batches, config.lengths)
-            for row in _compare(states, batch, length, config.rounds, device)
+            {
+                "state": state,
+                "device": f"{device.type} graphs" if cell["graphs"] else device.type,
+                "processor": device_name(device),
+                "dtype": str(dtype).removeprefix("torch."),
+                "threads": torch.get_num_threads(),
+                "batch": cell["batch"],
+                "length": cell["length"],
+                "rounds": len(one.times),
+                "median_ms": 1000 * one.median,
+                "iqr_ms": 1000 * one.iqr,
+                **ratio_to_base(times[state], times["base"]),
+                "same_operators": same_operators(base, states[state], inputs),
+            }
+            for state, one in timed.items()
         ]
 
-
-def _compare(
-    states: Mapping[str, PreTrainedModel], batch: int, length: int, rounds: int, device: torch.device
-) -> list[dict[str, Any]]:
-    base = states["base"]
-    inputs = _inputs(base.config.vocab_size, batch, length, device)
-    times = time_in_turns(states, inputs, rounds, device)
-    return [
-        {
-            "state": state,
-            "median_ms": float(np.median(times[state])),
-            **ratio_to_base(times[state], times["base"]),
-            "same_operators": same_operators(base, model, inputs),
-        }
-        for state, model in states.items()
-    ]
-
-
-def build_states(backbone: BackboneConfig, method: Method) -> dict[str, PreTrainedModel]:
-    """Return a bare backbone and copies of it with the method at work and, if it can be, merged.
-
-    Args:
-        backbone: its ``shape`` is read.
-        method: the recipe.
-
-    Returns:
-        ``base``, ``unmerged`` and perhaps ``merged``: models of equal random weights.
-
-    Raises:
-        InputError: if the method cannot serve this architecture or size.
-    """
-    torch.manual_seed(_SEED)
-    base = build_from_shape(backbone, num_outputs=2, attention=ATTENTION)
-    states = {"base": base, "unmerged": method.adapt(deepcopy(base)).model}
-    candidate = method.adapt(deepcopy(base))
-    with suppress(InputError):  # the method says itself that it cannot be merged
-        states["merged"] = candidate.merge()
-    return states
-
-
-@torch.no_grad()
-def time_in_turns(
-    models: Mapping[str, nn.Module], inputs: Mapping[str, Tensor], rounds: int, device: torch.device
-) -> dict[str, np.ndarray]:
-    """Return the milliseconds of each model's forward passes without gradients, after a warm-up.
-
-    Args:
-        models: by name; in each round all of them run once, in an order drawn anew.
-        inputs: keyword arguments of every pass.
-        rounds: how many are counted.
-        device: where models and inputs are.
-
-    Returns:
-        By name, (rounds,).
-    """
-    order = random.Random(_SEED)
-    times: dict[str, list[float]] = {name: [] for name in models}
-    for _ in range(_WARM_UP + rounds):
-        for name in order.sample(list(models), len(models)):
-            times[name].append(_milliseconds(models[name], inputs, device))
-    return {name: np.array(all_times[_WARM_UP:]) for name, all_times in times.items()}
-
-
-def _milliseconds(model: nn.Module, inputs: Mapping[str, Tensor], device: torch.device) -> float:
-    synchronize(device)
-    start = time.perf_counter()
-    model(**inputs)
-    synchronize(device)
-    return 1000 * (time.perf_counter() - start)
+    def line(self, row: Row) -> str:
+        """Return the time of one state."""
+        return (
+            f"{row['state']}, {row['dtype']}, batch {row['batch']}, length {row['length']}: "
+            f"{row['median_ms']:.2f} ms on {row['device']}, "
+            f"{row['ratio_to_base']:.3f} [{row['ratio_low']:.3f}, {row['ratio_high']:.3f}] of the base"
+        )
 
 
 def ratio_to_base(times: np.ndarray, base: np.ndarray) -> dict[str, float]:
@@ -190,28 +150,3 @@ def ratio_to_base(times: np.ndarray, base: np.ndarray) -> dict[str, float]:
         "ratio_low": float(interval.low),
         "ratio_high": float(interval.high),
     }
-
-
-def _inputs(vocabulary: int, batch: int, length: int, device: torch.device) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(_SEED)
-    tokens = torch.randint(vocabulary, (batch, length), generator=generator).to(device)
-    return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
-
-
-def _check_lengths(model: PreTrainedModel, lengths: tuple[int, ...]) -> None:
-    limit = readable_tokens(anatomy(model).embeddings.module)
-    if limit is not None and max(lengths) > limit:
-        raise InputError(
-            f"latency.lengths={list(lengths)}: the backbone reads at most {limit} tokens. "
-            f"Allowed: 1 to {limit}."
-        )
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
 from gluelamp.errors import InputError
+from gluelamp.measurement.kind import Cell, Kind, Row, Subject
 from gluelamp.methods.activations.pfeiffer import Pfeiffer
 from gluelamp.methods.activations.xpeft import XPeft, bank_bytes, selected_adapters
 from gluelamp.methods.adaptation import Adaptation
@@ -20,9 +24,28 @@ OUTPUTS = (2, 15)
 """Outputs of the heads that are counted beside the masks: GLUE's two classes, and LaMP-2N's 15."""
 
 
-def measure_xpeft_bytes(
-    backbone: BackboneConfig, method: Method, train_pooler: bool = False
-) -> list[dict[str, Any]]:
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class XPeftBytes(Kind):
+    """Counts the bytes of masks; see `measure_xpeft_bytes`."""
+
+    def setting(self, subject: Subject) -> dict[str, Any]:
+        """Return how the head is counted."""
+        return {"train_pooler": subject.train_pooler}
+
+    def measure(self, subject: Subject, cells: Sequence[Cell]) -> Iterator[list[Row]]:
+        """Count."""
+        yield measure_xpeft_bytes(subject.backbone, subject.method, subject.train_pooler)
+
+    def line(self, row: Row) -> str:
+        """Return the masks' bytes beside an adapter's."""
+        return (
+            f"stores {row['mask_bytes']:,} bytes of masks over {row['num_adapters']} adapters: 1/"
+            f"{row['factor']:,.0f} of an adapter, and with heads of {row['outputs']} outputs 1/"
+            f"{row['factor_with_head']:,.1f}"
+        )
+
+
+def measure_xpeft_bytes(backbone: BackboneConfig, method: Method, train_pooler: bool = False) -> list[Row]:
     """Return the bytes of one profile's masks, and of the adapter that they replace.
 
     Counted on task states of the real architecture, on the meta device.
@@ -51,7 +74,7 @@ def measure_xpeft_bytes(
     return [_row(backbone, method, train_pooler, outputs) for outputs in OUTPUTS]
 
 
-def _row(backbone: BackboneConfig, method: XPeft, train_pooler: bool, outputs: int) -> dict[str, Any]:
+def _row(backbone: BackboneConfig, method: XPeft, train_pooler: bool, outputs: int) -> Row:
     adapter = Pfeiffer(name="pfeiffer", learning_rate=1, reduction_factor=method.reduction_factor)
     masks, single = (_adapted(backbone, one, train_pooler, outputs) for one in (method, adapter))
     profile, weights = count_bytes(masks), _weight_bytes(single)

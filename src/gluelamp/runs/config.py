@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as validated
@@ -111,17 +111,6 @@ class RunConfig:
     on_existing: Literal["skip", "retrain", "fail"] = "skip"
 
 
-_SECTIONS: Mapping[str, type] = {
-    "backbone": BackboneConfig,
-    "task": TaskConfig,
-    "data": DataConfig,
-    "trainer": TrainerConfig,
-    "head": HeadConfig,
-    "tracker": TrackerConfig,
-    "results": ResultsConfig,
-}
-
-
 def parse_run(raw: Mapping[str, Any]) -> RunConfig:
     """Return the typed configuration of a composed one.
 
@@ -132,10 +121,27 @@ def parse_run(raw: Mapping[str, Any]) -> RunConfig:
         InputError: on an unknown key, a wrong type or a value out of range; the message names the
             key, the value, what is allowed and the nearest known name.
     """
-    sections: dict[str, Any] = {name: parse(cls, raw.get(name, {}), name) for name, cls in _SECTIONS.items()}
-    sections["method"] = parse_method(raw.get("method", {}))
-    find_task(sections["task"].name, sections["task"].members)
-    return parse(RunConfig, {**raw, **sections}, "")
+    config = parse_sections(RunConfig, raw)
+    find_task(config.task.name, config.task.members)
+    return config
+
+
+def parse_sections(cls: type[_T], raw: Mapping[str, Any]) -> _T:
+    """Return the typed configuration of a composed one, whose sections are dataclasses of their own.
+
+    Args:
+        cls: a pydantic dataclass; a field whose type is a dataclass is a section.
+        raw: nested plain containers.
+
+    Raises:
+        InputError: on an unknown key, a wrong type or a value out of range.
+    """
+    sections = {
+        name: parse_method(raw.get(name, {})) if kind is Method else parse(kind, raw.get(name, {}), name)
+        for name, kind in get_type_hints(cls).items()
+        if isinstance(kind, type) and is_dataclass(kind)
+    }
+    return parse(cls, {**raw, **sections}, "")
 
 
 def parse_method(raw: Mapping[str, Any]) -> Method:

@@ -1,15 +1,12 @@
-"""What a run ran on: package versions, source revision, device."""
+"""What a run ran with: package versions and source revision."""
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import torch
 
 _PACKAGES = ("gluelamp", "torch", "transformers", "peft", "datasets", "evaluate", "numpy", "scipy")
 
@@ -46,29 +43,3 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
-
-
-def describe_device(device: torch.device, dtype: torch.dtype) -> dict[str, str | int | None]:
-    """Return what the run computed on and in.
-
-    Args:
-        device: of the run.
-        dtype: of the passes.
-    """
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    return {
-        "type": device.type,
-        "name": name,
-        "dtype": str(dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-    }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

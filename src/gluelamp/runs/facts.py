@@ -7,8 +7,9 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
+from gluelamp.backbones.device import describe_device
 from gluelamp.records import SCHEMA_VERSION, RunRecord
-from gluelamp.runs.environment import describe_device, git_state, package_versions
+from gluelamp.runs.environment import git_state, package_versions
 from gluelamp.runs.persons import Persons, mean_history, mean_speed
 from gluelamp.runs.plan import Plan
 from gluelamp.training.checkpoint import Progress

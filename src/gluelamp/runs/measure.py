@@ -11,15 +11,20 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 
-from gluelamp.backbones.device import choose_device, choose_dtype
 from gluelamp.backbones.load import BackboneConfig
-from gluelamp.measurement.latency import LatencyConfig, measure_latency
-from gluelamp.measurement.parameters import measure_parameters
-from gluelamp.measurement.xpeft_bytes import measure_xpeft_bytes
+from gluelamp.measurement.certificate import Certification
+from gluelamp.measurement.flops import Flops
+from gluelamp.measurement.kind import Kind, Origin, Subject
+from gluelamp.measurement.latency import Latency
+from gluelamp.measurement.memory import Memory
+from gluelamp.measurement.parameters import Parameters
+from gluelamp.measurement.storage import Storage
+from gluelamp.measurement.xpeft_bytes import XPeftBytes
 from gluelamp.methods.method import Method
-from gluelamp.records import SCHEMA_VERSION, Measurement, write_json
-from gluelamp.runs.config import HeadConfig, ResultsConfig, parse, parse_method
-from gluelamp.runs.environment import describe_device
+from gluelamp.records import write_json
+from gluelamp.runs.cells import measure_cells
+from gluelamp.runs.config import HeadConfig, ResultsConfig, parse_sections
+from gluelamp.runs.environment import package_versions
 from gluelamp.runs.identity import identity
 
 _log = logging.getLogger(__name__)
@@ -27,33 +32,42 @@ _log = logging.getLogger(__name__)
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class MeasureConfig:
-    """All that defines one measurement.
+    """All that defines one measurement. Each kind has a section of its own, under its name.
 
     Args:
         backbone: the encoder; only its shape is needed.
         method: the recipe.
-        what: count values and bytes, time the forward pass, or compare X-PEFT's masks with adapters.
-        head: how the head is treated, when counting.
-        latency: how to time.
+        what: the kind.
+        head: how the head is treated.
+        parameters: values and bytes, counted.
+        storage: bytes of files.
+        flops: operations of a sample.
+        memory: peaks of a pass and of a training step.
+        latency: time of a pass.
+        xpeft_bytes: X-PEFT's masks beside adapters.
+        certificate: whether a merged model is as fast as the bare backbone.
         results: where results go.
         on_existing: what to do if the measurement is there already.
     """
 
     backbone: BackboneConfig
     method: Method
-    what: Literal["parameters", "latency", "xpeft_bytes"]
+    what: Literal["parameters", "storage", "flops", "memory", "latency", "xpeft_bytes", "certificate"]
     head: HeadConfig
-    latency: LatencyConfig
+    parameters: Parameters
+    storage: Storage
+    flops: Flops
+    memory: Memory
+    latency: Latency
+    xpeft_bytes: XPeftBytes
+    certificate: Certification
     results: ResultsConfig
     on_existing: Literal["skip", "retrain"] = "skip"
 
-
-_SECTIONS: Mapping[str, type] = {
-    "backbone": BackboneConfig,
-    "head": HeadConfig,
-    "latency": LatencyConfig,
-    "results": ResultsConfig,
-}
+    @property
+    def kind(self) -> Kind:
+        """The kind that is asked for, with its options."""
+        return getattr(self, self.what)
 
 
 def parse_measure(raw: Mapping[str, Any]) -> MeasureConfig:
@@ -65,37 +79,38 @@ def parse_measure(raw: Mapping[str, Any]) -> MeasureConfig:
     Raises:
         InputError: on an unknown key, a wrong type or a value out of range.
     """
-    sections: dict[str, Any] = {name: parse(cls, raw.get(name, {}), name) for name, cls in _SECTIONS.items()}
-    sections["method"] = parse_method(raw.get("method", {}))
-    return parse(MeasureConfig, {**raw, **sections}, "")
+    return parse_sections(MeasureConfig, raw)
 
 
 def measure(config: MeasureConfig) -> Path:
     """Measure and write the file, or keep the file that is there.
 
+    What a measurement that was stopped has measured is not measured again.
+
     Returns:
-        ``<root>/measurements/<what>/<backbone>/<method>-<hash>.json``; the hash is over all that
-        can change the rows.
+        ``<root>/measurements/<what>/<backbone>/<method>-<hash>.json``, or for certificates
+        ``<root>/certificates/<backbone>/<method>-<hash>.json``; the hash is over all that can change
+        the rows.
 
     Raises:
-        InputError: if the method cannot be timed on this backbone or does not fit its size, or if the
-            device is not there.
+        InputError: if the method cannot be measured so on this backbone, or the device is not there.
+        CertificateFailedError: if a certificate, new or kept, says FAIL.
     """
-    backbone, method = config.backbone, config.method
-    recipe, setting = _recipe(method), _setting(config)
-    name = identity({"shape": dict(backbone.shape), "method": recipe, **setting})
-    folder = Path(config.results.root) / "measurements" / config.what / backbone.name
+    kind, method, backbone = config.kind, config.method, config.backbone
+    subject = Subject(backbone, method, config.head.train_pooler)
+    recipe = _recipe(method)
+    name = identity({"shape": dict(backbone.shape), "method": recipe, **kind.setting(subject)})
+    folder = Path(config.results.root) / kind.folder.format(kind=config.what) / backbone.name
     path = folder / f"{method.name}-{name}.json"
     if path.is_file() and config.on_existing == "skip":
         _log.info("skipped, measured: %s", path)
-        return path
-    rows = _time(config, setting["machine"]) if config.what == "latency" else _count(config)
-    measurement = Measurement(
-        SCHEMA_VERSION, config.what, backbone.name, method.name, config=recipe, rows=rows
-    )
-    write_json(path, asdict(measurement))
-    for line in map(_SUMMARIES[config.what], rows):
-        _log.info("%s %s %s", backbone.name, method.name, line)
+    else:
+        cells = path.with_suffix(".cells")
+        rows = measure_cells(kind, subject, cells)
+        origin = Origin(config.what, backbone.name, method.name, recipe, package_versions())
+        write_json(path, asdict(kind.content(origin, rows)))
+        cells.unlink()
+    kind.conclude(path)
     return path
 
 
@@ -103,50 +118,3 @@ def _recipe(method: Method) -> dict[str, Any]:
     """The method's fields that can change a measurement."""
     fields = asdict(method) | {"kind": type(method).__name__}
     return {key: value for key, value in fields.items() if not key.endswith("learning_rate")}
-
-
-def _setting(config: MeasureConfig) -> dict[str, Any]:
-    """What else can change the rows."""
-    if config.what != "latency":
-        return {"train_pooler": config.head.train_pooler}
-    latency = asdict(config.latency)
-    device = choose_device(latency.pop("device"))
-    dtype = choose_dtype(latency.pop("precision"), device)
-    return {"latency": latency, "machine": describe_device(device, dtype)}
-
-
-def _count(config: MeasureConfig) -> list[dict[str, Any]]:
-    count = measure_parameters if config.what == "parameters" else measure_xpeft_bytes
-    return count(config.backbone, config.method, config.head.train_pooler)
-
-
-def _time(config: MeasureConfig, machine: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = measure_latency(config.backbone, config.method, config.latency)
-    return [row | {"processor": machine["name"]} for row in rows]
-
-
-def _counted(row: Mapping[str, Any]) -> str:
-    if "refused" in row:
-        return f"is refused: {row['refused']}"
-    return (
-        f"trains {row['trained']:,} values ({row['trained_pct']:.4f} %), stores "
-        f"{row['stored_bytes']:,} bytes a task and {row['shared_bytes']:,} once"
-    )
-
-
-def _timed(row: Mapping[str, Any]) -> str:
-    return (
-        f"{row['state']}, batch {row['batch']}, length {row['length']}: {row['median_ms']:.2f} ms, "
-        f"{row['ratio_to_base']:.3f} [{row['ratio_low']:.3f}, {row['ratio_high']:.3f}] of the base"
-    )
-
-
-def _compared(row: Mapping[str, Any]) -> str:
-    return (
-        f"stores {row['mask_bytes']:,} bytes of masks over {row['num_adapters']} adapters: 1/"
-        f"{row['factor']:,.0f} of an adapter, and with heads of {row['outputs']} outputs 1/"
-        f"{row['factor_with_head']:,.1f}"
-    )
-
-
-_SUMMARIES = {"parameters": _counted, "latency": _timed, "xpeft_bytes": _compared}

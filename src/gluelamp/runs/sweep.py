@@ -15,11 +15,10 @@ from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from gluelamp.errors import InputError
 from gluelamp.runs.app import plain, stop
+from gluelamp.runs.progress import progress_bar
 
 
 def expand(overrides: list[str], loader: ConfigLoader | None = None) -> list[list[str]]:
@@ -65,15 +64,7 @@ class SweepCallback(Callback):
 
     def __init__(self, parse: str | None = None) -> None:
         self.parse = parse
-        console = Console(stderr=True)
-        self.progress = Progress(
-            *Progress.get_default_columns()[:2],
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self.progress = progress_bar()
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Compose and check every job: a sweep with a wrong value starts nothing."""

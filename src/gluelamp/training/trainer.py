@@ -23,13 +23,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from gluelamp.backbones.device import choose_device, choose_dtype
 from gluelamp.backbones.dropout import install_dropout
 from gluelamp.backbones.first_token import first_token_only
+from gluelamp.backbones.memory import peak_memory, reset_peak_memory
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.storage import save_task_state
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 from gluelamp.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from gluelamp.training.config import TrainerConfig
-from gluelamp.training.cost import matmul_rate, peak_memory, reset_peak_memory
+from gluelamp.training.cost import matmul_rate
 from gluelamp.training.evaluation import evaluate_splits
 from gluelamp.training.learner import Learner, Outputs, Profile
 from gluelamp.training.passes import Passes, SinglePasses, StackedPasses

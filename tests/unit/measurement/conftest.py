@@ -33,7 +33,12 @@ def measuring(composed: Callable[..., dict[str, Any]], tmp_path: Path) -> Measur
     from gluelamp.runs.measure import parse_measure
 
     def measure(*overrides: str) -> MeasureConfig:
-        quick = ("latency.rounds=3", "latency.batches=[2]", "latency.lengths=[6]", "latency.device=cpu")
+        quick = (
+            *("latency.rounds=3", "latency.batches=[2]", "latency.lengths=[6]", "latency.precisions=[fp32]"),
+            *("flops.lengths=[6]", "memory.batches=[2]", "memory.lengths=[6]", "certificate.length=6"),
+            *("certificate.blocks=5", "certificate.rounds=1"),
+            *(f"{kind}.device=cpu" for kind in ("latency", "memory", "certificate")),
+        )
         return parse_measure(composed(f"results.root={tmp_path}", *quick, *overrides))
 
     return measure

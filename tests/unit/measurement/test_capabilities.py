@@ -209,4 +209,4 @@ def test_the_findings_repeat_and_leave_models_and_randomness_alone(
 
 def test_no_tensor_of_the_bench_stands_at_its_usual_start(bench: Bench) -> None:
     for name, value in bench.small.named_parameters():
-        assert value.std() > 0.01, name
+        assert not ((value == 0) | (value == 1)).any(), name

@@ -9,14 +9,22 @@ import numpy as np
 import pytest
 import torch
 
+from gluelamp.backbones.load import BackboneConfig
 from gluelamp.errors import InputError
-from gluelamp.measurement.latency import measure_latency, ratio_to_base, time_in_turns
+from gluelamp.measurement.kind import Row, Subject
+from gluelamp.measurement.latency import Latency, ratio_to_base
+from gluelamp.methods.method import Method
 from gluelamp.records import MEASUREMENT_COLUMNS
 from gluelamp.runs.measure import MeasureConfig
 from tiny_models import POSITIONS, backbone
 
 Measuring = Callable[..., MeasureConfig]
-CPU = torch.device("cpu")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def time_all(shape: BackboneConfig, method: Method, latency: Latency) -> list[Row]:
+    cells = latency.cells([])
+    return [row for rows in latency.measure(Subject(shape, method), cells) for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -27,7 +35,7 @@ def test_each_batch_and_length_has_one_row_a_state(
     measuring: Measuring, method: str, states: list[str]
 ) -> None:
     config = measuring(f"method={method}", "latency.batches=[1,2]", "latency.lengths=[5,7]")
-    rows = measure_latency(backbone("bert"), config.method, config.latency)
+    rows = time_all(backbone("bert"), config.method, config.latency)
     settings = [(1, 5), (1, 7), (2, 5), (2, 7)]
     assert [(row["batch"], row["length"], row["state"]) for row in rows] == [
         (*setting, state) for setting in settings for state in states
@@ -41,15 +49,15 @@ def test_each_batch_and_length_has_one_row_a_state(
 
 def test_the_base_is_the_measure_of_itself(measuring: Measuring) -> None:
     config = measuring("method=lora")
-    base, *_ = measure_latency(backbone("bert"), config.method, config.latency)
+    base, *_ = time_all(backbone("bert"), config.method, config.latency)
     assert base["state"] == "base"
     assert (base["ratio_low"], base["ratio_to_base"], base["ratio_high"]) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("method", ["pafi", "hiwi", "hiwi_weight", "lora", "xpeft", "houlsby"])
 def test_the_whole_model_runs_in_bf16(measuring: Measuring, method: str) -> None:
-    config = measuring(f"method={method}", "latency.precision=bf16", "latency.rounds=2")
-    rows = measure_latency(backbone("bert"), config.method, config.latency)
+    config = measuring(f"method={method}", "latency.precisions=[bf16]", "latency.rounds=2")
+    rows = time_all(backbone("bert"), config.method, config.latency)
     assert {row["dtype"] for row in rows} == {"bfloat16"}
     assert all(row["same_operators"] for row in rows if row["state"] == "merged")
 
@@ -60,7 +68,7 @@ def test_threads_are_those_asked_for_and_given_back(
     before, asked = torch.get_num_threads(), []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     config = measuring("method=lora", "latency.threads=3")
-    measure_latency(backbone("bert"), config.method, config.latency)
+    time_all(backbone("bert"), config.method, config.latency)
     assert asked == [3, before]
 
 
@@ -70,24 +78,9 @@ def test_a_length_beyond_the_last_position_is_refused(
 ) -> None:
     config = measuring("method=bitfit")
     shape = backbone(architecture)
-    measure_latency(shape, config.method, replace(config.latency, lengths=(limit,)))
+    time_all(shape, config.method, replace(config.latency, lengths=(limit,)))
     with pytest.raises(InputError, match=f"at most {limit} tokens"):
-        measure_latency(shape, config.method, replace(config.latency, lengths=(8, limit + 1)))
-
-
-def test_all_models_run_once_a_round_in_changing_order_after_a_warm_up() -> None:
-    calls: list[str] = []
-
-    def model(name: str) -> Callable[..., None]:
-        return lambda **_: calls.append(name)
-
-    models = {name: model(name) for name in ("base", "unmerged", "merged")}
-    times = time_in_turns(models, {}, 20, CPU)
-    rounds = [tuple(calls[start : start + 3]) for start in range(0, len(calls), 3)]
-    assert len(rounds) > 20
-    assert all(sorted(order) == sorted(models) for order in rounds)
-    assert len(set(rounds[-20:])) == 6  # every order occurs
-    assert {name: len(values) for name, values in times.items()} == dict.fromkeys(models, 20)
+        time_all(shape, config.method, replace(config.latency, lengths=(8, limit + 1)))
 
 
 def test_identical_times_have_the_ratio_one_for_certain() -> None:
@@ -120,3 +113,20 @@ def test_equal_models_with_noise_have_an_interval_that_contains_one() -> None:
     found = ratio_to_base(times, base)
     assert found["ratio_low"] < 1 < found["ratio_high"]
     assert found["ratio_high"] - found["ratio_low"] < 0.05
+
+
+def test_cells_go_through_each_precision_apart(measuring: Measuring) -> None:
+    latency = measuring("latency.precisions=[fp32,bf16]", "latency.batches=[1,2]").latency
+    cells = [(cell["precision"], cell["batch"], cell["graphs"]) for cell in latency.cells([])]
+    assert cells == [("fp32", 1, False), ("fp32", 2, False), ("bf16", 1, False), ("bf16", 2, False)]
+
+
+@needs_gpu
+def test_on_a_gpu_passes_are_timed_with_and_without_graphs(measuring: Measuring) -> None:
+    config = measuring("method=pafi", "latency.device=cuda")
+    rows = time_all(backbone("bert"), config.method, config.latency)
+    states = ("base", "unmerged", "merged")
+    assert [(row["device"], row["state"]) for row in rows] == [
+        (device, state) for device in ("cuda", "cuda graphs") for state in states
+    ]
+    assert all(row["median_ms"] > 0 for row in rows)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from gluelamp.measurement.latency import build_states
 from gluelamp.measurement.operators import same_operators, trace_operators
+from gluelamp.measurement.states import build_states
 from gluelamp.runs.measure import MeasureConfig
 from methods.rows import ROWS, Row
 from tiny_models import backbone, batch

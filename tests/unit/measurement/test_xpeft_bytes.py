@@ -102,8 +102,8 @@ def test_the_table_is_made_from_the_records(measuring: Measuring, tmp_path: Path
         for method in ("xpeft", "xpeft_soft"):
             options = (f"method={method}", f"method.num_adapters={n}", "what=xpeft_bytes")
             measure(measuring("backbone=bert_base", *options))
-    csv, page = write_tables(tmp_path)
-    assert csv.name == "xpeft_bytes.csv"
+    files = {path.name: path for path in write_tables(tmp_path)}
+    csv, page = files["xpeft_bytes.csv"], files["xpeft_bytes.md"]
     header, first, *_ = csv.read_text(encoding="utf-8").splitlines()
     cells = dict(zip(header.split(","), first.split(","), strict=True))
     assert cells["backbone"] == "bert_base"
