@@ -21,7 +21,7 @@ from gluelamp.errors import InputError
 
 Pass = Callable[[], object]
 
-_WARM_UP = 2  # rounds that are not counted: caches, kernel choice, clocks
+_BEFORE_CAPTURE = 3  # passes, as torch advises
 _FEWEST = 5  # rounds that are counted, however long they take
 
 
@@ -41,7 +41,7 @@ def time_in_turns(
     seconds: float = math.inf,
     seed: int = 0,
 ) -> dict[str, Measurement]:
-    """Return the seconds of every pass, in inference mode and after a warm-up.
+    """Return the seconds of every pass, in inference mode and after a pass to warm up.
 
     Args:
         passes: by name; in each round all of them run once, in an order drawn anew.
@@ -56,7 +56,7 @@ def time_in_turns(
     clock = _event_seconds if device.type == "cuda" else _wall_seconds
     order = random.Random(seed)
     times: dict[str, list[float]] = {name: [] for name in passes}
-    for run in list(passes.values()) * _WARM_UP:
+    for run in passes.values():  # not counted: caches, choice of kernels
         clock(run)
     start = time.perf_counter()
     with _without_collection():
@@ -86,7 +86,7 @@ def graphed(model: nn.Module, inputs: Mapping[str, Tensor]) -> Pass:
     stream.wait_stream(torch.cuda.current_stream())
     with torch.inference_mode():
         with torch.cuda.stream(stream):  # libraries allocate their workspaces before the capture
-            for _ in range(_WARM_UP):
+            for _ in range(_BEFORE_CAPTURE):
                 model(**inputs)
         torch.cuda.current_stream().wait_stream(stream)
         try:
