@@ -25,17 +25,19 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,dev]'
 	@touch $@
 
-reproduce-glue: setup  ## train methods x tasks at SCALE on DATA, count, time, write results/tables
+reproduce-glue: setup  ## train methods x tasks at SCALE on DATA, count, time, write results/tables and report.html
 	$(RUN) scripts/train.py -m experiment=glue_$(SCALE) $(PLACE)
-	$(MAKE) --no-print-directory measure tables
+	$(RUN) scripts/measure.py -m experiment=parameters
+	$(RUN) scripts/measure.py -m experiment=latency latency.batches=[1] latency.lengths=[128] latency.precisions=[fp32]
+	$(MAKE) --no-print-directory report
 
-reproduce-lamp: setup  ## train one adaptation for each person of LaMP-2N, warm X-PEFT too, write results/tables/lamp
+reproduce-lamp: setup  ## train one adaptation for each person of LaMP-2N, warm X-PEFT too, write the tables and report.html
 	$(RUN) scripts/train.py -m experiment=lamp_demo $(PLACE)
 	$(RUN) scripts/train.py -m experiment=lamp_shared $(PLACE)
 	$(RUN) scripts/train.py -m experiment=lamp_pafi $(PLACE)
 	$(RUN) scripts/train.py -m experiment=lamp_bank $(PLACE)
 	$(RUN) scripts/train.py -m experiment=lamp_warm $(PLACE)
-	$(MAKE) --no-print-directory tables
+	$(MAKE) --no-print-directory report
 
 measure: setup  ## count parameters, bytes, FLOPs and memory of the methods, and time them: a quarter of an hour
 	$(RUN) scripts/measure.py -m experiment=parameters
