@@ -25,6 +25,7 @@ ACCURACY_CLAIM = "X-PEFT matches adapter tuning"
 BYTES_CLAIM = "A profile of X-PEFT takes 1/10,000 of an adapter's bytes"
 _FACTOR = 10_000
 _CLASSES = 2  # outputs of the head in the evidence
+_MARGIN = 0.02  # a loss of two points is not a match; the margin is ours
 
 
 def accuracy_claims(rows: pd.DataFrame) -> Iterator[Claim]:
@@ -90,9 +91,11 @@ def _verdict(row: pd.Series) -> tuple[str, str]:
         return CONTRADICTED, "Worse than the adapter."
     if pd.isna(row[f"vs_{BASELINE}"]):
         return UNDECIDED, f"Without {BASELINE} it cannot be told what masks contribute."
-    if row[f"vs_{BASELINE}_verdict"] == "better":
-        return SUPPORTED, f"Not told apart from the adapter, and better than {BASELINE}."
-    return UNDECIDED, f"Not better than {BASELINE} either: it cannot be told."
+    if row[f"vs_{BASELINE}_verdict"] != "better":
+        return UNDECIDED, f"Not better than {BASELINE} either: it cannot be told."
+    if row[f"vs_{ADAPTER}_low"] < -_MARGIN:
+        return UNDECIDED, f"Better than {BASELINE}, but the interval leaves room for a loss of two points."
+    return SUPPORTED, f"Within two points of the adapter, and better than {BASELINE}."
 
 
 def _text(row: pd.Series, reference: str) -> str:
