@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, matthews_corrcoef
 
+from gluelamp.errors import InputError
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.glue import GLUE
 from gluelamp.training.held_out import HeldOut, first_half
@@ -96,3 +97,8 @@ def test_a_resumed_run_goes_on_with_what_was_chosen() -> None:
             resumed.load_state(killed.state())
     assert resumed.numbers == whole.numbers
     np.testing.assert_array_equal(resumed.outputs["validation"], whole.outputs["validation"])
+
+
+def test_a_split_of_one_row_has_no_halves_and_is_refused() -> None:
+    with pytest.raises(InputError, match=r"Split 'validation' has 1 rows.*two rows or more"):
+        HeldOut(GLUE["rte"], {"validation": split_of(np.array([1]))})

@@ -13,8 +13,8 @@ from gluelamp.runs.environment import git_state, package_versions
 from gluelamp.runs.persons import Persons, mean_history, mean_speed
 from gluelamp.runs.plan import Plan
 from gluelamp.training.checkpoint import Progress
+from gluelamp.training.evaluation import Outputs
 from gluelamp.training.held_out import HeldOut
-from gluelamp.training.learner import Outputs
 from gluelamp.training.trainer import Outcome
 
 

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from gluelamp.methods.profile_store import ProfileStore
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.task import Task
-from gluelamp.training.evaluation import evaluate_splits
-from gluelamp.training.learner import Outputs, Profile, Rates
+from gluelamp.training.evaluation import Outputs, evaluate_splits
+from gluelamp.training.learner import Profile, Rates
 from gluelamp.training.trainer import Outcome, Trainer
 
 _log = logging.getLogger(__name__)

@@ -21,8 +21,9 @@ from gluelamp.runs.plan import Plan
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.task import Task
 from gluelamp.training.config import TrainerConfig
+from gluelamp.training.evaluation import Outputs
 from gluelamp.training.held_out import HeldOut
-from gluelamp.training.learner import Outputs, Profile, Rates
+from gluelamp.training.learner import Profile, Rates
 from gluelamp.training.phases import PhaseLearner
 from gluelamp.training.trainer import DivergedError, Tracker, Trainer
 
@@ -85,12 +86,12 @@ def train_one(
     plan: Plan, train: EncodedSplit, validation: Splits, tracker: Tracker
 ) -> tuple[RunRecord, dict[str, Outputs]]:
     """Train one adaptation on all rows; return its record and its outputs by selection."""
+    held_out = HeldOut(plan.task, validation)
     built = build(plan, train, validation, plan.folder)
     facts = built.described(known_facts(plan))  # before the trainer casts what is counted
-    held_out = HeldOut(plan.task, validation)
     profile = Profile(train, validation, plan.rates, plan.config.seed, plan.folder, held_out=held_out)
     (outcome,) = _trainer(plan, built, [profile], plan.folder, tracker).run()
-    return completed(facts, outcome, held_out, plan), outcome.outputs
+    return completed(facts, outcome, held_out, plan), {**outcome.outputs, "held_out": held_out.outputs}
 
 
 def train_each(

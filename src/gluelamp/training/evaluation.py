@@ -12,6 +12,9 @@ from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 from gluelamp.training.batches import collate, evaluation_order
 
+Outputs = dict[str, np.ndarray]
+"""By validation split, the head's outputs (examples, outputs)."""
+
 
 @torch.no_grad()
 def predict(model: PreTrainedModel, split: EncodedSplit, batch_size: int, device: torch.device) -> np.ndarray:

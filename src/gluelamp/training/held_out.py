@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from gluelamp.errors import InputError
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
-from gluelamp.training.evaluation import evaluate_splits
-
-Outputs = dict[str, np.ndarray]
-"""By validation split, the head's outputs (examples, outputs)."""
+from gluelamp.training.evaluation import Outputs, evaluate_splits
 
 _SEED = 0  # one division for all runs on the same rows: they stay comparable row by row
 
@@ -44,10 +42,19 @@ class HeldOut:
 
     Args:
         task: the declaration, whose main metric chooses.
-        validation: the validation splits, each of two rows or more.
+        validation: the validation splits.
+
+    Raises:
+        InputError: if a split has fewer than two rows, which have no halves.
     """
 
     def __init__(self, task: Task | Mixture, validation: Mapping[str, EncodedSplit]) -> None:
+        for name, split in validation.items():
+            if len(split) < 2:
+                raise InputError(
+                    f"Split {name!r} has {len(split)} rows, and two halves of it are scored apart. Needed: "
+                    "two rows or more."
+                )
         self._task, self._validation = task, dict(validation)
         self._first = {name: first_half(len(split)) for name, split in validation.items()}
         self._halves = [

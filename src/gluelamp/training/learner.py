@@ -16,7 +16,8 @@ from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.training.batches import training_order
 from gluelamp.training.checkpoint import Progress
 from gluelamp.training.config import TrainerConfig
-from gluelamp.training.held_out import HeldOut, Outputs
+from gluelamp.training.evaluation import Outputs
+from gluelamp.training.held_out import HeldOut
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,6 @@ class Learner:
         self.outputs["last"] = outputs
         if self.profile.held_out is not None:
             self.profile.held_out.look(len(progress.history) - 1, outputs)
-            self.outputs["held_out"] = self.profile.held_out.outputs
         if is_best:
             progress.best = len(progress.history) - 1
             self.outputs["best"] = outputs

@@ -19,8 +19,8 @@ from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 from gluelamp.training.batches import collate
 from gluelamp.training.config import TrainerConfig
-from gluelamp.training.evaluation import predict
-from gluelamp.training.learner import Learner, Outputs
+from gluelamp.training.evaluation import Outputs, predict
+from gluelamp.training.learner import Learner
 from gluelamp.training.loss import row_losses, task_loss
 from gluelamp.training.precision import MasterWeights
 

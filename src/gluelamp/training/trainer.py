@@ -31,8 +31,8 @@ from gluelamp.tasks.task import Task
 from gluelamp.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.cost import matmul_rate
-from gluelamp.training.evaluation import evaluate_splits
-from gluelamp.training.learner import Learner, Outputs, Profile
+from gluelamp.training.evaluation import Outputs, evaluate_splits
+from gluelamp.training.learner import Learner, Profile
 from gluelamp.training.passes import Passes, SinglePasses, StackedPasses
 from gluelamp.training.precision import MasterWeights
 
@@ -66,8 +66,7 @@ class Outcome:
 
     Args:
         progress: losses, history and the number of the best evaluation.
-        outputs: the head's outputs per validation split, for ``best`` and ``last``, and ``held_out`` where
-            the profile asks for it.
+        outputs: the head's outputs per validation split, for ``best`` and ``last``.
         speed: rates of the training steps, of all profiles that were trained together.
         memory: peak memory, likewise.
         error: why the profile's training ended before its time, if it did.
