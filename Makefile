@@ -39,7 +39,7 @@ reproduce-lamp: setup  ## train one adaptation for each person of LaMP-2N, warm 
 	$(RUN) scripts/train.py -m experiment=lamp_warm $(PLACE)
 	$(MAKE) --no-print-directory report
 
-measure: setup  ## count parameters, bytes, FLOPs and memory of the methods, and time them: a quarter of an hour
+measure: setup  ## count parameters, bytes, FLOPs and memory of the methods, and time them
 	$(RUN) scripts/measure.py -m experiment=parameters
 	$(RUN) scripts/measure.py -m experiment=xpeft_bytes
 	$(RUN) scripts/measure.py -m experiment=storage
@@ -47,11 +47,11 @@ measure: setup  ## count parameters, bytes, FLOPs and memory of the methods, and
 	$(RUN) scripts/measure.py -m experiment=memory
 	$(RUN) scripts/measure.py -m experiment=latency
 
-measure-large: setup  ## time the papers' backbones and measure their memory, with random weights: half an hour
+measure-large: setup  ## time the papers' backbones and measure their memory, with random weights
 	$(RUN) scripts/measure.py -m experiment=latency_large
 	$(RUN) scripts/measure.py -m experiment=memory backbone=roberta_large
 
-certificates: setup  ## certify that merged methods add no latency: an hour, which can be stopped and continued
+certificates: setup  ## certify that merged methods add no latency: over an hour, can be stopped and continued
 	$(RUN) scripts/measure.py -m experiment=certificate
 
 capabilities: setup  ## find out by trying what each method can do, write docs/capabilities.md

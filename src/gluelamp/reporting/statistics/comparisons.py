@@ -38,9 +38,8 @@ def difference(first: Cell, second: Cell) -> Estimate:
     """Compare two methods by a bootstrap that is paired by example: both are scored on the same samples.
 
     Runs of one seed share the order of the examples, but seeds are not paired. Three pairs leave two degrees
-    of freedom, half of what six runs leave; where seeds make most of the error, intervals from pairs hold the
-    truth in 92 of 100 simulations, these in 95. Where runs of one seed are alike, these are wider than need
-    be. See `gluelamp.reporting.statistics.resampling.estimate` for their making.
+    of freedom, half of what six runs leave. Where runs of one seed are alike, these intervals are wider than
+    need be. See `gluelamp.reporting.statistics.resampling.estimate` for their making.
 
     Args:
         first: from which is subtracted.
