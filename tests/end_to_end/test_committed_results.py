@@ -26,6 +26,6 @@ def test_the_committed_tables_come_out_of_the_committed_records(tmp_path: Path) 
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tmp_path / name)
     written = write_tables(tmp_path / "results")
-    assert {path.name for path in written} >= {"claims.md", "glue_accuracy.csv", "lamp.csv", "storage.tex"}
+    assert {path.name for path in written} >= {"claims.md", "glue_accuracy.csv", "storage.tex"}
     for path in written:
         assert path.read_bytes() == git("show", f":results/tables/{path.name}"), path.name
