@@ -18,11 +18,13 @@ from gluelamp.records import (
     find_measurements,
     find_runs,
 )
+from gluelamp.reporting.certificates_page import certificates_page
 from gluelamp.reporting.claims import claim_rows, claims_page
 from gluelamp.reporting.counts import PublishedCount, read_counts
 from gluelamp.reporting.entries import entries
 from gluelamp.reporting.main_page import main_page
 from gluelamp.reporting.main_table import main_rows
+from gluelamp.reporting.measurements import measurement_pages
 from gluelamp.reporting.pages import Page
 from gluelamp.reporting.published import closest_scores
 from gluelamp.reporting.sparse_table import sparse_page, sparse_rows
@@ -87,8 +89,8 @@ class Results:
         kinds = [self.measurements[kind] for kind in ("parameters", "storage", "xpeft_bytes")]
         return claim_rows(self.sparse, self.xpeft, self.certificates, *kinds)
 
-    def paper_pages(self) -> Iterator[Page]:
-        """Yield the claims and the papers' tables of which there are records."""
+    def pages(self) -> Iterator[Page]:
+        """Yield the claims, the papers' tables and those of measurements, of which there are records."""
         has_scores = bool(entries(self.runs))
         if has_scores or self.certificates or any(self.measurements.values()):
             yield claims_page(self.claims)
@@ -98,3 +100,6 @@ class Results:
             yield sparse_page(self.sparse)
         if len(self.xpeft):
             yield xpeft_page(self.xpeft, self.scores)
+        yield from measurement_pages(self.measurements, self.counts)
+        if self.certificates:
+            yield certificates_page(self.certificates)

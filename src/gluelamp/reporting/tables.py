@@ -13,7 +13,6 @@ from gluelamp.reporting.accuracy_page import accuracy_page
 from gluelamp.reporting.aggregation import ACCURACY_COLUMNS, summarise
 from gluelamp.reporting.lamp import LAMP_COLUMNS, has_persons, lamp_rows
 from gluelamp.reporting.lamp_page import lamp_page
-from gluelamp.reporting.measurements import measurement_pages
 from gluelamp.reporting.pages import as_csv, page_files
 from gluelamp.reporting.published import read_published
 from gluelamp.reporting.results import Results
@@ -23,8 +22,9 @@ def write_tables(root: Path, published: Path | None = None) -> list[Path]:
     """Write all tables, as CSV and Markdown, and those for papers as LaTeX, too.
 
     ``claims``; the papers' ``glue_main``, ``sparse_masks`` and ``xpeft``; a table for each kind of
-    measurement; and all scores: of runs on tasks whose rows belong to persons in ``lamp``, of the others
-    in ``glue_accuracy``. The same records give the same bytes. A table without records is left out.
+    measurement; ``certificates``; and all scores: of runs on tasks whose rows belong to persons in ``lamp``,
+    of the others in ``glue_accuracy``. The same records give the same bytes. A table without records is
+    left out.
 
     Args:
         root: the results folder, with ``runs/``, ``measurements/`` and ``certificates/``.
@@ -38,11 +38,10 @@ def write_tables(root: Path, published: Path | None = None) -> list[Path]:
     """
     results = Results(root, published or root / "published")
     folder = root / "tables"
-    pages = [*results.paper_pages(), *measurement_pages(results.measurements, results.counts)]
     files = {
         **_accuracy(folder, results.published, [run for run in results.runs if not has_persons(run[1])]),
         **_lamp(folder, [run for run in results.runs if has_persons(run[1])]),
-        **{path: text for page in pages for path, text in page_files(folder, page).items()},
+        **{path: text for page in results.pages() for path, text in page_files(folder, page).items()},
     }
     if not files:
         raise InputError(

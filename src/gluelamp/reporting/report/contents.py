@@ -13,7 +13,7 @@ from gluelamp.reporting.aggregation import summarise
 from gluelamp.reporting.entries import entries
 from gluelamp.reporting.lamp import has_persons, lamp_rows
 from gluelamp.reporting.lamp_page import lamp_page
-from gluelamp.reporting.measurements import measurement_pages, measurement_rows
+from gluelamp.reporting.measurements import measurement_rows
 from gluelamp.reporting.pages import Page
 from gluelamp.reporting.published import read_published
 from gluelamp.reporting.report.cells import Key, RunCell, run_cells
@@ -68,9 +68,8 @@ def gather(results: Results, configs: Path) -> Contents:
     persons = [run for run in results.runs if has_persons(run[1])]
     complete = [run for run in runs if run[1].status == "complete"]
     cells = run_cells(complete, results.root, configs)
-    papers = {page.name: page for page in results.paper_pages()}
-    claims = papers.pop("claims", None)
-    pages = [*papers.values(), *measurement_pages(results.measurements, results.counts)]
+    pages = {page.name: page for page in results.pages()}
+    claims = pages.pop("claims", None)
     if not (results.runs or pages):
         raise InputError(f"No records stand below {results.root}: there is nothing to report.")
     timed = results.measurements["latency"]
@@ -80,7 +79,7 @@ def gather(results: Results, configs: Path) -> Contents:
         sections=_sections(complete, cells, results.published),
         lamp=_lamp(persons) if persons else "",
         latencies=list(latency_panels(measurement_rows(timed))) if timed else [],
-        pages=pages,
+        pages=list(pages.values()),
         failures=_failures([record for _, record in runs if record.status == "failed"]),
         cells=list(cells.values()),
     )
