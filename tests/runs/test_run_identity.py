@@ -196,6 +196,21 @@ def test_other_weights_change_the_name(base: RunConfig, tiny_backbone: Path, tmp
     assert name_of(changed(base, "backbone", {"path": str(tmp_path / "other")})) != name_of(base)
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new"), [("config.json", "gelu", "relu"), ("tokenizer.json", "town", "twon")]
+)
+def test_the_same_weights_used_otherwise_change_the_name(
+    base: RunConfig, tiny_backbone: Path, tmp_path: Path, file: str, old: str, new: str
+) -> None:
+    folder = shutil.copytree(tiny_backbone, tmp_path / "copy")
+    text = (folder / file).read_text("utf-8")
+    assert old in text
+    (folder / file).write_text(text.replace(old, new), "utf-8")
+    other = replace(base, backbone=replace(base.backbone, path=str(folder)))
+    assert plan_run(other).checkpoint.checksum == plan_run(base).checkpoint.checksum
+    assert plan_run(other).identity != plan_run(base).identity
+
+
 def test_another_task_has_another_name(tiny_run: Callable[..., RunConfig]) -> None:
     assert name_of(tiny_run("task=mrpc")) != name_of(tiny_run("task=rte"))
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from hashlib import file_digest, sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
+_SETTINGS = ("config.json", "*token*.json", "vocab*", "merges.txt", "*.model")  # of model and tokenizer
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 
@@ -69,6 +70,12 @@ class Checkpoint:
     folder: Path
     revision: str | None
     checksum: str
+
+    @cached_property
+    def settings(self) -> str:
+        """Sha256 over the files that say how the weights are used: the configuration and the tokenizer."""
+        files = sorted({path for pattern in _SETTINGS for path in self.folder.glob(pattern)})
+        return sha256("".join(f"{path.name} {_sha256(path)}\n" for path in files).encode()).hexdigest()
 
 
 def find_checkpoint(config: BackboneConfig) -> Checkpoint:
@@ -135,11 +142,13 @@ def _fetch(config: BackboneConfig) -> Path:
 
 @lru_cache(maxsize=8)
 def _checksum(weights: tuple[Path, ...]) -> str:
-    if len(weights) == 1:
-        with weights[0].open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    parts = "".join(_checksum((path,)) for path in weights)
-    return hashlib.sha256(parts.encode()).hexdigest()
+    digests = [_sha256(path) for path in weights]
+    return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:

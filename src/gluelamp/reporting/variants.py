@@ -14,7 +14,7 @@ Run = tuple[Hashable, str, Mapping[str, str]]
 
 UNSET = "unset"
 
-_CHECKSUMS = ("data.fingerprint", "backbone.checksum", "method.bank")
+_CHECKSUMS = ("data.fingerprint", "backbone.checksum", "backbone.settings", "method.bank")
 _SHOWN_DIGITS = 8
 
 

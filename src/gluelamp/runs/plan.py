@@ -92,7 +92,7 @@ def plan_run(config: RunConfig) -> Plan:
     rates = Rates(rate, config.method.head_learning_rate or rate)
     resolved: dict[str, dict[str, Any]] = {
         "data": {"fingerprint": _fingerprint(data)},
-        "backbone": {"checksum": checkpoint.checksum},
+        "backbone": {"checksum": checkpoint.checksum, "settings": checkpoint.settings},
         "method": config.method.resolve(checkpoint.checksum),
         "trainer": {
             "learning_rate": rates.method,
