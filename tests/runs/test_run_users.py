@@ -96,7 +96,8 @@ def test_the_groups_share_the_persons_out(tiny_run: TinyRun) -> None:
     first, second = persons("task.user_group=0"), persons("task.user_group=1")
     assert not first & second
     assert first | second == persons()
-    counts = pd.concat(plan_run(tiny_run("task=lamp2n")).data[0].splits.values())["user"].value_counts()
+    everyone = plan_run(tiny_run(*EACH, "task.max_users=null")).data[0].splits
+    counts = pd.concat(everyone.values())["user"].value_counts()
     assert set(counts.nlargest(4)) == {counts[name] for name in persons()}
     assert persons("task.max_users=null", "task.min_user_rows=50") == set(counts[counts >= 50].index)
 
@@ -189,6 +190,11 @@ def test_a_person_who_diverges_is_named_and_the_others_stay(
         (("method=fish",), r"trainer\.together=4 .*'fish'"),
         (("method=pafi",), r"trainer\.together=1"),
         (("task.min_user_rows=500",), r"No person .* is left"),
+        (("task.max_train_examples=48",), r"task\.max_train_examples=48 .*task\.max_users"),
+        (
+            ("task.users=shared_then_each", "trainer.together=1", "method=spt_lora"),
+            r"task\.users=shared_then_each .*'spt_lora'.* Take task\.users=each\.",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
@@ -198,6 +204,12 @@ def test_what_cannot_be_is_refused_before_training(
     with pytest.raises(InputError, match=sentence):
         execute(tiny_run(*EACH, *overrides))
     assert not list(tmp_path.rglob("record.json"))
+
+
+def test_a_head_that_is_trained_first_does_not_hinder_a_shared_start(tiny_run: TinyRun) -> None:
+    """Such a method has a phase, but chooses nothing by which persons would differ."""
+    overrides = ("task.users=shared_then_each", "trainer.together=1", "trainer.epochs=1", "task.max_users=2")
+    assert execute(tiny_run(*EACH, *overrides, "method=hadamard")).status == "complete"
 
 
 def test_rows_of_nobody_cannot_be_shared_out(tiny_run: TinyRun) -> None:

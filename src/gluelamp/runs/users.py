@@ -7,6 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from gluelamp.errors import InputError
+from gluelamp.methods.method import Method
 from gluelamp.runs.config import RunConfig, TaskConfig
 from gluelamp.tasks.task import TaskData
 
@@ -24,7 +25,7 @@ def check_users(config: RunConfig, has_users: bool) -> None:
     Raises:
         InputError: naming the key and what is allowed.
     """
-    task, together = config.task, config.trainer.together
+    task = config.task
     usual = TaskConfig(name=task.name)
     given = [name for name in _FIELDS if getattr(task, name) != getattr(usual, name)]
     if given and not has_users:
@@ -32,19 +33,42 @@ def check_users(config: RunConfig, has_users: bool) -> None:
             f"task.{given[0]}={getattr(task, given[0])!r} is not allowed: the rows of task {task.name!r} "
             "belong to nobody. Take a task of LaMP, or leave it out."
         )
-    if task.users != "shared" and task.min_user_rows < _SMALLEST:
+    if task.users != "shared":
+        _check_each(task, config.method)
+    if config.trainer.together > 1:
+        _check_together(config)
+
+
+def _check_each(task: TaskConfig, method: Method) -> None:
+    if task.min_user_rows < _SMALLEST:
         raise InputError(
             f"task.min_user_rows={task.min_user_rows} is not allowed with task.users={task.users}: each "
             f"person needs rows to train, to validate and to test on. Take {_SMALLEST} or more."
         )
-    if together > 1 and task.users == "shared":
+    if task.max_train_examples is not None:
+        raise InputError(
+            f"task.max_train_examples={task.max_train_examples} is not allowed with task.users={task.users}: "
+            "the rows are drawn from those of all persons, and some would be left without any. Take "
+            "task.max_train_examples=null, and task.max_users for fewer persons."
+        )
+    if task.users == "shared_then_each" and type(method).choose is not Method.choose:
+        raise InputError(
+            f"task.users=shared_then_each is not allowed with method {method.name!r}, which chooses anew for "
+            "each person what it trains: the values that all have learnt have no place there. Take "
+            "task.users=each."
+        )
+
+
+def _check_together(config: RunConfig) -> None:
+    together, method = config.trainer.together, config.method
+    if config.task.users == "shared":
         raise InputError(
             f"trainer.together={together} is not allowed with task.users=shared, where there is one "
             "adaptation to train. Take task.users=each, or trainer.together=1."
         )
-    if together > 1 and config.method.phases():
+    if method.phases():
         raise InputError(
-            f"trainer.together={together} is not allowed with method {config.method.name!r}, which learns "
+            f"trainer.together={together} is not allowed with method {method.name!r}, which learns "
             "something about each person before its own training. Take trainer.together=1."
         )
 
