@@ -18,7 +18,7 @@ from gluelamp.runs.config import RunConfig
 from gluelamp.runs.execute import execute
 from gluelamp.runs.plan import plan_run
 from gluelamp.training.trainer import DivergedError, Trainer
-from runs.helpers import KilledError, run_folder
+from runs.helpers import KilledError, poison, run_folder
 
 TinyRun = Callable[..., RunConfig]
 EACH = (
@@ -180,6 +180,25 @@ def test_a_person_who_diverges_is_named_and_the_others_stay(
     np.testing.assert_allclose(outputs(rows[others]), outputs(expected[others]), atol=2e-5)
     assert not outputs(rows[~others]).any()
     assert json.loads((run_folder(ill) / "record.json").read_text())["status"] == "complete"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "folder"),
+    [(("trainer.together=3",), "group-3"), (("trainer.together=1", "method=lt_sft"), "group-3/0/phase-1")],
+    ids=["last of four", "in a phase"],
+)
+def test_a_person_who_trains_alone_and_diverges_is_named_and_the_others_stay(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], folder: str
+) -> None:
+    poison(monkeypatch, 1, folder)
+    config = tiny_run(*EACH, *overrides)
+    record = execute(config)
+    rows = predictions(config)
+    last = max(rows["user"])
+    assert record.protocol["diverged"].keys() == {last}
+    assert record.protocol["diverged"][last].startswith("The loss of step 1 is nan.")
+    assert not outputs(rows[rows["user"] == last]).any()
+    assert outputs(rows[rows["user"] != last]).all()
 
 
 @pytest.mark.parametrize(

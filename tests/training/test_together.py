@@ -96,7 +96,9 @@ def train(new_adaptation: Callable[..., Adaptation], tmp_path: Path, rows: Encod
             Profile(split, {"validation": rows}, rate, seed, folder, start.trainable | start.head)
             for split, rate, seed, folder, start in zip(splits, rates, seeds, folders, starts, strict=False)
         ]
-        trainer = Trainer(new_adaptation(method), TASK, profiles, config, 0, tmp_path / name, {})
+        trainer = Trainer(
+            new_adaptation(method), TASK, profiles, config, 0, tmp_path / name, {}, goes_on=True
+        )
         return trainer.run()
 
     return run

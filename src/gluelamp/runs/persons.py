@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 from gluelamp.methods.profile_store import ProfileStore
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.task import Task
+from gluelamp.training.checkpoint import Progress
 from gluelamp.training.evaluation import Outputs, evaluate_splits
 from gluelamp.training.learner import Profile, Rates
-from gluelamp.training.trainer import Outcome, Trainer
+from gluelamp.training.trainer import DivergedError, Outcome, Trainer
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Persons:
         outcomes: dict[str, Outcome] = {}
         for place, names in self.groups.items():
             profiles = [self._profile(name, place / str(i), rates, seed) for i, name in enumerate(names)]
-            outcomes |= zip(names, new_trainer(profiles, place).run(), strict=True)
+            outcomes |= zip(names, _trained(new_trainer, profiles, place), strict=True)
             _log.info("%d persons are trained, the last of them %s", len(outcomes), names[-1])
         return outcomes
 
@@ -121,6 +122,14 @@ class Persons:
                 yield name, place / str(number) / f"{selection}.safetensors"
 
 
+def _trained(new_trainer: NewTrainer, profiles: Sequence[Profile], place: Path) -> list[Outcome]:
+    try:
+        trainer = new_trainer(profiles, place)
+    except DivergedError as error:  # in a phase, and who learns in phases trains alone
+        return [Outcome(Progress(), {}, {}, {}, str(error))]
+    return trainer.run()
+
+
 def mean_history(outcomes: Sequence[Outcome]) -> list[dict[str, float]]:
     """Return one entry for each evaluation: means over the persons whose training did not end before.
 
@@ -138,9 +147,10 @@ def mean_speed(outcomes: Sequence[Outcome]) -> dict[str, float]:
     """Return the time of all groups, and their rates over that time.
 
     Args:
-        outcomes: of all persons; those of one group have one and the same speed.
+        outcomes: of all persons; those of one group have one and the same speed, and who diverged in
+            a phase has none.
     """
-    speeds = list({id(outcome.speed): outcome.speed for outcome in outcomes}.values())
+    speeds = list({id(outcome.speed): outcome.speed for outcome in outcomes if outcome.speed}.values())
     seconds = [speed["train_seconds"] for speed in speeds]
     rates = {key: float(np.average([s[key] for s in speeds], weights=seconds)) for key in speeds[0]}
     return rates | {"train_seconds": sum(seconds)}

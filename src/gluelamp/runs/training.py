@@ -112,7 +112,8 @@ def train_each(
         built = build(plan, profiles[0].train, profiles[0].validation, profiles[0].folder)
         if not described:  # all persons' adaptations are of one kind
             described.append((replace(built, phases=[]).described(known_facts(plan)), built.bound_to))
-        return _trainer(plan, built, [replace(profile, start=start) for profile in profiles], place)
+        started = [replace(profile, start=start) for profile in profiles]
+        return _trainer(plan, built, started, place, goes_on=True)
 
     outcomes = persons.train_each(new_trainer, plan.rates, config.seed)
     errors = [outcome.error for outcome in outcomes.values() if outcome.error]
@@ -145,7 +146,12 @@ def _shared_values(plan: Plan, train: EncodedSplit, validation: Splits) -> dict[
 
 
 def _trainer(
-    plan: Plan, built: Built, profiles: Sequence[Profile], folder: Path, tracker: Tracker | None = None
+    plan: Plan,
+    built: Built,
+    profiles: Sequence[Profile],
+    folder: Path,
+    tracker: Tracker | None = None,
+    goes_on: bool = False,
 ) -> Trainer:
-    config, seed = plan.config.trainer, plan.config.seed
-    return Trainer(built.adaptation, plan.task, profiles, config, seed, folder, built.bound_to, tracker)
+    config, seed, bound_to = plan.config.trainer, plan.config.seed, built.bound_to
+    return Trainer(built.adaptation, plan.task, profiles, config, seed, folder, bound_to, tracker, goes_on)

@@ -92,6 +92,8 @@ class Trainer:
         folder: takes the checkpoint.
         bound_to: what the task states are bound to; see `gluelamp.methods.storage.provenance`.
         tracker: shown each evaluation, if there is one.
+        goes_on: whether a profile that diverges ends its own training alone, and its outcome says why;
+            else it ends the run.
 
     Raises:
         InputError: if there are several profiles and the method or task does not allow it.
@@ -107,9 +109,11 @@ class Trainer:
         folder: Path,
         bound_to: Mapping[str, str],
         tracker: Tracker | None = None,
+        goes_on: bool = False,
     ) -> None:
         self.adaptation, self.task, self.config = adaptation, task, config
         self.folder, self.bound_to, self.tracker = folder, bound_to, tracker
+        self.goes_on = goes_on
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(config.precision, self.device)
         self.model = adaptation.model
@@ -148,8 +152,8 @@ class Trainer:
         """Train to the end, from the checkpoint if there is one; return the outcome of each profile.
 
         Raises:
-            DivergedError: if a loss or an output of a single profile is not finite; the checkpoint before
-                it stays. Of several profiles, the others go on.
+            DivergedError: if a loss or an output is not finite and the run does not go on; the checkpoint
+                before it stays.
         """
         reset_peak_memory(self.device)
         self._resume()
@@ -197,7 +201,7 @@ class Trainer:
 
     def _give_up(self, learner: Learner, problem: str) -> None:
         message = f"{problem} Lower trainer.learning_rate, or train with trainer.precision=fp32."
-        if len(self.learners) == 1:
+        if not self.goes_on:
             raise DivergedError(message, learner.progress.history)
         self.errors[self.learners.index(learner)] = message
         learner.progress.finished = True
