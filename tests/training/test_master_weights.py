@@ -14,6 +14,7 @@ from gluelamp.methods.activations.xpeft import XPeft
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.weights.full import FullFineTuning
 from gluelamp.training.precision import MasterWeights
+from tiny_models import logits, same_bits, tiny
 
 FULL = FullFineTuning(name="full", learning_rate=1e-3)
 HALF_A_BF16_STEP = 2.0**-8  # neighbours of 1 in bf16 are 2^-7 apart
@@ -64,6 +65,15 @@ def test_a_module_that_computes_in_fp32_stays_so() -> None:
     assert {p.dtype for p in adapted.trainable.values()} == {torch.float32}
     assert all(m is p for m, p in zip(held.masters, held.live, strict=True))
     assert anatomy(adapted.model).blocks[0]["ffn.up"].module.weight.dtype == torch.bfloat16
+
+
+def test_the_frequencies_of_rotary_positions_are_not_rounded() -> None:
+    model, expected = tiny("modernbert"), dict(tiny("modernbert").named_buffers())
+    MasterWeights(model, [], torch.bfloat16)
+    found = {name: buffer for name, buffer in model.named_buffers() if name.endswith("inv_freq")}
+    assert len(found) == 4  # of global and of local attention, each with the original it may go back to
+    assert all(same_bits(buffer, expected[name]) for name, buffer in found.items())
+    assert torch.isfinite(logits(model)).all()
 
 
 def test_gradients_of_bf16_passes_move_to_the_masters() -> None:

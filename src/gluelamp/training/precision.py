@@ -2,7 +2,7 @@
 
 Frozen weights are held in bf16. Each trained value exists twice: the fp32 master, which the optimiser
 moves, and its bf16 copy in the model, which the passes read. The head, and any module that says
-``computes_in_fp32``, stays in fp32.
+``computes_in_fp32``, stays in fp32, as do the frequencies of rotary positions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class MasterWeights:
     """The fp32 masters of some trained parameters of a model.
 
     Args:
-        model: cast in place, except for the head and modules with ``computes_in_fp32``.
+        model: cast in place, except for the head, modules with ``computes_in_fp32`` and rotary frequencies.
         trained: the trained parameters, in fp32.
         dtype: of the passes. With fp32 the masters are the parameters themselves.
     """
@@ -78,7 +78,8 @@ def _cast(module: nn.Module, dtype: torch.dtype, in_fp32: set[int]) -> None:
     for parameter in module.parameters(recurse=False):
         parameter.data = parameter.data.to(dtype)
     for name, buffer in module.named_buffers(recurse=False):
-        if buffer.is_floating_point():
+        # The rounding of rotary frequencies would grow with the position; transformers names them so.
+        if buffer.is_floating_point() and not name.endswith("inv_freq"):
             module._buffers[name] = buffer.to(dtype)
     for child in module.children():
         _cast(child, dtype, in_fp32)
