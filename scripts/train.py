@@ -10,6 +10,8 @@ from gluelamp.runs.app import RunFailedError, run_app
 
 def train(raw: dict[str, Any]) -> None:
     """Train the run of a composed configuration."""
+    import torch
+
     from gluelamp.runs.config import parse_run
     from gluelamp.runs.execute import execute
     from gluelamp.training.trainer import DivergedError
@@ -18,6 +20,11 @@ def train(raw: dict[str, Any]) -> None:
         execute(parse_run(raw))
     except DivergedError as error:
         raise RunFailedError(str(error)) from error
+    except torch.OutOfMemoryError:  # caught here: a sweep would keep it, and with its frames the model
+        raise RunFailedError(
+            "The device has too little free memory for this run. Lower trainer.batch_size, "
+            "trainer.eval_batch_size or, where persons train together, trainer.pass_tokens."
+        ) from None
 
 
 if __name__ == "__main__":

@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from gluelamp.runs.app import CONFIGS
+from gluelamp.training.passes import SinglePasses
 from tiny_models import tiny
 
 TRAIN = CONFIGS.parent / "scripts" / "train.py"
@@ -174,3 +177,27 @@ def test_a_run_that_diverges_is_code_1_and_the_sweep_goes_on(
     assert "tiny head_only cola seed 0 (sample): matthews_correlation best" in out
     records = sorted(path.read_text(encoding="utf-8") for path in tmp_path.glob("runs/*/*/*/*/record.json"))
     assert sorted('"status": "failed"' in record for record in records) == [False, True]
+
+
+def test_a_run_without_enough_memory_is_code_1_and_leaves_it_to_the_next(
+    train_here: Callable[..., tuple[int, str, str]],
+    small: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models: list[weakref.ref[torch.nn.Module]] = []
+    still_there: list[bool] = []
+
+    def too_large(passes: SinglePasses, *_: object) -> None:
+        still_there.extend(model() is not None for model in models)
+        models.append(weakref.ref(passes.adaptation.model))
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(SinglePasses, "backward", too_large)
+    code, out, err = train_here("-m", *small, f"results.root={tmp_path}", "method=head_only", "seed=0,1")
+    sentence = "error: The device has too little free memory for this run. Lower trainer.batch_size, "
+    assert [line.startswith(sentence) for line in err.splitlines()] == [True, True]
+    assert "trainer.pass_tokens" in err
+    assert code == 1
+    assert "Traceback" not in out
+    assert still_there == [False]
