@@ -257,3 +257,21 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch
 
 def test_without_a_checkpoint_there_is_nothing_to_load(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "checkpoint.pt") is None
+
+
+def test_a_checkpoint_holds_the_random_state_of_its_own_gpu_alone(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can then be resumed where fewer are visible."""
+    gpu, states = torch.device("cuda", 1), {}
+    state = torch.tensor([1, 2, 3], dtype=torch.uint8)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", {gpu: state}.__getitem__)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda new, device: states.update({device: new}))
+    saving, resuming = make_trainer(), make_trainer()
+    monkeypatch.setattr(saving, "device", gpu)
+    saving._checkpoint()
+    resumed_on = torch.device("cuda", 0)
+    monkeypatch.setattr(resuming, "device", resumed_on)
+    resuming._resume()
+    assert list(states) == [resumed_on]
+    assert torch.equal(states[resumed_on], state)

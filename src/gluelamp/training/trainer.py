@@ -235,7 +235,7 @@ class Trainer:
         random = {
             "torch": torch.get_rng_state(),
             "dropout": self.dropout.state(),
-            "cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
         saved = {
             "learners": [
@@ -257,7 +257,7 @@ class Trainer:
         torch.set_rng_state(saved["random"]["torch"])
         self.dropout.load_state(saved["random"]["dropout"])
         if self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(saved["random"]["cuda"])
+            torch.cuda.set_rng_state(saved["random"]["cuda"], self.device)
         _log.info("resuming at step %d", max(learner.progress.step for learner in self.learners))
 
     def _speed(self) -> dict[str, Any]:
