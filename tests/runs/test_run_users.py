@@ -201,6 +201,15 @@ def test_a_person_who_trains_alone_and_diverges_is_named_and_the_others_stay(
     assert outputs(rows[rows["user"] != last]).all()
 
 
+def test_the_peak_memory_is_that_of_the_largest_group(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peaks = iter([3, 2])
+    monkeypatch.setattr("gluelamp.training.trainer.peak_memory", lambda _: {"peak_bytes": next(peaks)})
+    record = execute(tiny_run(*EACH, "trainer.together=2", "trainer.epochs=1"))
+    assert record.memory == {"peak_bytes": 3}
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [

@@ -170,3 +170,18 @@ def test_operations_of_a_token_are_those_of_its_matrix_products(make_trainer: Ma
     width, inner, layers = 32, 64, 2
     dense = 3 * 2 * layers * (4 * width * width + 2 * width * inner)
     assert dense < found < 2 * dense  # attention's products and padding come on top
+
+
+def test_the_peak_memory_is_that_of_training_alone(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, peak = make_trainer(epochs=1, method=HEAD), {"peak_bytes": 1}
+    speed = trainer._speed
+
+    def measured() -> dict[str, float]:
+        peak["peak_bytes"] = 2
+        return speed()
+
+    monkeypatch.setattr(trainer, "_speed", measured)
+    monkeypatch.setattr("gluelamp.training.trainer.peak_memory", lambda _: dict(peak))
+    assert trainer.run().memory == {"peak_bytes": 1}

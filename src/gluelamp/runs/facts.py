@@ -124,7 +124,7 @@ def completed_each(
         },
         history=mean_history(found),
         speed=mean_speed(found),
-        memory=found[-1].memory,
+        memory=max((outcome.memory for outcome in found), key=lambda memory: memory["peak_bytes"]),
     )
 
 

@@ -163,7 +163,8 @@ class Trainer:
             self._started = time.perf_counter()
             while active := self._active():
                 self._step(active)
-            speed, memory = self._speed(), peak_memory(self.device)
+            memory = peak_memory(self.device)  # first: what counts operations and rates takes memory too
+            speed = self._speed()
         return [
             Outcome(learner.progress, learner.outputs, speed, memory, self.errors.get(number))
             for number, learner in enumerate(self.learners)
