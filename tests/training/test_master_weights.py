@@ -148,6 +148,15 @@ def test_precision_auto_is_what_the_processor_has() -> None:
     assert choose_dtype("bf16", cpu) == torch.bfloat16
 
 
+def test_precision_auto_is_fp32_where_torch_has_no_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> bool:
+        raise AttributeError("no such operator")
+
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", missing)
+    assert choose_dtype("auto", torch.device("cpu")) == torch.float32
+
+
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:x"])
 def test_a_device_that_is_not_there_is_an_input_error(name: str) -> None:
     with pytest.raises(InputError, match=f"device='{name}' is not usable here. Allowed:"):

@@ -38,7 +38,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         native = (
             torch.cuda.is_bf16_supported(including_emulation=False)
             if device.type == "cuda"
-            else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            else torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
         )
         precision = "bf16" if native else "fp32"
     return torch.bfloat16 if precision == "bf16" else torch.float32
