@@ -14,14 +14,16 @@ from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import AutoModelForSequenceClassification
 
+from gluelamp.backbones.anatomy import ARCHITECTURES
 from gluelamp.methods.weights.full import FullFineTuning
 from gluelamp.methods.weights.head_only import HeadOnly
 from gluelamp.methods.weights.lora import LoRA
 from gluelamp.training.batches import collate
 from gluelamp.training.evaluation import predict
 from gluelamp.training.learner import Rates
-from gluelamp.training.trainer import DivergedError
+from gluelamp.training.trainer import DivergedError, set_dropout
 from solo_trainer import SoloTrainer
+from tiny_models import batch, logits, tiny
 
 CPU = torch.device("cpu")
 FULL = FullFineTuning(name="full", learning_rate=1e-3)
@@ -181,6 +183,15 @@ def test_dropout_of_the_backbone_can_be_set_and_is_off_in_evaluation(make_traine
     assert len({run.progress.losses[0] for run in (own, none, much)}) == 3
     default = make_trainer("d", dropout=0.1, method=HEAD).run()  # the tiny backbone's configuration
     assert default.progress.losses == own.progress.losses
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_dropout_that_is_set_is_that_of_attention_too(architecture: str) -> None:
+    model = tiny(architecture)
+    set_dropout(model, 0.0)
+    with torch.no_grad():
+        found = model.train()(**batch()).logits
+    assert torch.equal(found, logits(model))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
