@@ -124,7 +124,9 @@ def completed_each(
         },
         history=mean_history(found),
         speed=mean_speed(found),
-        memory=max((outcome.memory for outcome in found), key=lambda memory: memory["peak_bytes"]),
+        memory=max(
+            (outcome.memory for outcome in found if outcome.memory), key=lambda memory: memory["peak_bytes"]
+        ),
     )
 
 
