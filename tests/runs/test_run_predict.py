@@ -1,13 +1,17 @@
-"""Test files are for the GLUE server: what it does not know is refused before anything is predicted."""
+"""Test files are for the GLUE server, of complete runs: all else is refused before anything is predicted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 import pytest
 
 from gluelamp.errors import InputError
+from gluelamp.records import write_json
 from gluelamp.runs.config import RunConfig
+from gluelamp.runs.execute import execute
+from gluelamp.runs.plan import plan_run
 from gluelamp.runs.predict import PredictConfig, write_test_predictions
 
 
@@ -16,3 +20,17 @@ def test_lamp_has_no_server_file(tiny_run: Callable[..., RunConfig], trained: st
     config = tiny_run("method=head_only", "task=cola", f"task.name={trained}")
     with pytest.raises(InputError, match=r"task 'lamp2n' is of LaMP.*stands in predictions\.parquet"):
         write_test_predictions(config, PredictConfig(task=asked))
+
+
+def test_a_run_that_is_not_complete_predicts_nothing(tiny_run: Callable[..., RunConfig]) -> None:
+    """Its task states may be there already: of a run that was killed or that failed later."""
+    config = tiny_run("method=head_only", "task=cola", "trainer.epochs=1")
+    record = plan_run(config).folder / "record.json"
+    facts = asdict(execute(config))
+    write_test_predictions(config, PredictConfig())
+    write_json(record, facts | {"status": "failed"})
+    with pytest.raises(InputError, match=r"The run in .* is not complete\. Train it"):
+        write_test_predictions(config, PredictConfig())
+    record.unlink()
+    with pytest.raises(InputError, match=r"The run in .* is not complete\. Train it"):
+        write_test_predictions(config, PredictConfig())

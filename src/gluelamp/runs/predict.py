@@ -15,6 +15,7 @@ from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import load_model, load_tokenizer
 from gluelamp.errors import InputError
 from gluelamp.methods.storage import load_task_state, provenance, read_choice
+from gluelamp.records import read_record
 from gluelamp.runs.config import RunConfig
 from gluelamp.runs.plan import Plan, plan_run
 from gluelamp.tasks.data import load_task_data
@@ -59,6 +60,7 @@ def write_test_predictions(config: RunConfig, choice: PredictConfig) -> Path:
     """
     plan = plan_run(config)
     task = _task_to_predict(plan, choice.task)
+    _check_complete(plan)
     data = plan.data[0] if task is plan.task else load_task_data(task, config.data)
     splits = {name: data.splits[name] for name in task.test_splits if name in data.splits}
     if not splits:
@@ -94,6 +96,12 @@ def _task_to_predict(plan: Plan, other: str | None) -> Task:
     if task.labels != plan.task.labels:
         raise InputError(f"A run on {own!r} has other labels than {task.name!r} needs.")
     return task
+
+
+def _check_complete(plan: Plan) -> None:
+    path = plan.folder / "record.json"  # written last, and a run writes task states long before its end
+    if not path.is_file() or read_record(path).status != "complete":
+        raise InputError(f"The run in {plan.folder} is not complete. Train it to its end first.")
 
 
 def _trained_model(plan: Plan, task: Task, selection: str) -> PreTrainedModel:
