@@ -21,12 +21,13 @@ STRICT, OPTIMISTIC = "held_out", "best"
 BYTES_A_VALUE = 4
 """Of a backbone in fp32, of which a method stores a share."""
 SETTING_NOTE = (
-    "Where a method ran in several settings on a task, the one with the most seeds there stands here, of "
-    "equals the one with the most runs, then the first by its options: never by its scores. "
-    "`glue_accuracy` has them all."
+    "All methods of a table were trained alike, as most of its runs were, but for their learning rates. "
+    "Where a method ran in several settings, the one on the most tasks stands here, of equals the one with "
+    "the most runs, then the first by its options: never by its scores. `glue_accuracy` has them all."
 )
 
-_WHOLE = ("seeds", "trained", "method_bytes", "head_bytes", "shared_bytes")
+_ROWS, _COMMON = ("task.", "data."), ("backbone.", "trainer.", "head.")  # sections of a configuration
+_WHOLE = ("epochs", "seeds", "trained", "method_bytes", "head_bytes", "shared_bytes")
 _TASK_ORDER = {name: position for position, name in enumerate(GLUE)}
 _Key = TypeVar("_Key", str, tuple[str, str], tuple[str, ...])
 
@@ -61,6 +62,11 @@ class Entry:
         """The method's name."""
         return str(self.record.config["method"]["name"])
 
+    @property
+    def epochs(self) -> int:
+        """For how long it was trained."""
+        return int(self.record.config["trainer"]["epochs"])
+
     @cached_property
     def cell(self) -> Cell | None:
         """The predictions of all seeds; None if a run kept none."""
@@ -82,8 +88,8 @@ def entries(
 ) -> dict[tuple[str, str], list[Entry]]:
     """Return the rows of paper tables, by data and backbone, which are never mixed.
 
-    Of each task the data with the most runs are taken, and of each label and task one setting; see
-    :data:`SETTING_NOTE`.
+    All were trained alike, in the setting with the most runs; of each task the data with the most runs are
+    taken, and of each label one setting; see :data:`SETTING_NOTE`.
 
     Args:
         runs: all runs; those that failed, and those on other tasks than GLUE's, are passed over.
@@ -94,8 +100,8 @@ def entries(
 
 
 def _entries(runs: Sequence[FoundRun], label: Callable[[RunRecord], str]) -> list[Entry]:
-    runs = _most_common(runs, lambda record: str(record.backbone["checksum"]))
-    same_data = [run for some in _grouped(runs, _task).values() for run in _most_common(some, _data_setting)]
+    alike = _most_common(runs, _common_setting)
+    same_data = [run for some in _grouped(alike, _task).values() for run in _most_common(some, _data_setting)]
     chosen = [some for of_label in _grouped(same_data, label).values() for some in _one_setting(of_label)]
     strict = all(STRICT in record.metrics for some in chosen for _, record in some)
     selection = STRICT if strict else OPTIMISTIC
@@ -109,12 +115,12 @@ def _entry(runs: Sequence[FoundRun], label: Callable[[RunRecord], str], selectio
 
 
 def _one_setting(runs: Sequence[FoundRun]) -> Iterator[list[FoundRun]]:
-    """The runs of one label in one setting a task, in the order of seeds."""
-    everywhere = _grouped(runs, _setting)
-    for on_task in _grouped(runs, _task).values():
-        settings = _grouped(on_task, _setting)
-        first = min(settings, key=lambda name: (-len(settings[name]), -len(everywhere[name]), name))
-        yield sorted(settings[first], key=lambda run: run[1].config["seed"])
+    """The runs of one label in one setting, task by task, in the order of seeds."""
+    settings = _grouped(runs, _setting)
+    tasks = {name: _grouped(some, _task) for name, some in settings.items()}
+    first = min(settings, key=lambda name: (-len(tasks[name]), -len(settings[name]), name))
+    for on_task in tasks[first].values():
+        yield sorted(on_task, key=lambda run: run[1].config["seed"])
 
 
 def score_rows(some: Sequence[Entry]) -> pd.DataFrame:
@@ -139,6 +145,7 @@ def _score_row(entry: Entry) -> dict[str, Any]:
         "label": entry.label,
         "task": entry.task,
         "metric": record.main_metric,
+        "epochs": entry.epochs,
         "selection": entry.selection,
         "seeds": len(scores),
         "seed_set": " ".join(str(record.config["seed"]) for _, record in entry.runs),
@@ -171,11 +178,16 @@ def _scope(record: RunRecord) -> tuple[str, str]:
 
 def _setting(record: RunRecord) -> tuple[str, ...]:
     """All that a run's method and trainer were told."""
-    return _settings(record, lambda key: not key.startswith(("task.", "data.")))
+    return _settings(record, lambda key: not key.startswith(_ROWS))
+
+
+def _common_setting(record: RunRecord) -> tuple[str, ...]:
+    """What all methods of a table share: of training everything but the rates, which are a method's own."""
+    return _settings(record, lambda key: key.startswith(_COMMON) and not key.endswith("learning_rate"))
 
 
 def _data_setting(record: RunRecord) -> tuple[str, ...]:
-    return _settings(record, lambda key: key.startswith(("task.", "data.")))
+    return _settings(record, lambda key: key.startswith(_ROWS))
 
 
 def _settings(record: RunRecord, is_wanted: Callable[[str], bool]) -> tuple[str, ...]:

@@ -49,14 +49,19 @@ _NAMES = {
 
 
 def scope_title(rows: pd.DataFrame) -> str:
-    """Return the title of rows of one backbone, data and selection, and how many seeds they have."""
+    """Return the title of rows of one backbone, data, training and selection, with their numbers of seeds."""
     first = rows.iloc[0]
     if not first["selection"]:
         return f"{first['backbone']}, no runs"
     seeds = rows.loc[rows["seeds"] > 0, "seeds"]
     few, many = int(seeds.min()), int(seeds.max())
-    number = f"{few} to {many} seeds" if few < many else f"{few} seed" + "s" * (few > 1)
-    return f"{first['backbone']}, {first['data']} data, {_SELECTIONS[first['selection']]}, {number}"
+    parts = [first["backbone"], f"{first['data']} data", _plural(first["epochs"], "epoch")]
+    number = f"{few} to {many} seeds" if few < many else _plural(few, "seed")
+    return ", ".join([*parts, _SELECTIONS[first["selection"]], number])
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 _SELECTIONS = {"held_out": "held-out halves of dev", "best": "best epoch on dev"}

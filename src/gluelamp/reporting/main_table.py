@@ -23,7 +23,7 @@ TASKS = ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte")
 """The eight tasks of GLUE's average as papers on encoders take it, without WNLI."""
 AVERAGE = "average"
 
-SCOPE = ["data", "backbone", "selection"]
+SCOPE = ["data", "backbone", "epochs", "selection"]
 COLUMNS = [
     *SCOPE,
     *("method", "task", "tasks", "metric", "seeds", "mean", "std", "low", "high"),
@@ -67,7 +67,7 @@ def _empty(theirs: pd.DataFrame) -> pd.DataFrame:
     methods = {*PAPER_METHODS, *theirs.loc[theirs["backbone"] == PAPER_BACKBONE, "method"]}
     places = pd.MultiIndex.from_product([sorted(methods), TASKS], names=["method", "task"])
     scores = dict.fromkeys(["mean", "std", "low", "high", "trained_pct", "stored_pct"], np.nan)
-    scope = {"data": "", "backbone": PAPER_BACKBONE, "selection": ""}
+    scope = {"data": "", "backbone": PAPER_BACKBONE, "epochs": 0, "selection": ""}
     return places.to_frame(index=False).assign(metric="", seeds=0, **scope, **scores)
 
 
@@ -77,11 +77,12 @@ def _scope_rows(
     measured: Sequence[Measurement],
     counts: Sequence[PublishedCount],
 ) -> pd.DataFrame:
-    data, backbone, selection = ours[SCOPE].iloc[0]
+    scope = ours[SCOPE].iloc[0].to_dict()
+    data, backbone = scope["data"], scope["backbone"]
     theirs = theirs[(theirs["backbone"] == backbone) & (not data.startswith(SAMPLE))]
-    rows = _beside(ours.drop(columns=SCOPE), theirs.drop(columns="backbone"), selection)
+    rows = _beside(ours.drop(columns=SCOPE), theirs.drop(columns="backbone"), scope["selection"])
     rows = pd.concat([rows, _averages(rows)], ignore_index=True)
-    rows = rows.assign(data=data, backbone=backbone, selection=selection, seeds=rows["seeds"].fillna(0))
+    rows = rows.assign(**scope, seeds=rows["seeds"].fillna(0))
     for column, sizes in _sizes(backbone, ours, measured, counts).items():
         rows[column] = rows["method"].map(sizes)
     order = {task: position for position, task in enumerate([*GLUE, AVERAGE])}

@@ -60,10 +60,11 @@ def compared_rows(some: Sequence[Entry], references: Sequence[str]) -> pd.DataFr
     first = some[0]
     methods = {entry.label: entry.method for entry in some}
     rows["method"] = rows["label"].map(methods)
-    rows = rows.assign(data=first.data, backbone=first.backbone, selection=first.selection)
+    scope = {"data": first.data, "backbone": first.backbone, "selection": first.selection}
+    rows = rows.assign(**scope, epochs=first.epochs)
     order = {task: position for position, task in enumerate([*GLUE, OVERALL])}
     rows = rows.assign(place=rows["task"].map(order)).sort_values(["label", "place"], ignore_index=True)
-    whole = {f"vs_{reference}_seeds": "Int64" for reference in references}
+    whole = dict.fromkeys(["epochs", *(f"vs_{reference}_seeds" for reference in references)], "Int64")
     return rows.drop(columns="place").astype(whole)
 
 

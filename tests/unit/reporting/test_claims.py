@@ -90,7 +90,7 @@ def test_pafi_is_judged_by_its_mean_over_tasks(add_run: AddRun, wrong: int, verd
     assert f"fish: {wrong - 20:+}.0 [".replace("-", "−") in claim["evidence"]
     assert "] on SST-2, RTE, " in claim["evidence"]
     assert claim["scale"] == (
-        "minilm_l6, local data, held-out halves of dev, 1 seed, SST-2, RTE, 1,000 trained values"
+        "minilm_l6, local data, 3 epochs, held-out halves of dev, 1 seed, SST-2, RTE, 1,000 trained values"
     )
 
 

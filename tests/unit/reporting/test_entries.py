@@ -1,4 +1,4 @@
-"""Which runs stand in a paper's table: one setting a method and task, chosen without a look at the scores."""
+"""Which runs stand in a paper's table: trained alike, one setting a method, whatever their scores."""
 
 from __future__ import annotations
 
@@ -29,18 +29,53 @@ def test_an_entry_is_all_seeds_of_a_method_on_a_task(add_run: AddRun) -> None:
     assert all([record.config["seed"] for _, record in entry.runs] == [1, 2] for entry in some)
 
 
-def test_the_setting_with_the_most_seeds_stands_whatever_its_score(add_run: AddRun) -> None:
-    few = [add_run("a", wrong=0, options={"rate": 1})]
-    many = [add_run("a", wrong=50, seed=seed, options={"rate": 2}) for seed in (1, 2)]
+def test_the_setting_with_the_most_runs_stands_whatever_its_score(add_run: AddRun) -> None:
+    few = [add_run("a", wrong=0, options={"rank": 1})]
+    many = [add_run("a", wrong=50, seed=seed, options={"rank": 2}) for seed in (1, 2)]
     (entry,) = only([*few, *many])
     assert entry.scores().tolist() == [0.5, 0.5]
 
 
-def test_of_settings_with_equal_seeds_that_with_the_most_runs_elsewhere_stands(add_run: AddRun) -> None:
-    runs = [add_run("a", options={"rate": 1}), add_run("a", wrong=30, options={"rate": 2})]
+def test_a_method_has_one_setting_on_all_tasks_that_which_it_ran_on_the_most(add_run: AddRun) -> None:
+    runs = [add_run("a", options={"rank": 1}), add_run("a", wrong=30, options={"rank": 2})]
     assert only(runs)[0].scores().tolist() == [0.5]
-    runs += [add_run("a", "sst2", options={"rate": 2})]
+    runs += [add_run("a", "sst2", options={"rank": 2})]
+    runs += [add_run("a", seed=seed, options={"rank": 1}) for seed in (2, 3)]
     assert {entry.task: entry.scores().tolist() for entry in only(runs)} == {"sst2": [0.5], "rte": [0.7]}
+
+
+def test_a_task_on_which_a_method_ran_in_another_setting_alone_has_no_entry(add_run: AddRun) -> None:
+    runs = [add_run("lora", task, options={"rank": 8}) for task in ("cola", "sst2")]
+    runs += [add_run("lora", "rte", options={"rank": 64}), add_run("full", "rte")]
+    assert [(entry.label, entry.task) for entry in only(runs)] == [
+        *(("full", "rte"), ("lora", "cola"), ("lora", "sst2")),
+    ]
+
+
+def training(epochs: int, **changes: object) -> dict[str, object]:
+    return {"trainer": {"epochs": epochs, "learning_rate": 0.1, **changes}}
+
+
+def test_all_methods_were_trained_as_most_runs_were(add_run: AddRun) -> None:
+    runs = [add_run(method, **training(3)) for method in "ab"]
+    runs += [add_run("b", seed=seed, wrong=0, **training(10)) for seed in (1, 2)]
+    runs += [add_run("c", **training(3, batch_size=16)), add_run("d", **training(10))]
+    runs += [add_run(method, "sst2", **training(3)) for method in "ab"]
+    assert {(entry.label, entry.task, entry.epochs) for entry in only(runs)} == {
+        *(("a", "rte", 3), ("a", "sst2", 3), ("b", "rte", 3), ("b", "sst2", 3)),
+    }
+
+
+def test_learning_rates_are_a_methods_own(add_run: AddRun) -> None:
+    rates = ("learning_rate", "head_learning_rate")
+    runs = [add_run("a", **training(3)), *(add_run(rate, **training(3, **{rate: 0.2})) for rate in rates)]
+    assert [entry.label for entry in only(runs)] == ["a", *sorted(rates)]
+
+
+@pytest.mark.parametrize("other", [{"head": {"train_pooler": True}}, {"checksum": "d" * 64}])
+def test_head_and_weights_are_the_same_for_all(add_run: AddRun, other: dict[str, object]) -> None:
+    runs = [*(add_run(method) for method in "ab"), add_run("c", **other)]
+    assert [entry.label for entry in only(runs)] == ["a", "b"]
 
 
 def test_sources_backbones_and_subsets_are_never_mixed(add_run: AddRun) -> None:

@@ -41,7 +41,7 @@ def test_masks_are_compared_with_pafi_at_the_same_budget_alone(add_run: AddRun) 
     rows = sparse_rows(runs)
     assert set(rows["method"]) == {"pafi", "fish"}
     page = as_markdown(sparse_page(rows))
-    title = "minilm_l6, local data, held-out halves of dev, 1 seed"
+    title = "minilm_l6, local data, 3 epochs, held-out halves of dev, 1 seed"
     assert body(page, title) == [
         "| pafi | 1,000 | 4,000 | 0 | 80.0 [72.0, 88.0] |",
         "| fish | 1,000 | 8,000 | 0 | 60.0 [50.3, 69.7] |",
@@ -72,7 +72,7 @@ def test_each_number_of_adapters_is_a_line_beside_both_yardsticks(add_run: AddRu
     runs += [add_run("xpeft", wrong=30, stored=n + 12, shared=56, options=masks(n)) for n in (300, 100)]
     runs += [add_run("lora", wrong=0)]
     page = as_markdown(xpeft_page(xpeft_rows(runs, []), NOTHING))
-    title = "minilm_l6, local data, held-out halves of dev, 1 seed"
+    title = "minilm_l6, local data, 3 epochs, held-out halves of dev, 1 seed"
     assert [line.split(" | ")[:6] for line in body(page, title)] == [
         ["| head_only", "", "", "0", "80", "0"],
         ["| pfeiffer", "", "", "400,000", "80", "0"],
