@@ -60,6 +60,15 @@ CASES: dict[str, tuple[Change, str]] = {
         lambda raw: raw["trainer"].update(epochs=0, batch_size=0),
         "trainer.epochs=0 is not allowed: it should be greater than or equal to 1. (1 more keys are wrong.)",
     ),
+    "a value for a section": (
+        lambda raw: raw.update(head=3),
+        "head=3 is not allowed: it is a section. Give its keys values, as in head.KEY=VALUE.",
+    ),
+    "nothing for a section": (
+        lambda raw: raw.update(head=None),
+        "head=None is not allowed: it is a section.",
+    ),
+    "a value for the method": (lambda raw: raw.update(method=3), "method=3 is not allowed: it is a section."),
     "missing value": (
         lambda raw: raw["task"].pop("name"),
         "task.name is missing; give it a value.",

@@ -153,7 +153,7 @@ def parse_method(raw: Mapping[str, Any]) -> Method:
     Raises:
         InputError: if the target is missing or outside the package, or a field is wrong.
     """
-    values = dict(raw)
+    values = dict(_section(raw, "method"))
     target = str(values.pop("_target_", ""))
     module, _, name = target.rpartition(".")
     if not module.startswith(PACKAGE):
@@ -182,9 +182,17 @@ def parse(cls: type[_T], values: Mapping[str, Any], section: str) -> _T:
         InputError: naming the first wrong key, and how many more there are.
     """
     try:
-        return cls(**values)
+        return cls(**_section(values, section))
     except ValidationError as error:
         raise InputError(_sentence(error, cls, section)) from error
+
+
+def _section(values: object, name: str) -> Mapping[str, Any]:
+    if isinstance(values, Mapping):
+        return values
+    raise InputError(
+        f"{name}={values!r} is not allowed: it is a section. Give its keys values, as in {name}.KEY=VALUE."
+    )
 
 
 def _sentence(error: ValidationError, cls: type, section: str) -> str:
