@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
-from transformers import PreTrainedModel
 
 from gluelamp.backbones.dropout import ATTENTION
-from gluelamp.backbones.load import load_model, load_tokenizer
+from gluelamp.backbones.load import load_tokenizer
 from gluelamp.errors import InputError
-from gluelamp.methods.storage import load_task_state, provenance, read_choice
-from gluelamp.records import read_record
 from gluelamp.runs.config import RunConfig
 from gluelamp.runs.plan import Plan, plan_run
+from gluelamp.runs.trained import Selection, load_trained
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import encode
 from gluelamp.tasks.glue import glue_task
@@ -42,7 +39,7 @@ class PredictConfig:
     """
 
     task: str | None = None
-    selection: Literal["best", "last"] = "best"
+    selection: Selection = "best"
 
 
 def write_test_predictions(config: RunConfig, choice: PredictConfig) -> Path:
@@ -60,12 +57,12 @@ def write_test_predictions(config: RunConfig, choice: PredictConfig) -> Path:
     """
     plan = plan_run(config)
     task = _task_to_predict(plan, choice.task)
-    _check_complete(plan)
     data = plan.data[0] if task is plan.task else load_task_data(task, config.data)
     splits = {name: data.splits[name] for name in task.test_splits if name in data.splits}
     if not splits:
         raise InputError(f"{task.name!r} has no test rows in this source; take data=hub or another root.")
-    model = _trained_model(plan, task, choice.selection)
+    model = load_trained(plan, choice.selection, ATTENTION).model.to(plan.device)  # type: ignore[arg-type]
+    MasterWeights(model, [], plan.dtype)
     tokenizer = load_tokenizer(plan.checkpoint)
 
     def frame(rows: pd.DataFrame) -> pd.DataFrame:
@@ -96,21 +93,3 @@ def _task_to_predict(plan: Plan, other: str | None) -> Task:
     if task.labels != plan.task.labels:
         raise InputError(f"A run on {own!r} has other labels than {task.name!r} needs.")
     return task
-
-
-def _check_complete(plan: Plan) -> None:
-    path = plan.folder / "record.json"  # written last, and a run writes task states long before its end
-    if not path.is_file() or read_record(path).status != "complete":
-        raise InputError(f"The run in {plan.folder} is not complete. Train it to its end first.")
-
-
-def _trained_model(plan: Plan, task: Task, selection: str) -> PreTrainedModel:
-    """Return the run's model with the values that it stored, where and as it computes."""
-    model = load_model(plan.checkpoint, task.num_outputs, ATTENTION).eval()
-    path = plan.folder / f"{selection}.safetensors"
-    config = plan.config
-    adaptation = config.method.adapt(model, config.head.train_pooler, read_choice(path))
-    load_task_state(path, adaptation, provenance(adaptation, plan.checkpoint.checksum))
-    model.to(plan.device)
-    MasterWeights(model, [], plan.dtype)
-    return model
