@@ -30,6 +30,11 @@ def share(percent: float) -> str:
     return "" if pd.isna(percent) else f"{percent:#.3g}".rstrip(".") if percent else "0"
 
 
+def share_range(low: float, high: float) -> str:
+    """Return two shares as `share` does, or one where they are printed alike."""
+    return " to ".join(dict.fromkeys([share(low), share(high)]))
+
+
 def task_name(task: str) -> str:
     """Return a task's name as papers write it."""
     return _NAMES.get(task, task)

@@ -9,7 +9,7 @@ import pandas as pd
 from gluelamp.reporting.accuracy_page import SAMPLE_NOTE
 from gluelamp.reporting.aggregation import SAMPLE
 from gluelamp.reporting.entries import SETTING_NOTE
-from gluelamp.reporting.formats import points, points_within, scope_title, share, task_name
+from gluelamp.reporting.formats import points, points_within, scope_title, share_range, task_name
 from gluelamp.reporting.main_table import AVERAGE, SCOPE, TASKS
 from gluelamp.reporting.marks import legend
 from gluelamp.reporting.pages import Grid, Page
@@ -18,8 +18,9 @@ _READING = (
     "Scores times 100 in the main metric of each task (Matthews correlation on CoLA, Pearson's on STS-B, "
     "else accuracy, of MNLI on the matched set), with the 95 % interval over examples and seeds; of one seed "
     "over examples alone. *Trained* and *stored* are percent of the backbone's values and of its bytes in "
-    "fp32, without the task head. Means over tasks are on the same tasks and seeds for every method. The gap "
-    "is ours minus published; its interval is that of ours, since papers print none.",
+    "fp32, without the task head; of a method without runs, from the least to the most of all settings that "
+    "were counted. Means over tasks are on the same tasks and seeds for every method. The gap is ours minus "
+    "published; its interval is that of ours, since papers print none.",
     "Small letters mark what differs in a published number; the CSV names its paper and protocol. PaFi's, "
     "HiWi's and X-PEFT's own tables are not available to this project: `results/published/README.md` says "
     "how to fill them.",
@@ -56,7 +57,10 @@ def _lines(rows: pd.DataFrame, columns: Sequence[str]) -> Iterator[list[str]]:
     ours = [_text(row, "mean", "low", "high") for row in of_tasks]
     theirs = ["" if row is None else points(row["published"]) + row["marks"] for row in of_tasks]
     gaps = [_text(row, "gap", "gap_low", "gap_high", sign=True) for row in of_tasks]
-    yield [first["method"], "ours", share(first["trained_pct"]), share(first["stored_pct"]), *ours]
+    shares = [
+        share_range(first[f"{size}_low"], first[f"{size}_high"]) for size in ("trained_pct", "stored_pct")
+    ]
+    yield [first["method"], "ours", *shares, *ours]
     printed = [first["published_trained"], first["published_stored"]]
     sizes = [size if isinstance(size, str) else "" for size in printed]
     if any([*sizes, *theirs]):

@@ -24,10 +24,12 @@ TASKS = ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte")
 AVERAGE = "average"
 
 SCOPE = ["data", "backbone", "epochs", "selection"]
+_SHARES = ["trained_pct", "stored_pct"]
 COLUMNS = [
     *SCOPE,
     *("method", "task", "tasks", "metric", "seeds", "mean", "std", "low", "high"),
-    *("trained_pct", "stored_pct", "published_trained", "published_stored"),
+    *("trained_pct_low", "trained_pct_high", "stored_pct_low", "stored_pct_high"),
+    *("published_trained", "published_stored"),
     *("published", "published_metric", "marks", "paper", "protocol"),
     *("gap", "gap_low", "gap_high"),
 ]
@@ -50,7 +52,8 @@ def main_rows(
         counts: what papers print of a method's size.
 
     Returns:
-        the columns :data:`COLUMNS`, scores as fractions, sizes in percent of the backbone; ``gap`` is ours
+        the columns :data:`COLUMNS`, scores as fractions; sizes in percent of the backbone, the least and the
+        most over a method's runs or, where there are none, over its counted configurations; ``gap`` is ours
         minus published where the protocols allow it, its interval that of ours alone.
     """
     scopes = [score_rows(some) for some in entries(runs).values()]
@@ -66,7 +69,7 @@ def _empty(theirs: pd.DataFrame) -> pd.DataFrame:
     """The grid of the paper's own backbone, of which there is no run."""
     methods = {*PAPER_METHODS, *theirs.loc[theirs["backbone"] == PAPER_BACKBONE, "method"]}
     places = pd.MultiIndex.from_product([sorted(methods), TASKS], names=["method", "task"])
-    scores = dict.fromkeys(["mean", "std", "low", "high", "trained_pct", "stored_pct"], np.nan)
+    scores = dict.fromkeys(["mean", "std", "low", "high", *_SHARES], np.nan)
     scope = {"data": "", "backbone": PAPER_BACKBONE, "epochs": 0, "selection": ""}
     return places.to_frame(index=False).assign(metric="", seeds=0, **scope, **scores)
 
@@ -83,10 +86,13 @@ def _scope_rows(
     rows = _beside(ours.drop(columns=SCOPE), theirs.drop(columns="backbone"), scope["selection"])
     rows = pd.concat([rows, _averages(rows)], ignore_index=True)
     rows = rows.assign(**scope, seeds=rows["seeds"].fillna(0))
-    for column, sizes in _sizes(backbone, ours, measured, counts).items():
-        rows[column] = rows["method"].map(sizes)
+    counted = [one for one in measured if one.backbone == backbone]
+    rows = rows.merge(_sizes(ours, counted), on="method", how="left")
+    here = [count for count in counts if count.backbone in ("", backbone)]
+    for kind in ("trained", "stored"):
+        rows[f"published_{kind}"] = rows["method"].map(_printed(here, kind))
     order = {task: position for position, task in enumerate([*GLUE, AVERAGE])}
-    rows = rows.assign(place=rows["task"].map(order), missing=rows["stored_pct"].fillna(-1))
+    rows = rows.assign(place=rows["task"].map(order), missing=rows["stored_pct_high"].fillna(-1))
     rows = rows.sort_values(["missing", "method", "place"], ascending=[False, True, True], kind="stable")
     return rows[COLUMNS]
 
@@ -121,23 +127,15 @@ def _average(rows: pd.DataFrame, tasks: Sequence[str]) -> dict[str, Any]:
     return {**seeds, **scores, "task": AVERAGE, "tasks": " ".join(tasks), "marks": ""}
 
 
-def _sizes(
-    backbone: str,
-    ours: pd.DataFrame,
-    measured: Sequence[Measurement],
-    counts: Sequence[PublishedCount],
-) -> dict[str, Mapping[str, Any]]:
-    """By column, the sizes of methods: of runs, else as counted; and as printed, head counted or not."""
-    counted = {one.method: _shares(one.rows[0]) for one in reversed(measured) if one.backbone == backbone}
-    of_runs = ours.dropna(subset="trained_pct").set_index("method")[["trained_pct", "stored_pct"]]
-    shares = counted | of_runs[~of_runs.index.duplicated()].to_dict("index")
-    sizes = {
-        column: {method: share[column] for method, share in shares.items() if share}
-        for column in ("trained_pct", "stored_pct")
-    }
-    here = [count for count in counts if count.backbone in ("", backbone)]
-    printed = {f"published_{kind}": _printed(here, kind) for kind in ("trained", "stored")}
-    return {**sizes, **printed}
+def _sizes(ours: pd.DataFrame, counted: Sequence[Measurement]) -> pd.DataFrame:
+    """The least and the most of each size by method: of its runs, else of all configurations counted."""
+    of_runs = ours.dropna(subset="trained_pct")
+    others = [one for one in counted if one.method not in set(of_runs["method"])]
+    shares = of_runs.to_dict("records") + [{"method": one.method, **_shares(one.rows[0])} for one in others]
+    sizes = pd.DataFrame(shares, columns=["method", *_SHARES]).astype(dict.fromkeys(_SHARES, float))
+    bounds = sizes.groupby("method")[_SHARES].agg(["min", "max"])
+    bounds.columns = pd.Index([f"{share}_{end}" for share in _SHARES for end in ("low", "high")])
+    return bounds.reset_index()
 
 
 def _shares(row: Mapping[str, Any]) -> dict[str, float]:

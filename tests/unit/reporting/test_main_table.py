@@ -16,6 +16,7 @@ from gluelamp.reporting.pages import as_markdown
 from gluelamp.reporting.published import COLUMNS, closest_scores
 
 AddRun = Callable[..., FoundRun]
+STORED = {"rte": 4000, "sst2": 8000}
 
 
 def publish(folder: Path, *rows: tuple[str, str, str, str]) -> pd.DataFrame:
@@ -150,3 +151,19 @@ def test_the_papers_backbone_stands_empty_without_runs(tmp_path: Path, add_run: 
         ["hiwi_weight", "ours", "", "", *[""] * 8],
         ["pafi", "ours", "", "", *[""] * 8],
     ]
+
+
+def test_of_several_counted_settings_the_least_and_the_most_stand(tmp_path: Path) -> None:
+    measured = [counted("hiwi", trained, 1_388) for trained in (4_000, 2_000, 32_000)]
+    rows = main_rows([], measured, publish(tmp_path / "p"), [])
+    assert main_rows([], measured[::-1], publish(tmp_path / "p"), []).equals(rows)
+    first = rows[rows["method"] == "hiwi"].iloc[0]
+    assert first[["trained_pct_low", "trained_pct_high"]].tolist() == [0.2, 3.2]
+    assert first["stored_pct_low"] == first["stored_pct_high"] == pytest.approx(0.0347)
+    assert lines(rows, "roberta_large")[1][:4] == ["hiwi", "ours", "0.200 to 3.20", "0.0347"]
+
+
+def test_sizes_of_runs_go_before_those_of_other_settings(tmp_path: Path, add_run: AddRun) -> None:
+    runs = [add_run("lora", task, stored=stored, backbone="roberta_large") for task, stored in STORED.items()]
+    rows = main_rows(runs, [counted("lora", 32_000, 128_000)], publish(tmp_path / "p"), [])
+    assert lines(rows, "roberta_large")[1][2:4] == ["1.00", "1.00 to 2.00"]
