@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gluelamp.runs.app import run_app
+from gluelamp.runs.app import names, run_app
 
 
 def prepare(raw: dict[str, Any]) -> None:
@@ -16,7 +16,7 @@ def prepare(raw: dict[str, Any]) -> None:
     from gluelamp.tasks.data import DataConfig
     from gluelamp.tasks.prepare import prepare as copy
 
-    tasks = [known_task(name) for name in raw["tasks"]]
+    tasks = [known_task(name) for name in names(raw["tasks"], "tasks")]
     copy(tasks, parse(DataConfig, raw["data"], "data"), Path(raw["destination"]))
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gluelamp.runs.app import CONFIGS, run_app
+from gluelamp.runs.app import CONFIGS, names, run_app
 
 
 def report(raw: dict[str, Any]) -> None:
@@ -22,7 +22,7 @@ def report(raw: dict[str, Any]) -> None:
         "tables": write_tables,
         "report": partial(write_report, configs=CONFIGS),
     }
-    for name in raw["what"]:
+    for name in names(raw["what"], "what"):
         if name not in writers:
             raise unknown("what", name, writers)
         for path in writers[name](Path(raw["results"]["root"]), Path(raw["published"])):

@@ -166,6 +166,29 @@ def test_no_traceback_reaches_the_terminal(tmp_path: Path, environment: dict[str
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("script", "override", "sentence"),
+    [
+        ("report", "what=table", "what 'table' is unknown; did you mean 'tables'?"),
+        ("report", "what=3", "what=3 is not allowed: give a name, or a list of them as in what=[A,B]."),
+        ("prepare", "tasks=colla", "task 'colla' is unknown; did you mean 'cola'?"),
+    ],
+)
+def test_a_single_name_is_a_list_of_one(
+    tmp_path: Path, environment: dict[str, str], script: str, override: str, sentence: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, str(TRAIN.with_stem(script)), override],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.startswith(f"error: {sentence}")
+    assert done.returncode == 2
+
+
 def test_a_run_that_diverges_is_code_1_and_the_sweep_goes_on(
     train_here: Callable[..., tuple[int, str, str]], small: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -44,6 +44,10 @@ def test_some_leaves_can_be_tried_alone(parsed: Parse, tmp_path: Path) -> None:
     ]
 
 
+def test_a_single_leaf_needs_no_list(parsed: Parse) -> None:
+    assert [method.name for method in parsed("methods=lora").methods] == ["lora"]
+
+
 def test_the_small_shape_is_the_full_one_cut_down(parsed: Parse) -> None:
     config = parsed("methods=[head_only]")
     cut = {"num_hidden_layers", "vocab_size"}

@@ -71,6 +71,22 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return cast("dict[str, Any]", content)
 
 
+def names(value: object, key: str) -> list[str]:
+    """Return the names that a key lists; a single name is a list of one.
+
+    Args:
+        value: of the key, as composed.
+        key: for the message.
+
+    Raises:
+        InputError: if there is anything but names.
+    """
+    listed = [value] if isinstance(value, str) else value
+    if isinstance(listed, list) and all(isinstance(name, str) for name in listed):
+        return listed
+    raise InputError(f"{key}={value!r} is not allowed: give a name, or a list of them as in {key}=[A,B].")
+
+
 def stop(error: InputError) -> NoReturn:
     """End the program on bad input."""
     sys.exit(_report(str(error), 2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from gluelamp.measurement.capabilities import LENGTH, find_capabilities
 from gluelamp.methods.method import Method
 from gluelamp.records import write_text
 from gluelamp.reporting.capabilities import capabilities_page
-from gluelamp.runs.app import plain
+from gluelamp.runs.app import names, plain
 from gluelamp.runs.config import parse, parse_method
 
 _log = logging.getLogger(__name__)
@@ -67,9 +67,10 @@ def parse_capabilities(raw: Mapping[str, Any]) -> CapabilitiesConfig:
     return parse(CapabilitiesConfig, {**rest, **sections}, "")
 
 
-def _methods(chosen: Sequence[str] | None) -> list[Method]:
+def _methods(value: object) -> list[Method]:
     leaves = GlobalHydra.instance().config_loader().get_group_options("method")
-    for name in chosen or ():
+    chosen = names(value, "methods") if value else []
+    for name in chosen:
         if name not in leaves:
             raise unknown("method", name, leaves)
     return [parse_method(plain(compose(f"method/{leaf}"))["method"]) for leaf in chosen or leaves]
