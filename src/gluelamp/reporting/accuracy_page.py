@@ -16,8 +16,8 @@ from gluelamp.tasks.glue import GLUE
 
 SAMPLE_NOTE = "The bundled sample is synthetic: it shows that the machinery runs and says nothing about GLUE."
 PUBLISHED_NOTE = (
-    "Published for the same method, backbone, task and metric; `results/published` holds each "
-    "number's protocol and source."
+    "Published for the same method, backbone, task and metric, on the whole development set; "
+    "`results/published` holds each number's protocol and source."
 )
 _READING = """\
 Scores times 100, in each task's main metric: mean ± sample standard deviation (number of seeds); a plain

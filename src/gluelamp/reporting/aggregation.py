@@ -17,7 +17,7 @@ from gluelamp.tasks.glue import GLUE
 SELECTIONS = ("held_out", "best", "last")
 """What chose the epoch, the strictest protocol first; only ``best`` and ``last`` are in every record."""
 
-SAMPLE = "sample"
+SAMPLE, SUBSET = "sample", "(subset)"
 
 ACCURACY_COLUMNS = [
     *("data", "backbone", "method", "task", "metric"),
@@ -80,7 +80,12 @@ def data_label(record: RunRecord) -> str:
     settings = record.config["task"].items()
     is_cut = any(re.fullmatch("max_.*_examples", key) and value is not None for key, value in settings)
     deviates = any(re.match("train|validation", sentence) for sentence in record.data["deviations"])
-    return f"{source} (subset)" if is_cut or deviates else source
+    return f"{source} {SUBSET}" if is_cut or deviates else source
+
+
+def is_benchmark(data: str) -> bool:
+    """Return whether published scores are on the same rows: the sample has others, a subset only some."""
+    return not (data.startswith(SAMPLE) or data.endswith(SUBSET))
 
 
 def _run(record: RunRecord, data: str) -> Run:
@@ -129,5 +134,4 @@ def _intervals(rows: pd.DataFrame, runs: Sequence[FoundRun]) -> dict[str, Any]:
 def _beside(rows: pd.DataFrame, published: Mapping[PublishedCell, float]) -> pd.Series:
     cells = zip(rows["name"], rows["backbone"], rows["task"], rows["metric"], strict=True)
     found = pd.Series([published.get(cell) for cell in cells], dtype=float)
-    # the sample only shares its tasks' names with the benchmark
-    return found.mask(rows["data"].str.startswith(SAMPLE))
+    return found.where(rows["data"].map(is_benchmark))

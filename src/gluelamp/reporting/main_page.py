@@ -20,7 +20,7 @@ _READING = (
     "over examples alone. *Trained* and *stored* are percent of the backbone's values and of its bytes in "
     "fp32, without the task head; of a method without runs, from the least to the most of all settings that "
     "were counted. Means over tasks are on the same tasks and seeds for every method. The gap is ours minus "
-    "published; its interval is that of ours, since papers print none.",
+    "published, where both are on all rows; its interval is that of ours, since papers print none.",
     "Small letters mark what differs in a published number; the CSV names its paper and protocol. PaFi's, "
     "HiWi's and X-PEFT's own tables are not available to this project: `results/published/README.md` says "
     "how to fill them.",

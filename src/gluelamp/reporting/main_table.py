@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gluelamp.records import FoundRun, Measurement
-from gluelamp.reporting.aggregation import SAMPLE
+from gluelamp.reporting.aggregation import SAMPLE, is_benchmark
 from gluelamp.reporting.counts import PublishedCount
 from gluelamp.reporting.entries import BYTES_A_VALUE, STRICT, entries, score_rows
 from gluelamp.reporting.marks import BEST_EPOCH_MARK, HEAD_MARKS
@@ -83,7 +83,7 @@ def _scope_rows(
     scope = ours[SCOPE].iloc[0].to_dict()
     data, backbone = scope["data"], scope["backbone"]
     theirs = theirs[(theirs["backbone"] == backbone) & (not data.startswith(SAMPLE))]
-    rows = _beside(ours.drop(columns=SCOPE), theirs.drop(columns="backbone"), scope["selection"])
+    rows = _beside(ours.drop(columns=SCOPE), theirs.drop(columns="backbone"), data, scope["selection"])
     rows = pd.concat([rows, _averages(rows)], ignore_index=True)
     rows = rows.assign(**scope, seeds=rows["seeds"].fillna(0))
     counted = [one for one in measured if one.backbone == backbone]
@@ -97,7 +97,7 @@ def _scope_rows(
     return rows[COLUMNS]
 
 
-def _beside(ours: pd.DataFrame, theirs: pd.DataFrame, selection: str) -> pd.DataFrame:
+def _beside(ours: pd.DataFrame, theirs: pd.DataFrame, data: str, selection: str) -> pd.DataFrame:
     theirs = theirs.rename(columns={"value": "published", "metric": "published_metric"})
     rows = ours.merge(theirs, on=["method", "task"], how="outer")
     comparable = rows["comparable"].eq(True)
@@ -105,7 +105,7 @@ def _beside(ours: pd.DataFrame, theirs: pd.DataFrame, selection: str) -> pd.Data
     if selection == STRICT:
         rows.loc[comparable, "marks"] += BEST_EPOCH_MARK
     for gap, own in (("gap", "mean"), ("gap_low", "low"), ("gap_high", "high")):
-        rows[gap] = (rows[own] - rows["published"]).where(comparable)
+        rows[gap] = (rows[own] - rows["published"]).where(comparable & is_benchmark(data))
     return rows.assign(tasks=rows["task"])
 
 

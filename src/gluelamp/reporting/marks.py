@@ -12,7 +12,7 @@ HEAD_MARKS = {"yes": "ʰ", "unstated": "ᵘ", "no": ""}
 """By what a source says of the head in its count."""
 
 LEGEND = {
-    PROTOCOL_MARKS["dev from MNLI"]: "trained on MNLI first; ours never are",
+    PROTOCOL_MARKS["dev from MNLI"]: "trained on MNLI first; ours never are: no gap",
     BEST_EPOCH_MARK: "on the whole development set, as far as known at its best epoch there, which flatters; "
     "ours is held out",
     METRIC_MARK: "another metric than ours (F1 against accuracy, both sets of MNLI together, Spearman or a "

@@ -27,19 +27,18 @@ COLUMNS = [
 ]
 _CELL = ["method", "backbone", "task", "metric"]
 
-# Only scores on the whole development set compare with a run of the suite; of these, a run that
-# started from an MNLI model speaks only where no other does.
-COMPARABLE = ("dev", "dev from MNLI")
+# Only scores on the whole development set, from the pre-trained checkpoint, compare with a run of the suite.
+COMPARABLE = "dev"
 # These stand beside a run only with a mark, in this order; all others, such as low-resource runs, do not.
-_MARKED = ("held-out part of dev", "test", "unstated split")
-_PREFERENCE = {name: position for position, name in enumerate((*COMPARABLE, *_MARKED))}
+_MARKED = ("dev from MNLI", "held-out part of dev", "test", "unstated split")
+_PREFERENCE = {name: position for position, name in enumerate((COMPARABLE, *_MARKED))}
 
 
 def read_published(folder: Path) -> Mapping[Cell, float]:
     """Return the published score, as a fraction, of each cell that has a comparable one.
 
-    Where several papers publish a cell: a run without MNLI start first, then the method's own
-    paper, then the order of the files (by name) and of their rows.
+    Where several papers publish a cell: the method's own paper first, then the order of the files (by
+    name) and of their rows.
 
     Args:
         folder: CSV files with the columns :data:`COLUMNS`, each named after the methods of its
@@ -49,7 +48,7 @@ def read_published(folder: Path) -> Mapping[Cell, float]:
         InputError: if a file has other columns, or a value is not a number.
     """
     rows = published_rows(folder)
-    rows = rows[rows["split"].isin(COMPARABLE)]
+    rows = rows[rows["split"] == COMPARABLE]
     return rows.drop_duplicates(_CELL).set_index(_CELL)["value"].to_dict()
 
 
@@ -57,7 +56,7 @@ def closest_scores(folder: Path) -> pd.DataFrame:
     """Return the published score nearest to this suite's protocol of each method, backbone and task.
 
     A score in the task's main metric goes before one in another; then as in :func:`read_published`,
-    and after these a held-out part of the development set, the test server, an unstated split.
+    and after these an MNLI start, a held-out part of the development set, the test server, an unstated split.
 
     Args:
         folder: as in :func:`read_published`.
@@ -70,7 +69,7 @@ def closest_scores(folder: Path) -> pd.DataFrame:
     rows = rows[rows["task"].isin(GLUE)]
     is_other = rows["metric"] != [GLUE[task].main_metric for task in rows["task"]]
     marks = rows["split"].map(PROTOCOL_MARKS).fillna("") + is_other.map({True: METRIC_MARK, False: ""})
-    rows = rows.assign(is_other=is_other, marks=marks, comparable=rows["split"].isin(COMPARABLE) & ~is_other)
+    rows = rows.assign(is_other=is_other, marks=marks, comparable=rows["split"].eq(COMPARABLE) & ~is_other)
     nearest = rows.sort_values("is_other", kind="stable").drop_duplicates(["method", "backbone", "task"])
     return nearest[[*COLUMNS, "marks", "comparable"]].reset_index(drop=True)
 

@@ -171,13 +171,16 @@ def test_a_run_on_part_of_the_data_is_flagged(
     assert set(table(tmp_path)["data"]) == {label}
 
 
-def test_published_numbers_stand_beside_real_data_only(tmp_path: Path, add_record: AddRecord) -> None:
+def test_published_numbers_stand_beside_all_rows_of_real_data_only(
+    tmp_path: Path, add_record: AddRecord
+) -> None:
     (tmp_path / "published").mkdir()
     row = ["P", "1", "pafi", "minilm_l6", "dev", "mrpc", "accuracy", "88.25", "S"]
     pd.DataFrame([row], columns=COLUMNS).to_csv(tmp_path / "published" / "pafi.csv", index=False)
     for source in ("local", "sample"):
         for options in ({"density": 0.005}, {"density": 0.01}):
             add_record("pafi", "mrpc", source=source, options=options)
+    add_record("pafi", "mrpc", max_train_examples=100)
     add_record("hiwi", "mrpc")
     rows = table(tmp_path)
     joined = rows[rows["published"].notna()]
