@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from gluelamp.errors import InputError
 from gluelamp.records import RunRecord, read_record, write_json
 from gluelamp.runs.config import RunConfig
 from gluelamp.runs.facts import known_facts
 from gluelamp.runs.inputs import encode_splits
+from gluelamp.runs.lock import locked
 from gluelamp.runs.plan import Plan, plan_run
 from gluelamp.runs.predictions import write_predictions
 from gluelamp.runs.tracking import open_tracker
@@ -33,26 +30,12 @@ def execute(config: RunConfig) -> RunRecord:
         DivergedError: if training failed; a record with status ``failed`` is then written.
     """
     plan = plan_run(config)
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    with _locked(plan.folder):
+    with locked(plan.folder / ".lock", f"{plan.folder} is being trained"):
         done = _existing(plan)
         if done is not None:
             _log.info("skipped, complete: %s", plan.folder)
             return done
         return _train(plan)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".lock", blocking=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise InputError(f"{folder} is being trained by another process; wait for it.") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _existing(plan: Plan) -> RunRecord | None:

@@ -26,6 +26,7 @@ from gluelamp.runs.cells import measure_cells
 from gluelamp.runs.config import HeadConfig, ResultsConfig, parse_sections
 from gluelamp.runs.environment import package_versions
 from gluelamp.runs.identity import identity
+from gluelamp.runs.lock import locked
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +94,8 @@ def measure(config: MeasureConfig) -> Path:
         the rows.
 
     Raises:
-        InputError: if the method cannot be measured so on this backbone, or the device is not there.
+        InputError: if the method cannot be measured so on this backbone, the device is not there, or
+            another process is at the same measurement.
         CertificateFailedError: if a certificate, new or kept, says FAIL.
     """
     kind, method, backbone = config.kind, config.method, config.backbone
@@ -102,14 +104,17 @@ def measure(config: MeasureConfig) -> Path:
     name = identity({"shape": dict(backbone.shape), "method": recipe, **kind.setting(subject)})
     folder = Path(config.results.root) / kind.folder.format(kind=config.what) / backbone.name
     path = folder / f"{method.name}-{name}.json"
-    if path.is_file() and config.on_existing == "skip":
-        _log.info("skipped, measured: %s", path)
-    else:
-        cells = path.with_suffix(".cells")
-        rows = measure_cells(kind, subject, cells)
-        origin = Origin(config.what, backbone.name, method.name, recipe, package_versions())
-        write_json(path, asdict(kind.content(origin, rows)))
-        cells.unlink()
+    lock = path.with_suffix(".lock")
+    with locked(lock, f"{path} is being measured"):
+        if path.is_file() and config.on_existing == "skip":
+            _log.info("skipped, measured: %s", path)
+        else:
+            cells = path.with_suffix(".cells")
+            rows = measure_cells(kind, subject, cells)
+            origin = Origin(config.what, backbone.name, method.name, recipe, package_versions())
+            write_json(path, asdict(kind.content(origin, rows)))
+            cells.unlink()
+        lock.unlink()
     kind.conclude(path)
     return path
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from gluelamp.errors import InputError
 from gluelamp.measurement.kind import Cell, Kind, Row, Subject
 from gluelamp.measurement.latency import Latency
 from gluelamp.runs.cells import KeptCells, measure_cells
@@ -63,6 +65,17 @@ def test_each_cell_is_on_disk_before_the_next_one_begins(subject: Subject, tmp_p
                 yield rows
 
     measure_cells(Looking(4, []), subject, path)
+
+
+def test_a_second_process_cannot_measure_the_same(measuring: Measuring) -> None:
+    tiny = ("backbone=tiny", "backbone.path=null", "on_existing=retrain")
+    path = measure(measuring(*tiny))
+    with (
+        FileLock(path.with_suffix(".lock")),
+        pytest.raises(InputError, match="is being measured by another process; wait"),
+    ):
+        measure(measuring(*tiny))
+    assert measure(measuring(*tiny)) == path
 
 
 def test_a_stopped_timing_is_continued_from_the_command(
