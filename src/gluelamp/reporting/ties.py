@@ -13,6 +13,13 @@ RULE = (
 )
 
 
+def comparable(cells: Mapping[str, Cell | None]) -> dict[str, Cell]:
+    """Return the cells if all are known and on the same rows, else none: bold for a part would mislead."""
+    known = {name: cell for name, cell in cells.items() if cell is not None}
+    rows = {cell.labels.tobytes() for cell in known.values()}
+    return known if len(known) == len(cells) and len(rows) == 1 else {}
+
+
 def best_and_ties(cells: Mapping[str, Cell]) -> set[str]:
     """Return the method with the best mean and those that are not told apart from it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gluelamp.reporting.statistics import Cell
-from gluelamp.reporting.ties import best_and_ties
+from gluelamp.reporting.ties import best_and_ties, comparable
 
 ROWS = 400
 UNIFORM = np.random.default_rng(0).random((1, ROWS))
@@ -40,3 +40,12 @@ def test_more_methods_need_more_evidence() -> None:
 def test_of_errors_the_smallest_is_best() -> None:
     cells = {"small": right_on([0.2], lower_is_better=True), "large": right_on([0.4], lower_is_better=True)}
     assert best_and_ties(cells) == {"small"}
+
+
+def test_cells_are_comparable_if_all_are_known_and_on_the_same_rows() -> None:
+    one, other = right_on([0.8]), right_on([0.7])
+    assert comparable({"one": one, "other": other}) == {"one": one, "other": other}
+    assert comparable({"one": one, "other": None}) == {}
+    fewer = Cell("accuracy", np.ones(10), np.ones((1, 10)), (0,), False)
+    assert comparable({"one": one, "fewer": fewer}) == {}
+    assert comparable({}) == {}

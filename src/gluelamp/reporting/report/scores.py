@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gluelamp.reporting.entries import Entry, score_rows
 from gluelamp.reporting.formats import points
 from gluelamp.reporting.report.cells import Key, RunCell
 from gluelamp.reporting.report.families import FAMILIES, Family
-from gluelamp.reporting.statistics import rank_intervals
+from gluelamp.reporting.ties import best_and_ties, comparable
 from gluelamp.tasks.glue import GLUE
 
 Place = tuple[str, str]
@@ -49,13 +50,13 @@ class Scores:
         return [row for row in found if row is not None]
 
     def is_top(self, method: str, task: str) -> bool:
-        """Return whether no method is known to be better on a task."""
+        """Return whether a method is the best on a task, or not told apart from it."""
         return (method, task) in self._tops
 
     def _tops_of(self, task: str) -> Iterator[Place]:
-        known = {one.label: one.cell for one in self.entries if one.task == task and one.cell is not None}
-        ranks = rank_intervals(known)
-        return ((method, task) for method in ranks.loc[ranks["rank_low"] == 1, "method"])
+        scored = [one for one in self.entries if one.task == task and not np.isnan(one.scores()).any()]
+        cells = comparable({one.label: one.cell for one in scored})
+        return ((method, task) for method in (best_and_ties(cells) if cells else ()))
 
 
 def interval(row: Mapping[str, Any]) -> str:

@@ -1,0 +1,49 @@
+"""Scores of the page: bold is by the rule of the other tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from gluelamp.records import FoundRun
+from gluelamp.reporting.entries import entries
+from gluelamp.reporting.report.cells import run_cells
+from gluelamp.reporting.report.scores import Scores
+from gluelamp.reporting.statistics import rank_intervals
+from gluelamp.reporting.ties import best_and_ties
+from gluelamp.runs.app import CONFIGS
+
+AddRun = Callable[..., FoundRun]
+
+
+@pytest.fixture
+def runs(add_run: AddRun) -> list[FoundRun]:
+    """The best method, one that is wrong on six rows more, and four that are wrong on twelve others more."""
+    options = {"kind": "PaFi"}
+    others = ("sparse_random", "sparse_largest", "sparse_middle", "fish")
+    return [
+        add_run("pafi", start=20, wrong=20, options=options),
+        add_run("lt_sft", start=20, wrong=26, options=options),
+        *(add_run(name, start=8, wrong=32, options=options) for name in others),
+    ]
+
+
+def tops(runs: Sequence[FoundRun], root: Path) -> set[str]:
+    (some,) = entries(runs).values()
+    scores = Scores(some, run_cells(runs, root, CONFIGS))
+    return {method for method in scores.methods if scores.is_top(method, "rte")}
+
+
+def test_bold_is_the_best_and_what_is_not_told_apart_from_it(runs: list[FoundRun], tmp_path: Path) -> None:
+    (some,) = entries(runs).values()
+    cells = {one.label: one.cell for one in some if one.cell is not None}
+    assert tops(runs, tmp_path) == best_and_ties(cells) == {"pafi"}
+    ranks = rank_intervals(cells).set_index("method")
+    assert ranks.loc["lt_sft", "rank_low"] == 1  # its own comparisons are another family
+
+
+def test_there_is_no_bold_where_a_method_has_no_predictions(runs: list[FoundRun], tmp_path: Path) -> None:
+    (runs[-1][0] / "predictions.parquet").unlink()
+    assert tops(runs, tmp_path) == set()
