@@ -42,6 +42,20 @@ def test_of_errors_the_smallest_is_best() -> None:
     assert best_and_ties(cells) == {"small"}
 
 
+def test_of_equal_methods_each_keeps_its_bold_but_some_one_loses_it_more_often() -> None:
+    rng = np.random.default_rng(0)
+    methods, columns, lost = 10, 200, []
+    for _ in range(columns):
+        right = rng.random((methods, 1, 100)) < 0.7
+        cells = {
+            str(number): Cell("accuracy", np.ones(100), one.astype(float), (0,), False)
+            for number, one in enumerate(right)
+        }
+        lost.append(methods - len(best_and_ties(cells)))
+    assert np.mean(lost) / methods < 0.05
+    assert np.mean(np.array(lost) > 0) > 0.05
+
+
 def test_cells_are_comparable_if_all_are_known_and_on_the_same_rows() -> None:
     one, other = right_on([0.8]), right_on([0.7])
     assert comparable({"one": one, "other": other}) == {"one": one, "other": other}
