@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from gluelamp.records import Certificate, FoundRun, Measurement
-from gluelamp.reporting.claims import claim_rows, claims_page
+from gluelamp.reporting.claims import claim_rows, claims_page, latency
 from gluelamp.reporting.claims.claim import VERDICTS, superiority
 from gluelamp.reporting.pages import as_markdown
 from gluelamp.reporting.sparse_table import sparse_rows
@@ -47,12 +47,37 @@ def hiwi(bottleneck: int, stored: int = 122_880, target: str = "bias") -> Measur
     )
 
 
-def certificate(method: str, verdict: str, state: str = "merged") -> Certificate:
-    ratio = {"estimate": 1.002, "low": 0.998, "high": 1.006}
+EVEN = {"estimate": 1.002, "low": 0.998, "high": 1.006}
+SLOWER = {"estimate": 1.04, "low": 1.03, "high": 1.06}
+FASTER = {"estimate": 0.96, "low": 0.94, "high": 0.97}
+WIDE = {"estimate": 1.02, "low": 0.9, "high": 1.2}
+
+
+def certificate(
+    method: str,
+    verdict: str,
+    state: str = "merged",
+    ratio: dict[str, float] = EVEN,
+    control: dict[str, float] = EVEN,
+    attempts: int = 1,
+    **structure: Any,
+) -> Certificate:
     where = {"type": "cpu", "name": "a processor", "dtype": "float32", "threads": 2}
-    reasons = [] if verdict == "PASS" else ["Its operators differ."]
-    texts = (1, "minilm", method, {}, state, verdict, reasons, ratio, ratio)
-    return Certificate(*texts, {"batch": 1, "length": 128}, where, {}, [], {})
+    same = {part: {"first_difference": None} for part in ("modules", "tensors", "operators")}
+    same |= {"flops": {"base": 9, "candidate": 9}, "outputs": {"largest": 2.0, "changed_by_merging": 1e-6}}
+    reasons = [] if verdict == "PASS" else ["The reason."]
+    texts = (1, "minilm", method, {}, state, verdict, reasons, ratio, control)
+    return Certificate(*texts, {"batch": 1, "length": 128}, where, same | structure, [{}] * attempts, {})
+
+
+def seeds(add_run: AddRun, *of: Any, number: int = 2, **changes: Any) -> list[FoundRun]:
+    return [add_run(*of, seed=seed, **changes) for seed in range(number)]
+
+
+def masks(number: int, kind: str = "hard", **ratios: float) -> Measurement:
+    sizes = {"mask_bytes": 312, "adapter_weight_bytes": 3_538_944, "bank_stored_bytes": 56}
+    cells = sizes | {"bank_memory_bytes": 353_894_400, "num_adapters": number, "outputs": 2}
+    return measured("xpeft_bytes", f"xpeft_{kind}", "bert_base", {"mask": kind}, **cells, **ratios)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +166,7 @@ def test_latency_is_what_the_certificates_of_merged_models_say() -> None:
     claims = judged(
         certificates=[
             certificate("pafi", "PASS"),
-            certificate("hiwi", "FAIL"),
+            certificate("hiwi", "FAIL", operators={"first_difference": "another operator"}),
             certificate("hiwi_weight", "FAIL", state="unmerged"),
             certificate("lora", "PASS"),
         ]
@@ -151,9 +176,38 @@ def test_latency_is_what_the_certificates_of_merged_models_say() -> None:
     assert latency["evidence"].tolist()[:2] == [
         "Certificate PASS: time over the bare backbone's 1.002 [0.998, 1.006]. "
         "Same modules, shapes, operators and FLOPs as the bare backbone.",
-        "Certificate FAIL: time over the bare backbone's 1.002 [0.998, 1.006]. Its operators differ.",
+        "Certificate FAIL: time over the bare backbone's 1.002 [0.998, 1.006]. The reason.",
     ]
     assert latency["scale"].tolist()[0].startswith("minilm, random weights, batch 1 x 128 tokens, cpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"ratio": SLOWER}, "contradicted"),
+        ({"ratio": SLOWER, "control": SLOWER}, "not told apart"),
+        ({"ratio": SLOWER, "control": FASTER}, "not told apart"),
+        ({"ratio": FASTER}, "not told apart"),
+        ({"ratio": WIDE}, "not told apart"),
+        ({"flops": {"base": 9, "candidate": 10}}, "contradicted"),
+        ({"modules": {"first_difference": "another module"}}, "contradicted"),
+        ({"outputs": {"largest": 2.0, "changed_by_merging": 3e-5}}, "contradicted"),
+        ({"outputs": {"largest": float("nan"), "changed_by_merging": 0.0}}, "contradicted"),
+    ],
+)
+def test_a_failed_certificate_contradicts_where_the_model_is_another_or_slower(
+    changes: dict[str, Any], verdict: str
+) -> None:
+    failed = certificate("pafi", "FAIL", attempts=3, **changes)
+    claim = row(judged(certificates=[failed]), "PaFi adds")
+    assert claim["verdict"] == verdict
+    assert claim["evidence"].startswith("Certificate FAIL after 3 attempts: time over")
+
+
+def test_outputs_are_held_to_the_tolerance_of_certificates() -> None:
+    from gluelamp.measurement import verdict  # imports torch
+
+    assert latency.TOLERANCE == verdict.TOLERANCE
 
 
 @pytest.mark.parametrize(
