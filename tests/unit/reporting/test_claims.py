@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -238,16 +239,24 @@ def test_x_peft_matches_the_adapter_only_where_no_adapter_is_worse(
 
 @pytest.mark.parametrize(
     ("factor", "with_head", "verdict"),
-    [(11_342.8, 548.4, "partly supported"), (20_000, 10_000, "supported"), (9_999, 500, "contradicted")],
+    [(11_342.8, 548.4, "mixed"), (20_000, 10_000, "supported"), (9_999, 500, "contradicted")],
 )
 def test_the_factor_of_bytes_counts_with_and_without_the_head(
     factor: float, with_head: float, verdict: str
 ) -> None:
-    sizes = {"mask_bytes": 312, "adapter_weight_bytes": 3_538_944, "bank_stored_bytes": 56}
-    cells = sizes | {"bank_memory_bytes": 353_894_400, "num_adapters": 100, "outputs": 2}
-    ratios = {"factor": factor, "factor_with_head": with_head}
-    hard = measured("xpeft_bytes", "xpeft", "bert_base", {"mask": "hard"}, **cells, **ratios)
-    soft = measured("xpeft_bytes", "xpeft_soft", "bert_base", {"mask": "soft"}, **cells | {"factor": 1}, **{})
+    soft, hard = masks(100, "soft", factor=1), masks(100, factor=factor, factor_with_head=with_head)
     claim = row(judged(masks=[soft, hard]), "A profile of X-PEFT")
     assert claim["verdict"] == verdict
     assert f"1/{factor:,.0f}; with a head of 2 classes on both sides 1/{with_head:,.0f}" in claim["evidence"]
+
+
+def test_the_papers_100_adapters_decide_and_the_largest_bank_is_shown() -> None:
+    small = masks(50, factor=20_000, factor_with_head=20_000)
+    claimed = masks(100, factor=9_000, factor_with_head=500)
+    large = [masks(number, factor=2_000, factor_with_head=400) for number in (400, 800)]
+    claim = row(judged(masks=[small, claimed, *large]), "A profile of X-PEFT")
+    assert claim["verdict"] == "contradicted"
+    assert re.findall(r"N = (\d+)", claim["evidence"]) == ["100", "800"]
+    claim = row(judged(masks=[small, *large]), "A profile of X-PEFT")
+    assert claim["verdict"] == "not measured"
+    assert claim["evidence"] == "The bytes of hard masks over 100 adapters were not counted."
