@@ -18,6 +18,7 @@ from gluelamp.reporting.xpeft_table import xpeft_rows
 
 AddRun = Callable[..., FoundRun]
 TASKS = ("sst2", "rte")
+MASKS = {"mask": "hard", "num_adapters": 100, "kind": "XPeft"}
 RIVALS = ("fish", "lt_sft", "diff_pruning")
 
 
@@ -224,17 +225,40 @@ def test_outputs_are_held_to_the_tolerance_of_certificates() -> None:
 def test_x_peft_matches_the_adapter_only_where_no_adapter_is_worse(
     add_run: AddRun, wrong: int, none: int | None, verdict: str, reading: str
 ) -> None:
-    options = {"mask": "hard", "num_adapters": 100, "kind": "XPeft"}
     runs = [
-        add_run("pfeiffer", wrong=20, stored=40_000),
-        add_run("xpeft", wrong=wrong, stored=10, options=options),
+        *seeds(add_run, "pfeiffer", wrong=20, stored=40_000),
+        *seeds(add_run, "xpeft", wrong=wrong, stored=10, options=MASKS),
     ]
-    runs += [add_run("head_only", wrong=none)] if none is not None else []
+    runs += seeds(add_run, "head_only", wrong=none) if none is not None else []
     claim = row(judged(runs), "X-PEFT matches")
     assert claim["claim"] == "X-PEFT matches adapter tuning (xpeft, N = 100)"
     assert claim["verdict"] == verdict
     assert reading in claim["evidence"]
     assert claim["evidence"].endswith("1/4,000 of the adapter's bytes, with the head 1/445.")
+
+
+@pytest.mark.parametrize(
+    ("none", "verdict", "reading"),
+    [
+        (60, "supported", "Within two points of the adapter, and better than head_only."),
+        (21, "not told apart", "Not better than head_only either: it cannot be told."),
+    ],
+)
+def test_a_loss_that_is_surely_below_two_points_does_not_contradict(
+    add_run: AddRun, none: int, verdict: str, reading: str
+) -> None:
+    tasks = ("sst2", "mrpc", "qqp", "qnli", "rte", "wnli", "mnli")
+    methods = (("pfeiffer", 20, {}), ("xpeft", 21, MASKS), ("head_only", none, {}))
+    runs = [
+        run
+        for task in tasks
+        for method, wrong, options in methods
+        for run in seeds(add_run, method, task, wrong=wrong, options=options)
+    ]
+    claim = row(judged(runs), "X-PEFT matches")
+    assert re.search(r"xpeft less pfeiffer: −1.0 \[−1.7, −0.3\] on .*MNLI.*, worse; ", claim["evidence"])
+    assert claim["verdict"] == verdict
+    assert reading in claim["evidence"]
 
 
 @pytest.mark.parametrize(

@@ -91,13 +91,14 @@ def _factors(rows: pd.DataFrame, label: str) -> str:
 
 
 def _verdict(row: pd.Series) -> tuple[str, str]:
-    if row[f"vs_{ADAPTER}_verdict"] == "worse":
+    is_within = row[f"vs_{ADAPTER}_low"] >= -_MARGIN
+    if row[f"vs_{ADAPTER}_verdict"] == "worse" and not is_within:
         return CONTRADICTED, "Worse than the adapter."
     if pd.isna(row[f"vs_{BASELINE}"]):
         return UNDECIDED, f"Without {BASELINE} it cannot be told what masks contribute."
     if row[f"vs_{BASELINE}_verdict"] != "better":
         return UNDECIDED, f"Not better than {BASELINE} either: it cannot be told."
-    if row[f"vs_{ADAPTER}_low"] < -_MARGIN:
+    if not is_within:
         return UNDECIDED, f"Better than {BASELINE}, but the interval leaves room for a loss of two points."
     return SUPPORTED, f"Within two points of the adapter, and better than {BASELINE}."
 
