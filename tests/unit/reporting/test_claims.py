@@ -89,6 +89,7 @@ def masks(number: int, kind: str = "hard", **ratios: float) -> Measurement:
         (["better", "better"], True, "supported"),
         (["better", "better"], False, "partly supported"),
         (["better", "tie"], True, "partly supported"),
+        (["better", "one seed"], True, "partly supported"),
         (["tie"], True, "not told apart"),
         (["tie", "worse"], True, "contradicted"),
         (["better", "worse", "tie"], True, "mixed"),
@@ -110,25 +111,48 @@ def test_without_records_nothing_is_claimed() -> None:
     ("wrong", "verdict"), [(45, "supported"), (20, "not told apart"), (5, "contradicted")]
 )
 def test_pafi_is_judged_by_its_mean_over_tasks(add_run: AddRun, wrong: int, verdict: str) -> None:
-    runs = [add_run("pafi", task, wrong=20) for task in TASKS]
-    runs += [add_run(rival, task, wrong=wrong) for rival in RIVALS for task in TASKS]
+    runs = [run for task in TASKS for run in seeds(add_run, "pafi", task, wrong=20)]
+    runs += [run for rival in RIVALS for task in TASKS for run in seeds(add_run, rival, task, wrong=wrong)]
     claim = row(judged(runs), "PaFi: one mask")
     assert claim["verdict"] == verdict
+    assert "seed" not in claim["evidence"]
     assert f"fish: {wrong - 20:+}.0 [".replace("-", "−") in claim["evidence"]
     assert "] on SST-2, RTE, " in claim["evidence"]
     assert claim["scale"] == (
-        "minilm_l6, local data, 3 epochs, held-out halves of dev, 1 seed, SST-2, RTE, 1,000 trained values"
+        "minilm_l6, local data, 3 epochs, held-out halves of dev, 2 seeds, SST-2, RTE, 1,000 trained values"
     )
 
 
+@pytest.mark.parametrize("wrong", [5, 45])
+def test_one_seed_tells_no_masks_apart(add_run: AddRun, wrong: int) -> None:
+    runs = [add_run("pafi", wrong=20), *(add_run(rival, wrong=wrong) for rival in RIVALS)]
+    claim = row(judged(runs), "PaFi: one mask")
+    assert claim["verdict"] == "not told apart"
+    assert f"; lt_sft: {wrong - 20:+}.0 [".replace("-", "−") in claim["evidence"]
+    assert claim["evidence"].endswith("] on RTE, one seed. One seed cannot tell methods apart.")
+
+
+def test_a_rival_of_one_seed_leaves_the_word_to_the_others(add_run: AddRun) -> None:
+    runs = [*seeds(add_run, "pafi", wrong=20), *seeds(add_run, "fish", wrong=60)]
+    runs += [*seeds(add_run, "lt_sft", wrong=60), add_run("diff_pruning", wrong=1)]
+    claim = row(judged(runs), "PaFi: one mask")
+    assert claim["verdict"] == "partly supported"
+    assert [part.rpartition(", ")[2] for part in claim["evidence"].split("; ")] == [
+        "one seed",
+        "better",
+        "better. One seed cannot tell methods apart.",
+    ]
+
+
 def test_a_rival_that_did_not_run_is_named(add_run: AddRun) -> None:
-    claim = row(judged([add_run("pafi", wrong=20), add_run("fish", wrong=60)]), "PaFi: one mask")
+    runs = [*seeds(add_run, "pafi", wrong=20), *seeds(add_run, "fish", wrong=60)]
+    claim = row(judged(runs), "PaFi: one mask")
     assert claim["verdict"] == "partly supported"
     assert claim["evidence"].endswith("; lt_sft, diff_pruning: not run.")
 
 
 def test_controls_decide_another_claim(add_run: AddRun) -> None:
-    claims = judged([add_run("pafi", wrong=20), add_run("sparse_random", wrong=60)])
+    claims = judged([*seeds(add_run, "pafi", wrong=20), *seeds(add_run, "sparse_random", wrong=60)])
     assert row(claims, "PaFi: one mask")["verdict"] == "not measured"
     assert row(claims, "PaFi: the smallest")["verdict"] == "partly supported"
 
@@ -235,6 +259,21 @@ def test_x_peft_matches_the_adapter_only_where_no_adapter_is_worse(
     assert claim["verdict"] == verdict
     assert reading in claim["evidence"]
     assert claim["evidence"].endswith("1/4,000 of the adapter's bytes, with the head 1/445.")
+
+
+@pytest.mark.parametrize("single", ["pfeiffer", "xpeft", "head_only"])
+def test_one_seed_tells_no_adapters_apart(add_run: AddRun, single: str) -> None:
+    methods = (("pfeiffer", 20, {}), ("xpeft", 20, MASKS), ("head_only", 60, {}))
+    runs = [
+        run
+        for method, wrong, options in methods
+        for run in seeds(add_run, method, wrong=wrong, options=options, number=1 if method == single else 2)
+    ]
+    claim = row(judged(runs), "X-PEFT matches")
+    assert claim["verdict"] == "not told apart"
+    assert "xpeft less head_only: +40.0 [" in claim["evidence"]
+    assert claim["evidence"].count(", one seed") == 2
+    assert ". One seed cannot tell methods apart. " in claim["evidence"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,14 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from gluelamp.reporting.claims.claim import NOT_MEASURED, Claim, superiority
+from gluelamp.reporting.claims.claim import (
+    NOT_MEASURED,
+    ONE_SEED,
+    ONE_SEED_READING,
+    Claim,
+    outcome,
+    superiority,
+)
 from gluelamp.reporting.claims.scale import paired_scale
 from gluelamp.reporting.formats import count, points_within, task_name
 from gluelamp.reporting.paired import OVERALL
@@ -33,22 +40,25 @@ def pafi_claims(rows: pd.DataFrame) -> Iterator[Claim]:
 
 def _judge(claim: str, rows: pd.DataFrame, rivals: Sequence[str]) -> Claim:
     found = rows[(rows["task"] == OVERALL) & rows["method"].isin(rivals)]
-    outcomes = [_OF_PAFI[verdict] for verdict in found["vs_pafi_verdict"]]
+    outcomes = [_of_pafi(row) for _, row in found.iterrows()]
     texts = [_text(row) for _, row in found.iterrows()]
     missing = [rival for rival in rivals if rival not in set(found["method"])]
     texts += [f"{', '.join(missing)}: not run"] if missing else []
     budget = f"{count(rows['trained'].iloc[0])} trained values"
     scale = f"{paired_scale(found, 'vs_pafi')}, {budget}"
-    return Claim(claim, scale, superiority(outcomes, not missing), f"PaFi less {'; '.join(texts)}.")
+    reading = f" {ONE_SEED_READING}" if ONE_SEED in outcomes else ""
+    return Claim(claim, scale, superiority(outcomes, not missing), f"PaFi less {'; '.join(texts)}.{reading}")
 
 
-_OF_PAFI = {"better": "worse", "worse": "better", "tie": "tie"}  # rows hold the rival less PaFi
+def _of_pafi(row: pd.Series) -> str:
+    found = outcome(row, "vs_pafi")
+    return {"better": "worse", "worse": "better"}.get(found, found)  # the row holds the rival less PaFi
 
 
 def _text(row: pd.Series) -> str:
     difference = points_within(-row["vs_pafi"], -row["vs_pafi_high"], -row["vs_pafi_low"], sign=True)
     tasks = ", ".join(map(task_name, row["vs_pafi_tasks"].split()))
-    return f"{row['method']}: {difference} on {tasks}, {_OF_PAFI[row['vs_pafi_verdict']]}"
+    return f"{row['method']}: {difference} on {tasks}, {_of_pafi(row)}"
 
 
 def _either(names: Sequence[str]) -> str:

@@ -20,7 +20,8 @@ _READING = (
     "for its backbone, its tasks and its number of seeds.",
     "Differences of scores are in points with their 95 % interval, means over the tasks named, paired by "
     "example; *better* and *worse* are where p < 0.05 after Holm's correction, else it is a *tie*, "
-    "which is not a proof that two methods are equal: the interval says how far apart they may be.",
+    "which is not a proof that two methods are equal: the interval says how far apart they may be. With *one "
+    "seed* there is no such word: the interval is over examples alone, and another seed may turn it round.",
 )
 
 

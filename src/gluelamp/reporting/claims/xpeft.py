@@ -12,9 +12,12 @@ from gluelamp.reporting.claims.claim import (
     CONTRADICTED,
     MIXED,
     NOT_MEASURED,
+    ONE_SEED,
+    ONE_SEED_READING,
     SUPPORTED,
     UNDECIDED,
     Claim,
+    outcome,
 )
 from gluelamp.reporting.claims.scale import paired_scale
 from gluelamp.reporting.formats import count, points_within, task_name
@@ -91,12 +94,15 @@ def _factors(rows: pd.DataFrame, label: str) -> str:
 
 
 def _verdict(row: pd.Series) -> tuple[str, str]:
-    is_within = row[f"vs_{ADAPTER}_low"] >= -_MARGIN
-    if row[f"vs_{ADAPTER}_verdict"] == "worse" and not is_within:
+    to_adapter, is_within = outcome(row, f"vs_{ADAPTER}"), row[f"vs_{ADAPTER}_low"] >= -_MARGIN
+    if to_adapter == "worse" and not is_within:
         return CONTRADICTED, "Worse than the adapter."
     if pd.isna(row[f"vs_{BASELINE}"]):
         return UNDECIDED, f"Without {BASELINE} it cannot be told what masks contribute."
-    if row[f"vs_{BASELINE}_verdict"] != "better":
+    to_baseline = outcome(row, f"vs_{BASELINE}")
+    if ONE_SEED in (to_adapter, to_baseline):
+        return UNDECIDED, ONE_SEED_READING
+    if to_baseline != "better":
         return UNDECIDED, f"Not better than {BASELINE} either: it cannot be told."
     if not is_within:
         return UNDECIDED, f"Better than {BASELINE}, but the interval leaves room for a loss of two points."
@@ -107,7 +113,7 @@ def _text(row: pd.Series, reference: str) -> str:
     name = f"vs_{reference}"
     difference = points_within(row[name], row[f"{name}_low"], row[f"{name}_high"], sign=True)
     tasks = ", ".join(map(task_name, row[f"{name}_tasks"].split()))
-    return f"{row['method']} less {reference}: {difference} on {tasks}, {row[f'{name}_verdict']}"
+    return f"{row['method']} less {reference}: {difference} on {tasks}, {outcome(row, name)}"
 
 
 def _is_hard(one: Measurement) -> bool:
