@@ -144,11 +144,13 @@ def test_a_rival_of_one_seed_leaves_the_word_to_the_others(add_run: AddRun) -> N
     ]
 
 
-def test_a_rival_that_did_not_run_is_named(add_run: AddRun) -> None:
+def test_a_rival_that_did_not_run_or_has_no_predictions_is_named(add_run: AddRun) -> None:
     runs = [*seeds(add_run, "pafi", wrong=20), *seeds(add_run, "fish", wrong=60)]
-    claim = row(judged(runs), "PaFi: one mask")
+    bare = add_run("lt_sft", wrong=60)
+    (bare[0] / "predictions.parquet").unlink()
+    claim = row(judged([*runs, bare]), "PaFi: one mask")
     assert claim["verdict"] == "partly supported"
-    assert claim["evidence"].endswith("; lt_sft, diff_pruning: not run.")
+    assert claim["evidence"].endswith("; lt_sft, diff_pruning: not run, or without predictions.")
 
 
 def test_controls_decide_another_claim(add_run: AddRun) -> None:

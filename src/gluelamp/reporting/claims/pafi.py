@@ -31,11 +31,10 @@ def pafi_claims(rows: pd.DataFrame) -> Iterator[Claim]:
     """
     scopes = [of for _, of in rows.groupby(SCOPE, sort=False)] if len(rows) else []
     for claim, rivals in ((MASKS_CLAIM, TASK_SPECIFIC), (CONTROLS_CLAIM, CONTROLS)):
+        missing = f"No runs of {PAFI} and {_either(rivals)} with predictions at equal budget."
         judged = [_judge(claim, of, rivals) for of in scopes]
         known = [one for one in judged if one.verdict != NOT_MEASURED]
-        yield from known or [
-            Claim(claim, "", NOT_MEASURED, f"No run of {PAFI} beside {_either(rivals)} at equal budget.")
-        ]
+        yield from known or [Claim(claim, "", NOT_MEASURED, missing)]
 
 
 def _judge(claim: str, rows: pd.DataFrame, rivals: Sequence[str]) -> Claim:
@@ -43,7 +42,7 @@ def _judge(claim: str, rows: pd.DataFrame, rivals: Sequence[str]) -> Claim:
     outcomes = [_of_pafi(row) for _, row in found.iterrows()]
     texts = [_text(row) for _, row in found.iterrows()]
     missing = [rival for rival in rivals if rival not in set(found["method"])]
-    texts += [f"{', '.join(missing)}: not run"] if missing else []
+    texts += [f"{', '.join(missing)}: not run, or without predictions"] if missing else []
     budget = f"{count(rows['trained'].iloc[0])} trained values"
     scale = f"{paired_scale(found, 'vs_pafi')}, {budget}"
     reading = f" {ONE_SEED_READING}" if ONE_SEED in outcomes else ""

@@ -25,6 +25,7 @@ from gluelamp.reporting.paired import OVERALL
 from gluelamp.reporting.xpeft_table import ADAPTER, BASELINE, PAPER_BACKBONE, SCOPE
 
 ACCURACY_CLAIM = "X-PEFT matches adapter tuning"
+_NO_RUNS = f"No runs of X-PEFT and {ADAPTER} with predictions."
 BYTES_CLAIM = "A profile of X-PEFT takes 1/10,000 of an adapter's bytes"
 _FACTOR = 10_000
 _ADAPTERS = 100  # N, at which the paper claims it
@@ -40,7 +41,7 @@ def accuracy_claims(rows: pd.DataFrame) -> Iterator[Claim]:
     """
     scopes = [of for _, of in rows.groupby(SCOPE, sort=False)] if f"vs_{ADAPTER}" in rows else []
     claims = [claim for of in scopes for claim in _of_scope(of)]
-    yield from claims or [Claim(ACCURACY_CLAIM, "", NOT_MEASURED, f"No run of X-PEFT beside {ADAPTER}.")]
+    yield from claims or [Claim(ACCURACY_CLAIM, "", NOT_MEASURED, _NO_RUNS)]
 
 
 def bytes_claim(measured: Sequence[Measurement]) -> Claim:
