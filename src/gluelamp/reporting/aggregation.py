@@ -89,8 +89,8 @@ def is_benchmark(data: str) -> bool:
 
 
 def _run(record: RunRecord, data: str) -> Run:
-    names = [record.config[section]["name"] for section in ("backbone", "method", "task")]
-    return (data, *names), names[1], settings_of(record)
+    backbone, method = (record.config[section]["name"] for section in ("backbone", "method"))
+    return (data, backbone, method), method, settings_of(record)
 
 
 def _scores(record: RunRecord, data: str, variant: str) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ import pandas as pd
 from gluelamp.records import FoundRun, RunRecord
 from gluelamp.reporting.aggregation import data_label
 from gluelamp.reporting.statistics import Cell, find_cell, score_estimate
-from gluelamp.reporting.variants import settings_of
+from gluelamp.reporting.variants import OF_ROWS, settings_of
 from gluelamp.tasks.glue import GLUE
 
 STRICT, OPTIMISTIC = "held_out", "best"
@@ -26,7 +26,7 @@ SETTING_NOTE = (
     "the most runs, then the first by its options: never by its scores. `glue_accuracy` has them all."
 )
 
-_ROWS, _COMMON = ("task.", "data."), ("backbone.", "trainer.", "head.")  # sections of a configuration
+_COMMON = ("backbone.", "trainer.", "head.")
 _WHOLE = ("epochs", "seeds", "trained", "method_bytes", "head_bytes", "shared_bytes")
 _TASK_ORDER = {name: position for position, name in enumerate(GLUE)}
 _Key = TypeVar("_Key", str, tuple[str, str], tuple[str, ...])
@@ -178,7 +178,7 @@ def _scope(record: RunRecord) -> tuple[str, str]:
 
 def _setting(record: RunRecord) -> tuple[str, ...]:
     """All that a run's method and trainer were told."""
-    return _settings(record, lambda key: not key.startswith(_ROWS))
+    return _settings(record, lambda key: not key.startswith(OF_ROWS))
 
 
 def _common_setting(record: RunRecord) -> tuple[str, ...]:
@@ -187,7 +187,7 @@ def _common_setting(record: RunRecord) -> tuple[str, ...]:
 
 
 def _data_setting(record: RunRecord) -> tuple[str, ...]:
-    return _settings(record, lambda key: key.startswith(_ROWS))
+    return _settings(record, lambda key: key.startswith(OF_ROWS))
 
 
 def _settings(record: RunRecord, is_wanted: Callable[[str], bool]) -> tuple[str, ...]:

@@ -13,6 +13,8 @@ Run = tuple[Hashable, str, Mapping[str, str]]
 """A run's family (the runs to tell apart), its method's name and its flat settings."""
 
 UNSET = "unset"
+OF_ROWS = ("task.", "data.")
+"""How keys of settings begin that describe the rows of a run."""
 
 _CHECKSUMS = ("data.fingerprint", "backbone.checksum", "backbone.settings", "method.bank")
 _SHOWN_DIGITS = 8
@@ -29,7 +31,8 @@ def settings_of(record: RunRecord) -> dict[str, str]:
 def variant_labels(runs: Sequence[Run]) -> list[str]:
     """Return one label per run: the method's name and, in brackets, what sets its variant apart.
 
-    Two runs of one family have the same label exactly if they have the same settings.
+    Two runs of one family on one task have the same label exactly if they have the same settings. What
+    describes the rows differs between tasks anyway: it is in a label only where it differs within a task.
 
     Args:
         runs: the runs. Settings below ``method`` are printed bare, others with their full path.
@@ -37,11 +40,14 @@ def variant_labels(runs: Sequence[Run]) -> list[str]:
     Returns:
         labels such as ``"pafi"`` or ``"pafi [density=0.01, trainer.epochs=3]"``, one per run.
     """
-    families: dict[Hashable, list[Mapping[str, str]]] = defaultdict(list)
-    for family, _, settings in runs:
-        families[family].append(settings)
-    differing = {family: _differing_keys(members) for family, members in families.items()}
-    return [_label(method, settings, differing[family]) for family, method, settings in runs]
+    everywhere = _differing_keys([(family, settings) for family, _, settings in runs])
+    on_task = _differing_keys(
+        [((family, settings.get("task.name")), settings) for family, _, settings in runs]
+    )
+    return [
+        _label(method, settings, [key for key in wide if key in narrow or not key.startswith(OF_ROWS)])
+        for (_, method, settings), wide, narrow in zip(runs, everywhere, on_task, strict=True)
+    ]
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, str]:
@@ -57,7 +63,16 @@ def flatten(config: Mapping[str, Any]) -> dict[str, str]:
     return dict(leaves(config, ""))
 
 
-def _differing_keys(members: Sequence[Mapping[str, str]]) -> list[str]:
+def _differing_keys(runs: Sequence[tuple[Hashable, Mapping[str, str]]]) -> list[list[str]]:
+    """Of each run, the keys in which the runs of its family differ, sorted."""
+    families: dict[Hashable, list[Mapping[str, str]]] = defaultdict(list)
+    for family, settings in runs:
+        families[family].append(settings)
+    differing = {family: _differing(members) for family, members in families.items()}
+    return [differing[family] for family, _ in runs]
+
+
+def _differing(members: Sequence[Mapping[str, str]]) -> list[str]:
     keys = sorted({key for settings in members for key in settings})
     return [key for key in keys if len({settings.get(key, UNSET) for settings in members}) > 1]
 

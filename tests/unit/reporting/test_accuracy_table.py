@@ -101,14 +101,26 @@ def test_variants_are_named_by_the_settings_in_which_they_differ(
     assert set(rows.loc[rows["method"].str.startswith("pafi"), "seeds"]) == {2}
 
 
-def test_settings_that_differ_between_tasks_do_not_make_variants(
-    tmp_path: Path, add_record: AddRecord
-) -> None:
-    add_record("pafi", "cola", epochs=10)
-    add_record("pafi", "mnli", epochs=3)
-    rows = table(tmp_path)
-    assert set(rows["method"]) == {"pafi"}
-    assert dict(zip(rows["task"], rows["epochs"], strict=True)) == {"cola": 10, "mnli": 3}
+def test_rows_that_differ_between_tasks_do_not_make_variants(tmp_path: Path, add_record: AddRecord) -> None:
+    add_record("pafi", "cola", fingerprint="a" * 64)
+    add_record("pafi", "mnli", fingerprint="b" * 64)
+    assert set(table(tmp_path)["method"]) == {"pafi"}
+    add_record("pafi", "mnli", fingerprint="c" * 64)
+    labels = table(tmp_path).groupby("task")["method"].unique().map(list).to_dict()
+    assert labels["cola"] == ["pafi"]
+    assert labels["mnli"] == ["pafi [data.fingerprint=bbbbbbbb]", "pafi [data.fingerprint=cccccccc]"]
+
+
+def test_another_setting_on_one_task_is_a_row_of_its_own(tmp_path: Path, add_record: AddRecord) -> None:
+    for task in ("cola", "rte"):
+        add_record("full", task, 0.5, options={"rank": 1})
+        add_record("pafi", task, 0.4)
+    add_record("full", "rte", 0.9, options={"rank": 2})
+    assert section(tmp_path, "local data, minilm_l6, best epoch")[2:5] == [
+        "| full [rank=1] | 50.00 | 50.00 | 50.00 |",
+        "| full [rank=2] |  | 90.00 |  |",
+        "| pafi | 40.00 | 40.00 | 40.00 |",
+    ]
 
 
 def test_a_setting_that_only_one_variant_has_is_unset_in_the_other(

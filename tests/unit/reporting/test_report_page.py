@@ -163,6 +163,21 @@ def test_no_method_is_placed_without_a_score_of_the_same_protocol(tmp_path: Path
     assert len(page.charts["local-minilm-stored-bytes-1"]) == 2
 
 
+def test_a_setting_of_one_task_is_named_on_all_of_them(tmp_path: Path) -> None:
+    for task in ("cola", "rte"):
+        write_run(tmp_path, "pafi", task, 0)
+    path = next(tmp_path.glob("runs/minilm/pafi/rte/*/record.json"))
+    record = json.loads(path.read_text())
+    record["config"]["trainer"]["learning_rate"] = 0.1
+    path.write_text(json.dumps(record))
+    report(tmp_path)
+    page = Page(tmp_path / "report.html")
+    rates = {"CoLA": "0.003", "RTE": "0.1"}
+    assert all(
+        f"pafi [trainer.learning_rate={rate}] on {task}" in page.source for task, rate in rates.items()
+    )
+
+
 @pytest.mark.parametrize("write", [
     lambda root: write_run(root, "pafi", "cola", 0),
     lambda root: write_run(root, "pafi", "cola", 0, error="broken"),

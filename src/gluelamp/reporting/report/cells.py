@@ -94,7 +94,7 @@ def _keys(records: Sequence[RunRecord]) -> list[Key]:
         for record in records
     ]
     runs = zip(names, records, strict=True)
-    labels = variant_labels([(name, name[2], settings_of(record)) for name, record in runs])
+    labels = variant_labels([(name[:3], name[2], settings_of(record)) for name, record in runs])
     return [
         (data, backbone, label, task) for (data, backbone, _, task), label in zip(names, labels, strict=True)
     ]
