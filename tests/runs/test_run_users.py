@@ -64,6 +64,8 @@ def test_the_metrics_are_those_of_all_rows_each_under_its_own_person(tiny_run: T
         assert record.metrics["last"][f"macro_f1{suffix}"] == pytest.approx(found)
     assert record.protocol["persons"] == 4
     assert record.protocol["diverged"] == {}
+    claimed = record.protocol["selection"] + record.protocol["validation_reused"]
+    assert [name for name in ("best", "last", "held_out") if name in claimed] == list(record.metrics)
     assert [entry["epoch"] for entry in record.history] == [1, 2]
     assert not (run_folder(config) / "persons").exists()
 

@@ -34,8 +34,7 @@ def known_facts(plan: Plan) -> RunRecord:
             "revision": checkpoint.revision,
         },
         protocol={
-            "selection": "best on validation, last, and held_out, from the same run",
-            "validation_reused": "best: all rows choose; held_out: each half by the other's choice; last: no",
+            **_selection_facts(config.task.users == "shared"),
             "head_counted": False,
             "starts_from": "the pre-trained checkpoint",
             "truncated_to": config.trainer.max_length,
@@ -51,6 +50,19 @@ def known_facts(plan: Plan) -> RunRecord:
         git=git_state(),
         device=describe_device(plan.device, plan.dtype),
     )
+
+
+def _selection_facts(one_adaptation: bool) -> dict[str, str]:
+    """What the record says of the choice of epochs."""
+    if one_adaptation:
+        return {
+            "selection": "best on validation, last, and held_out, from the same run",
+            "validation_reused": "best: all rows choose; held_out: each half by the other's choice; last: no",
+        }
+    return {
+        "selection": "best on each person's validation rows, and last, from the same run",
+        "validation_reused": "best: each person's own rows choose; last: no",
+    }
 
 
 def _data_facts(plan: Plan) -> dict[str, Any]:
