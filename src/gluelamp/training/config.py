@@ -35,7 +35,8 @@ class TrainerConfig:
         together: profiles (persons of a task) that one pass trains, where each has values of its own.
         pass_tokens: tokens of one such pass, padding counted: more fill a GPU, fewer stay in a cache.
         eval_batch_size: examples a step in evaluation.
-        checkpoint_steps: steps between checkpoints; one is also written at each evaluation.
+        checkpoint_steps: steps between checkpoints; one is also written at each evaluation, or of several
+            profiles together where all that still train are evaluated.
         device: ``auto`` takes a GPU if there is one.
     """
 
