@@ -77,8 +77,8 @@ def write_latency(root: Path, method: str) -> None:
     """Write the times of one method, merged, on four inputs."""
     rows = [
         {
-            **{"state": "merged", "device": "cpu", "dtype": "float32", "threads": 2},
-            **{"batch": batch, "length": length, "median_ms": 5.0 * batch},
+            **{"state": "merged", "device": "cpu", "processor": "a processor"},
+            **{"dtype": "float32", "threads": 2, "batch": batch, "length": length, "median_ms": 5.0 * batch},
             **{"ratio_to_base": 1 + shift, "ratio_low": 0.99 + shift, "ratio_high": 1.01 + shift},
         }
         for batch, shift in ((1, 0.004), (8, 0.0))

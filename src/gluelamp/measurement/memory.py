@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, PositiveInt
 from pydantic.dataclasses import dataclass as validated
 from torch import Tensor
 
-from gluelamp.backbones.device import choose_device
+from gluelamp.backbones.device import choose_device, device_name
 from gluelamp.backbones.memory import peak_memory, reset_peak_memory
 from gluelamp.errors import InputError
 from gluelamp.measurement.kind import Cell, Kind, Row, Subject
@@ -57,8 +57,8 @@ class Memory(Kind):
     device: str = "auto"
 
     def setting(self, subject: Subject) -> dict[str, Any]:
-        """Return the options, and the type of device that they came to."""
-        chosen = {"device": choose_device(self.device).type, "train_pooler": subject.train_pooler}
+        """Return the options, and the device that they came to."""
+        chosen = {"device": _name(choose_device(self.device)), "train_pooler": subject.train_pooler}
         return asdict(self) | chosen
 
     def cells(self, rows: Sequence[Row]) -> list[Cell]:
@@ -112,13 +112,18 @@ def measure_memory(subject: Subject, state: str, device: torch.device, batch: in
     gc.collect()
     return {
         "state": state,
-        "device": device.type,
+        "device": _name(device),
         "dtype": "float32",
         "batch": batch,
         "length": length,
         "model_bytes": sum(value.nbytes for value in (*model.parameters(), *model.buffers())),
         "step_bytes": rise_of_peak(lambda: run(inputs), device),
     }
+
+
+def _name(device: torch.device) -> str:
+    """The type, and of a GPU its own name: on another one libraries may take other buffers."""
+    return device.type if device.type == "cpu" else f"{device.type} ({device_name(device)})"
 
 
 def _passes(

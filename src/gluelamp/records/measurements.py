@@ -49,6 +49,7 @@ MEASUREMENT_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "latency": (
         "state",
         "device",
+        "processor",
         "dtype",
         "threads",
         "batch",

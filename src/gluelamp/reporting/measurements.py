@@ -66,8 +66,8 @@ LAYOUTS: Mapping[str, Layout] = {
     "latency": Layout(
         "Latency",
         "Median time of one forward pass in milliseconds, and its ratio to the bare backbone's.",
-        settings=("state", "device", "dtype", "threads", "batch", "length"),
-        texts=5,
+        settings=("state", "device", "processor", "dtype", "threads", "batch", "length"),
+        texts=6,
     ),
     "xpeft_bytes": Layout(
         "Bytes of X-PEFT's masks",

@@ -84,6 +84,16 @@ def test_each_state_is_measured_apart(
         assert by_state["unmerged"] >= by_state["base"]
 
 
+def test_a_gpu_is_named_in_the_setting_and_a_processor_is_not(
+    subject: Callable[[str], Subject], measuring: Measuring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, lora = measuring().memory, subject("lora")
+    assert kind.setting(lora)["device"] == "cpu"
+    monkeypatch.setattr(memory, "choose_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(memory, "device_name", lambda _: "A GPU")
+    assert kind.setting(lora)["device"] == "cuda (A GPU)"
+
+
 def killed(*_: object) -> None:
     import os
 

@@ -40,8 +40,8 @@ COUNTS = {
 
 
 def latency(**changes: object) -> dict[str, Any]:
-    row = {"state": "merged", "device": "cpu", "dtype": "float32", "threads": 2, "batch": 8}
-    return row | {"length": 128, "median_ms": 12.3456, "ratio_to_base": 1.002} | changes
+    row = {"state": "merged", "device": "cpu", "processor": "A", "dtype": "float32", "threads": 2}
+    return row | {"batch": 8, "length": 128, "median_ms": 12.3456, "ratio_to_base": 1.002} | changes
 
 
 def read(root: Path, name: str) -> list[str]:
@@ -106,16 +106,18 @@ def test_latency_rows_are_sorted_by_number_and_show_their_interval(
 ) -> None:
     interval = {"ratio_low": 0.99, "ratio_high": 1.01}
     rows = [latency(batch=32), latency(device="cuda", threads=None), latency(batch=8, **interval)]
+    rows += [latency(processor="B")]
     add_measurement("latency", "pafi", rows)
     write_tables(tmp_path)
     assert read(tmp_path, "latency.csv") == [
-        "backbone,method,state,device,dtype,threads,batch,length,median_ms,ratio_to_base",
-        "roberta_large,pafi,merged,cpu,float32,2,8,128,12.346,1.002",
-        "roberta_large,pafi,merged,cpu,float32,2,32,128,12.346,1.002",
-        "roberta_large,pafi,merged,cuda,float32,,8,128,12.346,1.002",
+        "backbone,method,state,device,processor,dtype,threads,batch,length,median_ms,ratio_to_base",
+        "roberta_large,pafi,merged,cpu,A,float32,2,8,128,12.346,1.002",
+        "roberta_large,pafi,merged,cpu,A,float32,2,32,128,12.346,1.002",
+        "roberta_large,pafi,merged,cpu,B,float32,2,8,128,12.346,1.002",
+        "roberta_large,pafi,merged,cuda,A,float32,,8,128,12.346,1.002",
     ]
     ratios = [line.split(" | ")[-1] for line in read(tmp_path, "latency.md") if "merged" in line]
-    assert ratios == ["1.002 [0.990, 1.010] |", "1.002 |", "1.002 |"]
+    assert ratios == ["1.002 [0.990, 1.010] |", *["1.002 |"] * 3]
     assert "- In brackets: the interval of the ratio." in read(tmp_path, "latency.md")
 
 

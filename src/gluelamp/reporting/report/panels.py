@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,7 @@ _CURVES = (
     "Score on the validation rows after each evaluation, the mean over seeds. Its best epoch is optimistic."
 )
 _LATENCY = "Median ratio of paired passes, with its 95 % interval. Left of the dashed line is faster."
+_MACHINE = ["backbone", "device", "processor", "dtype", "threads"]
 _RATIO = {"ratio": "to_base", "low": "low", "high": "high"}
 
 
@@ -73,14 +75,14 @@ def latency_panels(rows: pd.DataFrame) -> Iterator[Panels]:
     if not {"ratio_low", "ratio_high"} <= set(rows.columns):
         return
     known = rows.dropna(subset=["ratio_low", "ratio_high"])
-    for machine, some in known.groupby(["backbone", "device", "dtype", "threads"], dropna=False):
+    for machine, some in known.groupby(_MACHINE, dropna=False):
         states = sorted(set(some["state"]))
         drawn = [
             charts.latency(_ratios(of_input), states, f"{batch} x {length} tokens")
             for (batch, length), of_input in some.groupby(["batch", "length"])
         ]
-        title = "{}, {}, {}, {} threads".format(*machine)
-        yield Panels("-".join(title.replace(",", "").split()), title, _LATENCY, drawn, legend=True)
+        title = "{}, {}, {}, {}, {} threads".format(*machine)
+        yield Panels("-".join(re.findall(r"\w+", title)), title, _LATENCY, drawn, legend=True)
 
 
 def _costs(scores: Scores, task: str, cost: str) -> list[dict[str, Any]]:
