@@ -107,6 +107,14 @@ def test_every_type_and_shape_comes_back_bit_for_bit(path: Path) -> None:
     }
 
 
+def test_one_profile_alone_is_read_as_among_many(path: Path) -> None:
+    states = {"head": torch.randn(2, 3), "bits": torch.tensor([[255], [0]], dtype=torch.uint8)}
+    layout = {name: value[0] for name, value in states.items()}  # 13 bytes a row, no multiple of 4
+    store = ProfileStore.create(path, layout, bound_to={}, method={})
+    store.append(["a", "b"], states)
+    assert same(store.read_many(["b"]), {name: value[1:] for name, value in states.items()})
+
+
 def test_what_is_read_may_be_written_to(path: Path) -> None:
     store = new_store(path)
     store.append(["a"], drawn(1))

@@ -143,7 +143,7 @@ def unpack_rows(layout: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]
     """Return the tensors in bytes (..., width), each (..., *shape); views of a single row."""
     pieces = rows.split(_sizes(layout), dim=-1)
     return {
-        name: piece.contiguous().view(like.dtype).view((*rows.shape[:-1], *like.shape))
+        name: piece.reshape(-1).view(like.dtype).view((*rows.shape[:-1], *like.shape))
         for (name, like), piece in zip(layout.items(), pieces, strict=True)
     }
 
