@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gluelamp.errors import InputError
 from gluelamp.methods.activations.inserted import Bottleneck
+from gluelamp.methods.activations.pfeiffer import Pfeiffer
 from gluelamp.methods.activations.xpeft import XPeft, aggregate_norms, export_adapter, selected_adapters
 from gluelamp.methods.activations.xpeft_bank import Bank
 from gluelamp.methods.activations.xpeft_modules import Mask, SelectedAdapter
@@ -161,7 +162,7 @@ def test_bits_of_another_k_are_refused_before_anything_moves() -> None:
 
 
 @variants
-def test_the_exported_adapter_is_an_ordinary_one_with_the_same_outputs(method: XPeft) -> None:
+def test_the_exported_adapter_is_stored_as_an_ordinary_one_with_the_same_outputs(method: XPeft) -> None:
     adaptation = adapt(method, tiny("bert"), seed=0)
     train(adaptation)
     before, stored_head = logits(adaptation.model), adaptation.head
@@ -173,6 +174,9 @@ def test_the_exported_adapter_is_an_ordinary_one_with_the_same_outputs(method: X
     assert isinstance(adapters[0].down, nn.Linear)
     assert not exported.shared_state()
     assert exported.head == stored_head
+    again = Pfeiffer(name="pfeiffer", learning_rate=1e-3).adapt(tiny("bert"))
+    again.load_task_state(exported.task_state())
+    assert torch.equal(logits(again.model), logits(exported.model))
     bare = tiny("bert")
     assert exported.detach().state_dict().keys() == bare.state_dict().keys()
 

@@ -186,7 +186,8 @@ def bank_bytes(adaptation: Adaptation) -> int:
 def export_adapter(adaptation: Adaptation) -> Adaptation:
     """Turn an X-PEFT adaptation into one with ordinary adapters of the same outputs.
 
-    Inference then costs what one adapter costs, and the bank is no longer needed.
+    Inference then costs what one adapter costs, and the bank is no longer needed: what a task stores is
+    what `gluelamp.methods.activations.pfeiffer.Pfeiffer` stores.
 
     Args:
         adaptation: made by `XPeft` without inner LayerNorm; it is detached.
@@ -209,7 +210,7 @@ def export_adapter(adaptation: Adaptation) -> Adaptation:
 def _ordinary(adapter: SelectedAdapter) -> Bottleneck:
     formed = adapter.form()
     plain = Bottleneck(formed.down.size(1), formed.down.size(0), nn.ReLU(), nn.init.zeros_)
-    plain.to(adapter.bank_down).requires_grad_(False)
+    plain.to(adapter.bank_down)
     for linear, weight, bias in (
         (plain.down, formed.down, formed.down_bias),
         (plain.up, formed.up, formed.up_bias),
