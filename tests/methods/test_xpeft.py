@@ -220,6 +220,7 @@ def test_another_methods_adaptation_has_no_masks(method: GetMethod) -> None:
     [
         ({"num_adapters": None}, r"method\.num_adapters=null needs a trained method\.bank"),
         ({"bank": "a", "banks": "shared"}, r"method\.banks='shared' is for random banks"),
+        ({"mask": "soft", "gumbel_tau": 1.0}, r"method\.gumbel_tau=1\.0 is noise on hard masks"),
         ({"num_adapters": 3}, r"method\.top_k=4 is larger than method\.num_adapters=3"),
     ],
 )

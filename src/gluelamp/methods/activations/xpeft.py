@@ -74,7 +74,12 @@ class XPeft(Method):
     inner_layer_norm: bool = False
 
     @model_validator(mode="after")
-    def _bank_is_possible(self) -> XPeft:
+    def _fields_fit(self) -> XPeft:
+        if self.mask == "soft" and self.gumbel_tau > 0:
+            raise ValueError(
+                f"method.gumbel_tau={self.gumbel_tau} is noise on hard masks, and method.mask='soft' has "
+                "none. Take method.gumbel_tau=0 or method.mask=hard"
+            )
         if self.num_adapters is None and self.bank is None:
             raise ValueError(
                 "method.num_adapters=null needs a trained method.bank, which has a number of its own; "
