@@ -146,6 +146,15 @@ def test_detaching_restores_the_backbone_bit_for_bit(case: Case) -> None:
 
 
 @matrix
+def test_a_deep_copy_computes_with_its_own_values(case: Case) -> None:
+    adaptation = case.fresh(case.state)
+    twin = copy.deepcopy(adaptation.model)
+    for value in adaptation.trainable.values():
+        value.data = torch.full_like(value, torch.nan)
+    assert torch.equal(logits(twin), case.outputs)
+
+
+@matrix
 def test_padding_does_not_change_the_outputs(case: Case) -> None:
     model = case.fresh(case.state).model.double()  # in fp32 another length is another rounding
     inputs = batch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,8 @@ class InsertedModule:
     Args:
         handle: the part.
         module: the new module; it becomes the part's submodule ``adapter``.
-        hook: a forward hook of the part that lets the module act.
+        hook: a forward hook of the part that lets the module act: a method or a `functools.partial`. A
+            deep copy of the model copies these, but would run a closure with the module of the original.
     """
 
     def __init__(self, handle: Handle, module: nn.Module, hook: Hook) -> None:
@@ -99,11 +101,11 @@ def residual(module: nn.Module) -> Hook:
     Args:
         module: the adapter, without its residual.
     """
+    return partial(_added, module)
 
-    def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output + module(output)
 
-    return hook
+def _added(module: nn.Module, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output + module(output)
 
 
 def between_norms(module: nn.Module) -> Hook:
@@ -116,11 +118,11 @@ def between_norms(module: nn.Module) -> Hook:
     Args:
         module: the adapter, without its residual.
     """
+    return partial(_normed_again, module)
 
-    def hook(norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return norm.forward(inputs[0] + module(output))
 
-    return hook
+def _normed_again(module: nn.Module, norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return norm.forward(inputs[0] + module(output))
 
 
 def reduced_width(width: int, reduction_factor: int) -> int:

@@ -97,6 +97,14 @@ class ElementWise(nn.Module):
         """Return hidden states (..., d), scaled and shifted."""
         return torch.addcmul(self.bias, hidden, self.weight)
 
+    def before(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Return a layer's input, scaled and shifted: a forward pre-hook of the layer."""
+        return self(inputs[0])
+
+    def after(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """Return a layer's output, scaled and shifted: a forward hook of the layer."""
+        return self(output)
+
 
 class HadamardChange(InsertedModule):
     """An `ElementWise` on one side of a square linear layer, which can hold it.
@@ -109,10 +117,10 @@ class HadamardChange(InsertedModule):
     def __init__(self, linear: Handle, position: Position) -> None:
         self.vectors = vectors = ElementWise(len(linear.module.get_parameter("weight")))
         self.on_input = position == "attention_context"
-        super().__init__(linear, vectors, lambda _, __, output: vectors(output))
+        super().__init__(linear, vectors, vectors.after)
         if self.on_input:  # there, a hook before the layer takes the other's place
             self._hook.remove()
-            self._hook = linear.module.register_forward_pre_hook(lambda _, inputs: vectors(inputs[0]))
+            self._hook = linear.module.register_forward_pre_hook(vectors.before)
 
     def merge(self) -> None:
         """Scale the rows or, on the input, the columns of the weight; carry the shift to the bias."""

@@ -144,7 +144,7 @@ class Spt(Sparse):
             adapter = DroppedAdapter(shape[0], self)
             return InsertedModule(place, adapter, residual(adapter))
         branch = LowRankBranch(shape, self)
-        return ModuleOnLinear(place, branch, lambda _, inputs, output: output + branch(inputs[0]))
+        return ModuleOnLinear(place, branch, branch.beside)
 
 
 class DropPath(nn.Module):
@@ -184,6 +184,10 @@ class LowRankBranch(Mergeable):
     def forward(self, x: Tensor) -> Tensor:
         """Return the update of the layer's output (..., out) from its input (..., in)."""
         return self.drop_path(self.up(self.down(self.dropout(x))))
+
+    def beside(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """Return the layer's output with the update: a forward hook of the layer."""
+        return output + self(inputs[0])
 
     def merged(self, weight: Tensor) -> Tensor:
         """Return the weight with the branch added."""
