@@ -45,7 +45,9 @@ class Spt(Sparse):
 
     A task stores the positions of single entries, and none for a tensor that is trained by structure.
     Unlike in the authors' code, gradients are taken without dropout, and marked entries of LayerNorms
-    are trained; there they are counted but stay frozen.
+    are trained; there they are counted but stay frozen. There a module on ``attention_output`` has no
+    dropout on its input, and those of ``lora`` on query, key and value share one mask; here each draws
+    its own. There an adapter's down bias starts as torch draws it; here it starts at zero.
 
     Without a task the allocation is made from the pre-trained values or, on the meta device, as if all
     entries were equally sensitive: its count is then as close to the budget as that of a real one,
