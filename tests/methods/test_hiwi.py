@@ -13,8 +13,9 @@ from scipy.special import erf
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.storage import count_bytes, load_task_state, provenance, save_task_state
 from gluelamp.methods.weights.hiwi import HiWi
+from gluelamp.training.precision import MasterWeights
 from methods.cases import adapt, train
-from tiny_models import FFN, HIDDEN, LAYERS, batch, logits, tiny
+from tiny_models import FFN, HIDDEN, LAYERS, batch, logits, same_bits, tiny
 
 BY_HAND = {
     "gelu": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
@@ -88,6 +89,16 @@ def test_a_loaded_bias_is_a_copy_of_the_state() -> None:
     for value in state.values():
         value.zero_()
     assert torch.equal(logits(target.model), before)
+
+
+def test_passes_in_bf16_do_not_round_the_stored_bias() -> None:
+    bare, adaptation = tiny("bert"), hiwi().adapt(tiny("bert"))
+    trained_values = (adaptation.trainable | adaptation.head).values()
+    with MasterWeights(adaptation.model, trained_values, torch.bfloat16).exposed():
+        stored = adaptation.method_state()
+    assert len(stored) == 2 * LAYERS
+    for name, value in stored.items():
+        assert same_bits(value, bare.get_parameter(name.removesuffix(".adapted"))), name
 
 
 def test_the_stored_bias_is_the_one_in_use() -> None:

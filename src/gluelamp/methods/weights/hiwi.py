@@ -56,10 +56,26 @@ class ParameterAdapter(Parametrization):
         return original + self.scale * self.activation(original @ self.down) @ self.up
 
 
+class Kept(nn.Module):
+    """A copy of a tensor that passes in bf16 leave as it is.
+
+    Args:
+        values: are copied.
+    """
+
+    computes_in_fp32 = True
+    values: Tensor
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("values", values.detach().clone(), persistent=False)
+
+
 class BiasAdapter(ParameterAdapter):
     """A `ParameterAdapter` of which only the adapted bias is stored.
 
-    Once a stored bias is loaded it stands in the adapter's place: there is nothing left to train.
+    What is stored is made of the bias as the checkpoint has it, also where passes read it in bf16. Once
+    a stored bias is loaded it stands in the adapter's place: there is nothing left to train.
     """
 
     adapted: Tensor | None
@@ -69,6 +85,7 @@ class BiasAdapter(ParameterAdapter):
     ) -> None:
         super().__init__(original, bottleneck, activation, scale, init_std)
         self.register_buffer("adapted", None, persistent=False)  # a buffer moves with the model
+        self.start = Kept(original)
 
     def forward(self, original: Tensor) -> Tensor:
         """Return the adapted bias."""
@@ -76,7 +93,7 @@ class BiasAdapter(ParameterAdapter):
 
     def stored(self, original: Tensor) -> dict[str, Tensor]:
         """Return the adapted bias, of the same size for every bottleneck."""
-        return {"adapted": self(original)}
+        return {"adapted": self(self.start.values)}
 
     def load_stored(self, stored: Mapping[str, Tensor]) -> None:
         """Put a stored bias in the adapter's place."""
