@@ -228,6 +228,13 @@ ROWS = (
     Row("layer_norm", NORMS, **NOT_DEBERTA),
     Row("ffn_bias", at("ffn.up ffn.down", "bias.values"), refuses=NO_UP),
     Row("hiwi", at("ffn.up ffn.down", "bias.down bias.up"), refuses=NO_UP),
+    Row(
+        "hiwi",
+        at("ffn.down", "bias.down bias.up"),
+        ("layers=down",),
+        on=("bert",),
+        refuses={"modernbert": r"'model\.layers\.0\.mlp\.Wo' has no bias, which method\.target=bias adapts"},
+    ),
     Row("hiwi_weight", at("ffn.up ffn.down", "weight.down weight.up"), refuses=NO_UP),
     Row(
         "hiwi_weight",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.errors import InputError
 from gluelamp.methods.adaptation import Change
 from gluelamp.methods.method import Method
 from gluelamp.methods.weights.tensors import Parametrization, TensorChange
@@ -124,10 +125,21 @@ class HiWi(Method):
     init_std: float = Field(default=0.02, gt=0)
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
-        """Put an adapter on each chosen parameter."""
+        """Put an adapter on each chosen parameter.
+
+        Raises:
+            InputError: if the biases are chosen and a layer has none.
+        """
         rule = BiasAdapter if self.target == "bias" else ParameterAdapter
         layers = ("up", "down") if self.layers == "both" else (self.layers,)
-        names = [f"{b[f'ffn.{layer}'].path}.{self.target}" for b in parts.blocks for layer in layers]
+        linears = [block[f"ffn.{layer}"] for block in parts.blocks for layer in layers]
+        for linear in linears:
+            if getattr(linear.module, self.target) is None:
+                raise InputError(
+                    f"The linear layer {linear.path!r} has no bias, which method.target=bias adapts. Take "
+                    "method.target=weight, or another backbone."
+                )
+        names = [f"{linear.path}.{self.target}" for linear in linears]
         return [
             TensorChange(
                 model,
