@@ -1,8 +1,8 @@
 """ETHER and ETHER+ (Bini et al., ICML 2024, arXiv 2405.20271): weights reflected at hyperplanes.
 
 The paper multiplies a linear layer's weight by block-diagonal matrices H, each block made of one or two
-unit vectors. Here H acts on the layer's input and output instead, at O(in + out) a token and with the
-same result; the weight changes only in a merge.
+unit vectors. Here H acts on the layer's input and output instead, with the same result; the weight
+changes only in a merge. A token costs O(in + out), with ETHER+ and n blocks O(n (in + out)).
 
 The authors' released code differs for more than one block: it cuts the weight's row-major memory, not
 its columns. Here block i of H acts on the i-th contiguous slice of the input, as in the paper's formula.
@@ -117,7 +117,8 @@ class RelaxedReflection(Reflection):
         # start, where s is small, nothing cancels.
         v, u = self.v(), self.u()
         pairs = torch.stack([v + u, v - u], dim=1).to(x.dtype)
-        along = x @ torch.block_diag(*pairs).T  # all blocks in one product: twice as fast as a product each
+        # All blocks in one dense product: n times the work, and on a CPU faster than a product each.
+        along = x @ torch.block_diag(*pairs).T
         return along @ torch.block_diag(*pairs.flip(1)) / 2
 
 
