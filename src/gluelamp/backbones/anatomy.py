@@ -39,7 +39,8 @@ class Architecture:
         layers: path of the list of blocks, from the base model.
         embeddings: path of the embeddings, from the base model.
         handles: path of each handle, from a block.
-        head: paths of the modules that a new task starts from scratch, from the whole model.
+        head: paths of the modules that a new task trains and stores whole, from the whole model. They
+            start from scratch, but for ModernBERT's ``head`` (dense and norm), which is pre-trained.
         pooler: path of the pre-trained pooler, from the whole model.
     """
 
@@ -185,7 +186,7 @@ class Anatomy:
     Args:
         blocks: the transformer blocks, first to last.
         embeddings: the embeddings.
-        head: the modules that each task trains from scratch.
+        head: the modules that each task trains and stores whole; see `Architecture`.
         pooler: the pre-trained pooler between encoder and head, where there is one.
         encoder_parameters: full names of all parameters but those of head and pooler, sorted.
     """
