@@ -23,7 +23,7 @@ _INT16_MIN = -(2**15)
 
 
 class DropoutMasks:
-    """The seeded source of all dropout masks of one model on a CPU.
+    """The seeded source of the masks of one model's dropout modules on a CPU.
 
     Args:
         seed: two sources with the same seed give the same masks in the same order.
@@ -117,7 +117,11 @@ AttentionMaskInterface.register(ATTENTION, eager_mask)
 
 
 def install_dropout(model: nn.Module, seed: int) -> DropoutMasks:
-    """Let every dropout of a model draw from one seeded source.
+    """Let every dropout module of a model draw from one seeded source on a CPU.
+
+    Torch's global generator serves other devices, and ModernBERT's attention weights everywhere: for
+    them it has a probability and no module. Where stacked profiles pass through a module that owns
+    trained values, one mask serves all of them: each is right by itself, but they are correlated.
 
     Args:
         model: changed in place.
