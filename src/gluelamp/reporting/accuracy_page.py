@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
 from gluelamp.records import RunRecord
 from gluelamp.reporting.aggregation import SAMPLE, SELECTIONS
-from gluelamp.reporting.markdown import failures, markdown_table
+from gluelamp.reporting.markdown import failures, literal, markdown_table
 from gluelamp.reporting.statistics import Cell, rank_intervals
 from gluelamp.reporting.ties import RULE, best_and_ties
 from gluelamp.tasks.glue import GLUE
@@ -81,8 +81,7 @@ def _wide_table(section: pd.DataFrame) -> str:
         }
     columns |= _average(section)
     methods = sorted(section["method"].unique())
-    lines = [[method, *(column.get(method, "") for column in columns.values())] for method in methods]
-    return markdown_table(["method", *columns], lines)
+    return _method_table(columns, methods)
 
 
 def _average(section: pd.DataFrame) -> dict[str, dict[str, str]]:
@@ -118,7 +117,14 @@ def _task_table(parts: Mapping[str, pd.DataFrame]) -> str:
         columns["median"] = dict(zip(rows["method"], map(_percent, rows["median"]), strict=True))
     columns |= {_TITLES[other]: _mean_over_seeds(parts[other]) for other in others}
     methods = dict.fromkeys(method for part in (rows, *parts.values()) for method in part["method"])
-    lines = [[method, *(column.get(method, "") for column in columns.values())] for method in methods]
+    return _method_table(columns, methods)
+
+
+def _method_table(columns: Mapping[str, Mapping[str, str]], methods: Iterable[str]) -> str:
+    """Return a table with one line a method, empty where a column has nothing of it."""
+    lines = [
+        [literal(method), *(column.get(method, "") for column in columns.values())] for method in methods
+    ]
     return markdown_table(["method", *columns], lines)
 
 

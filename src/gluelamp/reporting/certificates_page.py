@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from gluelamp.records import Certificate
+from gluelamp.reporting.markdown import literal
 from gluelamp.reporting.pages import Grid, Page
 from gluelamp.reporting.variants import flatten, variant_labels
 
@@ -38,6 +39,7 @@ def certificates_page(certificates: Sequence[Certificate]) -> Page:
             f"{ratio:.3f} [{low:.3f}, {high:.3f}]"
             for ratio, low, high in zip(rows[name], rows[f"{name}_low"], rows[f"{name}_high"], strict=True)
         ]
+    printed["method"] = rows["method"].map(literal)
     grid = Grid("", printed, texts=len(printed.columns) - len(times))
     return Page("certificates", "Certificates of zero added latency", _READING, rows, [grid])
 

@@ -10,7 +10,7 @@ import pandas as pd
 from gluelamp.records import RunRecord
 from gluelamp.reporting.aggregation import SAMPLE
 from gluelamp.reporting.lamp import REFERENCES, SECTION
-from gluelamp.reporting.markdown import failures, markdown_table
+from gluelamp.reporting.markdown import failures, literal, markdown_table
 
 LAMP_SAMPLE_NOTE = (
     "The bundled sample is synthetic: it shows that the machinery runs and says nothing about LaMP."
@@ -79,7 +79,7 @@ def _section(rows: pd.DataFrame) -> Iterator[str]:
     yield markdown_table(list(lines[0]), [list(line.values()) for line in lines], 2, len(REFERENCES))
     for row in rows[rows["diverged"].fillna(0) > 0].to_dict("records"):
         yield (
-            f"Trainings that diverged with {row['method']}, one adaptation for "
+            f"Trainings that diverged with {literal(row['method'])}, one adaptation for "
             f"{_PROTOCOLS[row['users']]}: {row['diverged']}. Their rows count as they left them.\n"
         )
 
@@ -92,7 +92,7 @@ def _line(row: Mapping[Any, Any], metrics: Sequence[str]) -> dict[str, str]:
     person = row["person_metric"]
     mean, low, high = (row[f"person_{part}"] for part in ("mean", "low", "high"))
     return {
-        "method": row["method"],
+        "method": literal(row["method"]),
         "one adaptation for": _PROTOCOLS[row["users"]],
         **{title: _whole(row[column]) for column, title in _COUNTS.items()},
         **{_METRICS[metric]: _number(metric, row[metric]) for metric in metrics},

@@ -28,6 +28,8 @@ _CHARACTERS = str.maketrans(
         "−": "$-$",
     }
 )
+_ESCAPED = re.compile(r"\\([\\*`_])")
+_PLACE = "\0"  # no text has it
 _MARKUP = (
     (re.compile(r"\*\*(.+?)\*\*"), r"\\textbf{\1}"),
     (re.compile(r"\*(.+?)\*"), r"\\emph{\1}"),
@@ -37,10 +39,11 @@ _MARKUP = (
 
 def latex_text(text: str) -> str:
     """Return a line of Markdown as LaTeX: special characters escaped, bold, emphasis and code kept."""
-    escaped = " ".join(text.translate(_CHARACTERS).split())
+    literals = iter(_ESCAPED.findall(text))
+    escaped = " ".join(_ESCAPED.sub(_PLACE, text).translate(_CHARACTERS).split())
     for pattern, command in _MARKUP:
         escaped = pattern.sub(command, escaped)
-    return escaped
+    return re.sub(_PLACE, lambda _: next(literals).translate(_CHARACTERS), escaped)
 
 
 def latex_table(cells: pd.DataFrame, align: str, caption: str, label: str) -> str:

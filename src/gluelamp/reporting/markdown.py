@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from gluelamp.records import RunRecord
+
+_MARKUP = re.compile(r"[\\*`]|(?<!\w)_|_(?!\w)")  # within a word, an underscore is only itself
 
 
 def markdown_table(
@@ -22,6 +25,11 @@ def markdown_table(
     rule = ["--:" if position in numbers else ":--" for position in range(len(header))]
     lines = [header, rule, *([_in_a_cell(cell) for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def literal(text: str) -> str:
+    """Return a text, such as a label with a regular expression, as Markdown that shows it as it is."""
+    return _MARKUP.sub(r"\\\g<0>", text)
 
 
 def failures(failed: Sequence[RunRecord]) -> list[str]:

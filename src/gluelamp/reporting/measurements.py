@@ -9,6 +9,7 @@ import pandas as pd
 
 from gluelamp.records import MEASUREMENT_COLUMNS, Measurement
 from gluelamp.reporting.counts import PublishedCount, beside
+from gluelamp.reporting.markdown import literal
 from gluelamp.reporting.pages import Grid, Page
 from gluelamp.reporting.variants import flatten, variant_labels
 
@@ -104,7 +105,7 @@ def measurement_pages(
         if measurements.get(kind):
             rows = measurement_rows(measurements[kind], counts)
             columns = table_columns(kind)
-            printed = as_text(rows, columns, thousands=",")
+            printed = as_text(rows, columns, thousands=",").assign(method=rows["method"].map(literal))
             has_intervals = {"ratio_low", "ratio_high"} <= set(rows.columns)
             if has_intervals:
                 printed["ratio_to_base"] += _intervals(rows)

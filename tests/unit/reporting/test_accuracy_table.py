@@ -134,6 +134,13 @@ def test_a_setting_that_only_one_variant_has_is_unset_in_the_other(
     }
 
 
+def test_a_label_is_no_markup_on_the_page(tmp_path: Path, add_record: AddRecord) -> None:
+    for exclude in ("embeddings.*|pooler.*", "pooler.*"):
+        add_record("pafi", options={"exclude": exclude})
+    assert "pafi [exclude=embeddings.*|pooler.*]" in set(table(tmp_path)["method"])
+    assert page(tmp_path).count(r"| pafi [exclude=embeddings.\*\|pooler.\*] | ") == 3
+
+
 def test_sources_are_never_mixed(tmp_path: Path, add_record: AddRecord) -> None:
     for source in ("hub", "local", "sample"):
         for seed in (1, 2):

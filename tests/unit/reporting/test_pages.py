@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 
 from gluelamp.reporting.latex import latex_text
+from gluelamp.reporting.markdown import literal
 from gluelamp.reporting.pages import Grid, Page, page_files
+from gluelamp.reporting.report.sheets import inline
 
 DATA = pd.DataFrame({"method": ["lo_ra", "pa&fi"], "score": [0.5, 1 / 3], "seeds": [1, 3]})
 CELLS = pd.DataFrame({"method": ["lo_ra", "pa&fi"], "score %": ["**50.0** [−1.0, 99]", "33.3ᵐᶠ"]})
@@ -82,10 +84,30 @@ def test_a_long_table_breaks_over_pages_and_sentences_break_over_lines() -> None
         ("1 ± 2 × 3 r²", r"1 $\pm$ 2 $\times$ 3 r\textsuperscript{2}"),
         ("**best** and *ties* of `head_only`", r"\textbf{best} and \emph{ties} of \texttt{head\_only}"),
         ("one\n  line", "one line"),
+        (r"**a\*b** \`c\_ d\\", r"\textbf{a*b} `c\_ d\textbackslash{}"),
     ],
 )
 def test_no_character_means_something_to_latex(text: str, latex: str) -> None:
     assert latex_text(text) == latex
+
+
+@pytest.mark.parametrize(
+    ("text", "latex"),
+    [
+        (
+            "pafi [exclude=embeddings.*|pooler.*]",
+            r"pafi {[}exclude=embeddings.*\textbar{}pooler.*{]}",
+        ),
+        (r"_a_ `b` **c** \*", r"\_a\_ `b` **c** \textbackslash{}*"),
+    ],
+)
+def test_a_literal_text_has_no_markup_for_any_reader(text: str, latex: str) -> None:
+    assert latex_text(literal(text)) == latex
+    assert inline(literal(text)) == text
+
+
+def test_names_stay_as_they_are_written() -> None:
+    assert literal("xpeft_soft [num_adapters=100]") == "xpeft_soft [num_adapters=100]"
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

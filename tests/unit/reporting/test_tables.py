@@ -101,6 +101,20 @@ def test_parameters_are_exact_and_their_variants_named(
     )
 
 
+def test_a_label_is_plain_in_the_csv_and_no_markup_elsewhere(
+    tmp_path: Path, add_measurement: AddMeasurement
+) -> None:
+    for exclude in ("embeddings.*|pooler.*", "pooler.*"):
+        add_measurement("parameters", "pafi", [COUNTS], {"exclude": exclude})
+    write_tables(tmp_path)
+    assert "roberta_large,pafi [exclude=embeddings.*|pooler.*],983040" in read(tmp_path, "parameters.csv")[1]
+    table = "\n".join(read(tmp_path, "parameters.md"))
+    assert r"| pafi [exclude=embeddings.\*\|pooler.\*] | 983,040 |" in table
+    assert r"pafi {[}exclude=embeddings.*\textbar{}pooler.*{]} &" in "\n".join(
+        read(tmp_path, "parameters.tex")
+    )
+
+
 def test_latency_rows_are_sorted_by_number_and_show_their_interval(
     tmp_path: Path, add_measurement: AddMeasurement
 ) -> None:
