@@ -32,18 +32,17 @@ class Pair:
     """
 
     def __init__(self, subject: Subject, state: str, length: int) -> None:
-        self._method, self._is_merged = subject.method, state == "merged"
         self._base = build_bare(subject.backbone)
         inputs = random_inputs(self._base, 1, length)
-        adaptation = moved(self._method, self._base)
+        adaptation = moved(subject.method, self._base)
         with torch.no_grad():
             bare, unmerged = (model.eval()(**inputs).logits for model in (self._base, adaptation.model))
-            if self._is_merged:
+            if state == "merged":
                 try:
                     adaptation.merge()
                 except InputError as error:
                     raise InputError(
-                        f"method={self._method.name} has no merged state that could be certified. {error} "
+                        f"method={subject.method.name} has no merged state that could be certified. {error} "
                         "certificate.state=unmerged compares it as it is, which fails."
                     ) from error
             self._candidate = adaptation.model.eval()
@@ -58,12 +57,5 @@ class Pair:
     def copies(self, seed: int) -> dict[str, PreTrainedModel]:
         """Return new copies of `BASE`, `CONTROL` and `CANDIDATE`, made in an order drawn from a seed."""
         names = random.Random(seed).sample([BASE, CONTROL, CANDIDATE], 3)
-        made = {name: self._copy(name) for name in names}
+        made = {name: deepcopy(self._candidate if name == CANDIDATE else self._base) for name in names}
         return {name: made[name] for name in (BASE, CONTROL, CANDIDATE)}
-
-    def _copy(self, name: str) -> PreTrainedModel:
-        if name != CANDIDATE:
-            return deepcopy(self._base)
-        if self._is_merged:
-            return deepcopy(self._candidate)
-        return moved(self._method, self._base).model.eval()  # a copied hook would hold on to the original
