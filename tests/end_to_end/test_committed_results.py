@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from gluelamp.records import find_runs
 from gluelamp.reporting.tables import write_tables
 from gluelamp.runs.app import CONFIGS
+from gluelamp.runs.identity import identity
 
 ROOT = CONFIGS.parent
 
@@ -18,14 +22,41 @@ def git(*arguments: str) -> bytes:
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=True).stdout
 
 
-def test_the_committed_tables_come_out_of_the_committed_records(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the results folder with what is in git alone, and without what is made from it."""
     if not (ROOT / ".git").exists():
         pytest.skip("this is no git checkout: which records are committed cannot be told")
+    folder = tmp_path_factory.mktemp("committed")
     for name in git("ls-files", "results").decode().split():
         if not name.startswith(("results/tables", "results/figures", "results/report.html")):
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, tmp_path / name)
-    written = write_tables(tmp_path / "results")
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder / "results"
+
+
+def test_the_tables_come_out_of_the_records(committed: Path) -> None:
+    written = write_tables(committed)
     assert {path.name for path in written} >= {"claims.md", "glue_accuracy.csv", "storage.tex"}
     for path in written:
         assert path.read_bytes() == git("show", f":results/tables/{path.name}"), path.name
+
+
+@pytest.mark.parametrize("part", ["", "rates"])
+def test_a_run_has_the_name_that_its_record_gives(committed: Path, part: str) -> None:
+    found = find_runs(committed / part)
+    assert found
+    for folder, record in found:
+        assert folder.name == record.identity == identity(record.config), folder
+
+
+def test_the_rates_of_the_leaves_are_those_that_the_search_chose(committed: Path) -> None:
+    scores: dict[str, dict[float, float]] = defaultdict(dict)
+    for _, record in find_runs(committed / "rates"):
+        rate = record.config["trainer"]["learning_rate"]
+        scores[record.config["method"]["name"]][rate] = record.metrics["last"][record.main_metric]
+    for method, by_rate in scores.items():
+        best = max(by_rate.values())
+        if best > min(by_rate.values()):  # else no rate learnt anything, and the leaf keeps its own
+            leaf = OmegaConf.load(CONFIGS / "method" / f"{method}.yaml").learning_rate
+            assert by_rate.get(leaf) == best, method
