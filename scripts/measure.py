@@ -10,6 +10,8 @@ from gluelamp.runs.app import RunFailedError, run_app
 
 def run(raw: dict[str, Any]) -> None:
     """Measure the method of a composed configuration on its backbone's shape."""
+    import torch
+
     from gluelamp.measurement.certificate import CertificateFailedError
     from gluelamp.runs.measure import measure, parse_measure
 
@@ -17,6 +19,11 @@ def run(raw: dict[str, Any]) -> None:
         measure(parse_measure(raw))
     except CertificateFailedError as error:
         raise RunFailedError(str(error)) from error
+    except torch.OutOfMemoryError:  # caught here: a sweep would keep it, and with its frames the model
+        raise RunFailedError(
+            "The device has too little free memory for this measurement. What it measured before is kept. "
+            "Lower the largest of its batches or lengths, such as latency.batches=[1]."
+        ) from None
 
 
 if __name__ == "__main__":

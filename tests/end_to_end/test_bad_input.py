@@ -28,6 +28,7 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         "key 'method.rank' is unknown",
     ),
     "unknown leaf": (("method=lorra",), "method 'lorra' is unknown; did you mean 'lora'? Known: "),
+    "no leaf": (("method=null",), "method=null is not allowed: give the name of a file"),
     "unknown folder": (("metod=lora",), "key 'metod' is unknown; did you mean 'method'?"),
     "wrong type": (("trainer.epochs=many",), "trainer.epochs='many' is not allowed: it should be "),
     "out of range": (("seed=-1",), "seed=-1 is not allowed: it should be greater than or equal to 0."),

@@ -22,6 +22,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from gluelamp.errors import InputError, unknown
 
 CONFIGS = Path(__file__).parents[3] / "configs"
+_NO_LEAF = "Config group override must be a string"  # Hydra's only word on method=null
 _OVERRIDE_KEY = re.compile(r"Could not override '([^']+)'")
 
 
@@ -55,6 +56,10 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
         decorate(job)()
     except (HydraException, OmegaConfBaseException) as error:
         codes.append(_report(_explain(error, config_name), 2))
+    except ValueError as error:
+        if _NO_LEAF not in str(error):
+            raise
+        codes.append(_report(_explain_no_leaf(), 2))
     sys.exit(max(codes, default=0))
 
 
@@ -106,6 +111,11 @@ def _explain(error: Exception, config_name: str) -> str:
         return str(unknown("key", match[1], _siblings(match[1], config_name)))
     text = " ".join(str(error).split())
     return f"The configuration is not valid: {text}"
+
+
+def _explain_no_leaf() -> str:
+    given = ", ".join(argument for argument in sys.argv[1:] if argument.endswith("null"))
+    return f"{given} is not allowed: give the name of a file in that folder of configs, or leave it out."
 
 
 def _siblings(key: str, config_name: str) -> list[str]:

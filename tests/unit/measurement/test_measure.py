@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,10 +13,11 @@ from typing import Any
 
 import hydra
 import pytest
+import torch
 
 from gluelamp.errors import InputError
 from gluelamp.records import find_measurements
-from gluelamp.runs.app import CONFIGS
+from gluelamp.runs.app import CONFIGS, RunFailedError
 from gluelamp.runs.measure import MeasureConfig, measure, parse_measure
 from gluelamp.runs.sweep import SweepCallback
 
@@ -41,6 +43,16 @@ def test_a_measurement_that_is_there_is_kept_or_replaced(measuring: Measuring) -
     assert path.read_text(encoding="utf-8") == "mine"
     assert measure(measuring(*TINY, "on_existing=retrain")) == path
     assert json.loads(path.read_text(encoding="utf-8"))["method"] == "lora"
+
+
+def test_too_little_memory_is_a_sentence(monkeypatch: pytest.MonkeyPatch, measuring: Measuring) -> None:
+    def too_large(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("gluelamp.runs.measure.measure", too_large)
+    monkeypatch.setattr("gluelamp.runs.measure.parse_measure", lambda _: measuring(*TINY))
+    with pytest.raises(RunFailedError, match="too little free memory for this measurement"):
+        runpy.run_path(str(SCRIPT))["run"]({})
 
 
 @pytest.mark.parametrize(
