@@ -12,8 +12,9 @@ was learnt. Ours also writes its checkpoint and evaluates one row. All take turn
 each round; the figures are medians over the rounds, and the ratios medians of the rounds' ratios.
 
 The floor is what the machine needs for a profile's matrix products, without any padding, at the rate of
-one large product, which the clock tells: on a busy machine the share reached says nothing. Peak memory
-is that of a process of its own.
+one large product, which the clock tells: on a busy machine the share reached says nothing. A profiler
+tells how much of our time are matrix products, and so what could be gained by sparing all else. Peak
+memory is that of a process of its own.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ from setting import compose_run, own_processes, silence
 
 TASK, TEXTS, EPOCHS, BATCH, RATE, LENGTH, MIB = LAMP["lamp2n"], 20, 10, 16, 1e-3, 128, 2**20
 PEER, PEER_BF16 = "Hugging Face Trainer + peft, fp32", "Hugging Face Trainer + peft, bf16"
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
 ALONE, IN_FP32 = "gluelamp, one by one, bf16", 32  # as many together in fp32
 
 Precision = Literal["bf16", "fp32"]
@@ -214,6 +216,32 @@ def flops_each(setting: Setting) -> float:
     return float(counter.get_total_flops() * EPOCHS)
 
 
+def share_of_products(setting: Setting, size: int) -> float:
+    """Return which part of the time of two epochs of some profiles lies in matrix products."""
+    short = replace(
+        setting, config=replace(setting.config, trainer=replace(setting.config.trainer, epochs=2))
+    )
+    with torch.profiler.profile() as profiler:
+        train_together(short, "bf16", setting.profiles[:size])
+    on_gpu = setting.device.type == "cuda"
+    times = {
+        event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        for event in profiler.key_averages()
+    }
+    return sum(times.get(product, 0) for product in PRODUCTS) / sum(times.values())
+
+
+def report_products(setting: Setting, sizes: Sequence[int], times: Mapping[str, np.ndarray]) -> None:
+    """Print the share of matrix products, and the ratio to the peer were nothing else to do."""
+    size = max(sizes)
+    share = share_of_products(setting, size)
+    ratio = float(np.median(times[PEER] / times[ours(size)]))
+    print(
+        f"\nMatrix products are {share:.0%} of the time of {size} together, bf16: were all else free, it "
+        f"would be {ratio / share:.2f}x of {PEER}"
+    )
+
+
 def peak_bytes(setting: Setting, size: int) -> int:
     """Return the peak memory of one epoch of some profiles, less what this process held before."""
     once = replace(setting.config, trainer=replace(setting.config.trainer, epochs=1))
@@ -302,6 +330,7 @@ def main() -> int:
         + ", ".join(f"{rate / 1e9:.0f} GFLOP/s in {str(dtype)[6:]}" for dtype, rate in rates.items())
     )
     passed = report(known, times, {dtype: operations * processors / rate for dtype, rate in rates.items()})
+    report_products(setting, together, times)
     sizes = [size for size in together if size > 1]  # one alone passes in another way
     if len(sizes) > 1:
         report_memory(setting, sizes)
