@@ -60,9 +60,10 @@ def estimate(value: float, resampled: np.ndarray, cells: Sequence[Cell]) -> Esti
     The squared error is a sum. Examples give the variance over bootstrap samples of them (Efron and
     Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 6). Each cell's seeds give their sample
     variance divided by their number, where drawing two to five seeds again would understate it. What a seed
-    does to single rows is in both, and taken out of the first. The degrees of freedom are Satterthwaite's
-    (Biometrics Bulletin 2, 1946): those of the seeds where seeds make the error, without limit where examples
-    do.
+    does to single rows is in both: of the seeds' part only what goes beyond that is added, so that two or
+    three seeds that score alike by chance do not take the examples' part away. The degrees of freedom are
+    Satterthwaite's (Biometrics Bulletin 2, 1946): those of the seeds where seeds make the error, without
+    limit where examples do.
 
     If a cell has one seed, the error is over examples alone: nothing is known of other seeds then.
 
@@ -72,12 +73,14 @@ def estimate(value: float, resampled: np.ndarray, cells: Sequence[Cell]) -> Esti
         cells: the one or two of which it is made.
     """
     counted = cells if min(len(cell.seeds) for cell in cells) > 1 else []
-    over_examples = resampled.var(ddof=1) - sum(map(_noise_of_rows, counted))
-    over_seeds = [cell.scores.var(ddof=1) / len(cell.seeds) for cell in counted]
-    variance = max(over_examples, 0.0) + sum(over_seeds)
-    parts = zip(over_seeds, counted, strict=True)
-    unsure = sum(part**2 / (len(cell.seeds) - 1) for part, cell in parts)
-    freedom = variance**2 / unsure if unsure else np.inf
+    of_seeds = [cell.scores.var(ddof=1) / len(cell.seeds) for cell in counted]
+    beyond = sum(of_seeds) - sum(map(_noise_of_rows, counted))
+    variance, freedom = float(resampled.var(ddof=1)), np.inf
+    if beyond > 0:
+        parts = zip(of_seeds, counted, strict=True)
+        unsure = sum(part**2 / (len(cell.seeds) - 1) for part, cell in parts)
+        variance += beyond
+        freedom = variance**2 / unsure
     return Estimate(round(float(value), _DIGITS) + 0.0, float(np.sqrt(variance)), float(freedom))
 
 
