@@ -198,13 +198,15 @@ def test_whole_batches_stay_readable_wherever_the_file_is_cut(path: Path, ends: 
         assert all(words in sentence for words, sentence in zip(cut, store.problems, strict=True))
 
 
-def test_the_next_append_removes_a_broken_end(path: Path, ends: list[int]) -> None:
+def test_the_next_append_moves_a_broken_end_aside(path: Path, ends: list[int]) -> None:
     whole = path.read_bytes()
     for size in (*range(ends[2], ends[2] + 20), *range(ends[2] + 20, ends[3], 37), ends[3] - 1):
         path.write_bytes(whole[:size])
         reader = ProfileStore.open(path)
         ProfileStore.open(path).append(BATCHES[2], drawn(2, 2))
         assert path.read_bytes() == whole
+        if size > ends[2]:
+            assert path.with_name(f"{path.name}.tail-{ends[2]}").read_bytes() == whole[ends[2] : size]
         reader.refresh()
         assert (readable(reader), reader.problems) == (EVERYONE, [])
 
@@ -216,6 +218,20 @@ def test_a_flipped_byte_anywhere_harms_one_batch_at_most_and_is_named(path: Path
         lost = EVERYONE - readable(store)
         assert lost <= set(harmed), place
         assert bool(store.problems) or not lost, place
+
+
+def test_a_store_that_another_file_took_the_place_of_is_not_mixed_with_it(path: Path) -> None:
+    store = new_store(path)
+    store.append(["ann", "bo"], drawn(2, 0))
+    other = new_store(path.with_name("other"))
+    other.append(["bo", "ann"], drawn(2, 1))
+    other.path.replace(path)
+    whole = path.read_bytes()
+    for use in (store.refresh, lambda: store.append(["charles"], drawn(1))):
+        with pytest.raises(InputError, match=r"was replaced by another file\. Open it again\."):
+            use()
+    assert path.read_bytes() == whole
+    assert same(store.read("ann"), row(drawn(2, 0), 0))  # of the old file, which is still mapped
 
 
 @pytest.mark.parametrize("check", ["full", "lazy"])

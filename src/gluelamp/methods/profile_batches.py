@@ -6,6 +6,7 @@ a damaged part the search goes on at the next message that makes sense.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from struct import unpack, unpack_from
@@ -127,6 +128,7 @@ def _message_end(file: BinaryIO, start: int, size: int) -> int | None:
         end = start + 8 + length + _body_length(file.read(length))
     except struct.error:
         return None
+    size = min(size, os.fstat(file.fileno()).st_size)  # a writer may have cut the mapped file since
     return end if start + 8 + length <= end <= size and end % _ALIGNMENT == 0 else None
 
 

@@ -63,7 +63,8 @@ class ProfileIndex:
             else:
                 self._tail = [
                     f"{self._path}: the file ends at byte {len(data)}, within an append that began at byte "
-                    f"{found.start}. Unless that is still under way, the next append removes it."
+                    f"{found.start}. Unless that is still under way, the next append moves it to a file "
+                    "beside the store."
                 ]
             self.end = found.end or self.end
 

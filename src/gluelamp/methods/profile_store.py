@@ -17,7 +17,7 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import pyarrow as pa
 import torch
@@ -42,6 +42,7 @@ class ProfileStore:
     def __init__(self, path: Path, check: Check) -> None:
         with path.open("rb") as file:
             self._header, start = Header.read(path, file)
+            self._file = _identity(file)
         self.path = path
         self._check = check
         self._data = memoryview(b"")
@@ -133,7 +134,8 @@ class ProfileStore:
     ) -> None:
         """Add profiles, all of them or none; one that is there is replaced.
 
-        They are on disk when this returns. What a crash of an earlier append left is removed.
+        They are on disk when this returns. What stands behind the last whole append, such as what a crash of
+        an earlier one left, is moved to a file beside the store.
 
         Args:
             ids: P different names.
@@ -141,7 +143,7 @@ class ProfileStore:
             details: P mappings, as JSON has them; empty if None.
 
         Raises:
-            InputError: if the ids, tensors or details do not fit.
+            InputError: if the ids, tensors or details do not fit, or another file took the store's place.
         """
         if not ids:
             return
@@ -149,6 +151,9 @@ class ProfileStore:
         message = batch_message(self._header, ids, states, details)
         with FileLock(f"{self.path}.lock"), self.path.open("r+b") as file:
             self.refresh()
+            file.seek(self._index.end)
+            if rest := file.read():  # a crash's, or a batch whose length is damaged
+                self.path.with_name(f"{self.path.name}.tail-{self._index.end}").write_bytes(rest)
             file.truncate(self._index.end)
             file.seek(self._index.end)
             file.write(message)
@@ -160,13 +165,15 @@ class ProfileStore:
         """Take in what was appended since; what was read before is not read again.
 
         Raises:
-            InputError: if the file is shorter than it was.
+            InputError: if the file is shorter than it was, or another took its place.
         """
         self._take_in(check=self._check == "full")
 
     def _take_in(self, check: bool) -> None:
-        data = memoryview(pa.memory_map(str(self.path)).read_buffer())
         with self.path.open("rb", buffering=0) as file:
+            if _identity(file) != self._file:  # what is mapped keeps the old file's number in use
+                raise InputError(f"{self.path} was replaced by another file. Open it again.")
+            data = memoryview(pa.memory_map(str(self.path)).read_buffer())
             self._index.take_in(file, data, check)
         self._data = data
 
@@ -232,3 +239,8 @@ class ProfileStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _identity(file: IO[bytes]) -> tuple[int, int]:
+    status = os.fstat(file.fileno())
+    return status.st_dev, status.st_ino
