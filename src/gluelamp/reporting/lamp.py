@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from gluelamp.errors import InputError
 from gluelamp.records import FoundRun, RunRecord
 from gluelamp.reporting.aggregation import data_label
 from gluelamp.reporting.lamp_scores import Scores, paired_difference, read_test_rows, score, verdict
@@ -147,6 +148,12 @@ def _entry(task: Task, users: str, label: str, runs: Sequence[FoundRun]) -> _Ent
     first = records[0]
     parts = [read_test_rows(folder, task).assign(seed=record.config["seed"]) for folder, record in runs]
     rows = pd.concat(parts, ignore_index=True)
+    if rows.duplicated(["seed", "idx"]).any():  # only the banks differ, and halves name no pairs of them
+        folders = ", ".join(str(folder) for folder, _ in runs)
+        raise InputError(
+            f"The runs {folders} are on the same persons with the same seed, but on other banks. A row of "
+            "the table has one run for each person: move the others away."
+        )
     scores = score(task, rows)
     chosen = {key: value for key, value in _settings(first).items() if key.startswith("task.")}
     chosen["epochs"] = str(first.config["trainer"]["epochs"])

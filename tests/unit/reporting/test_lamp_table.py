@@ -260,6 +260,13 @@ def test_only_persons_whom_both_have_are_paired(tmp_path: Path) -> None:
     assert (row["persons"], row["vs_head_only_persons"]) == (2, 2)
 
 
+def test_runs_on_other_banks_for_the_same_persons_are_not_one_row(tmp_path: Path) -> None:
+    for bank in ("b", "c"):
+        add_run(tmp_path, "xpeft_warm", right(9, 9), user_group=1, options={"bank": bank * 64})
+    with pytest.raises(InputError, match="same persons with the same seed, but on other banks"):
+        table(tmp_path)
+
+
 def test_one_person_has_no_verdict_and_none_in_common_no_difference(tmp_path: Path) -> None:
     add_run(tmp_path, "head_only", {"p1": [(2, 3)]})
     add_run(tmp_path, "lora", {"p1": [(2, 2)], "p2": [(2, 2)]})
