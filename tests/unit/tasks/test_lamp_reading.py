@@ -138,6 +138,8 @@ def test_the_text_of_a_query_follows_its_marker(task: str, text: str, texts: tup
         ("lamp2m", {"description": "d", "tag": "classic"}, ("d",), "classic"),
         ("lamp3", {"text": "t", "score": "4", "date": "2013-01-02"}, ("t",), "4"),
         ("lamp3", {"text": "t", "score": 4}, ("t",), "4"),
+        ("lamp3", {"text": "t", "score": 4.0}, ("t",), "4"),
+        ("lamp3", {"text": "t", "score": 4.5}, ("t",), None),
         ("lamp3_score", {"text": "t", "score": "4"}, ("t",), 4.0),
         ("lamp2n", {"text": "t", "category": "weather"}, ("t",), None),
         ("lamp3_score", {"text": "t", "score": "6"}, ("t",), None),
@@ -156,10 +158,12 @@ def test_an_input_without_the_instruction_is_left_out_and_counted(
     profile = [{"id": str(at), "description": f"film {at}", "tag": "classic"} for at in range(4)]
     good = {"id": "111", "input": "tags: [classic] description: film 9", "profile": profile}
     bad = {"id": "110", "input": "film 8", "profile": profile}
-    write_split(tmp_path / "LaMP_2" / "new", "dev", [bad, good], {"110": "comedy", "111": "comedy"})
+    empty = {"id": "112", "input": "tags: [classic] description: ", "profile": []}
+    golds = dict.fromkeys(["110", "111", "112"], "comedy")
+    write_split(tmp_path / "LaMP_2" / "new", "dev", [bad, good, empty], golds)
     found = set(rows(load(tmp_path, "lamp2m"))["text"])
     assert found == {"film 0", "film 1", "film 2", "film 3", "film 9"}
-    assert "left out 1 queries without an instruction" in caplog.text
+    assert "left out 2 queries without an instruction or a text" in caplog.text
 
 
 def test_what_is_not_official_is_said(tmp_path: Path) -> None:

@@ -99,6 +99,15 @@ def test_columns_have_the_promised_names_order_and_types(tmp_path: Path) -> None
     assert local("cola", tmp_path).splits["train"]["label"].dtype == "int64"
 
 
+def test_fingerprint_is_that_of_the_whole_column_however_many_rows_are_hashed_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    splits = {"train": pd.DataFrame({"idx": range(5), "text": ["a", "é", '"', "", "b"]})}
+    whole = fingerprint(splits)
+    monkeypatch.setattr("gluelamp.tasks.data._HASHED_AT_ONCE", 2)
+    assert fingerprint(splits) == whole
+
+
 def test_fingerprint_sees_splits_order_and_every_column_but_not_the_order_of_splits() -> None:
     base = frames("cola", COLA)
     swapped = base | {"train": base["train"].iloc[::-1]}

@@ -1,4 +1,4 @@
-"""Stream LaMP's JSON files: no file is ever held as a whole, since the largest has 3.4 GB."""
+"""Stream LaMP's JSON files, the largest of which has 3.4 GB: what stays is up to the caller."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Record:
     Args:
         name: the record's id; ids are strings, because some begin with a zero.
         user: the record's ``user_id``, where the file has one.
-        query: None where the input lacks the instruction, as in record 110 of LaMP-2M's dev file.
+        query: None where the input lacks the instruction, as in record 110 of LaMP-2M's dev file, or a text.
         profile: the items that have a text; in LaMP-1 none has a label.
         unknown_labels: number of labels in the profile that the task does not have.
         split: the official file that the record is from.
@@ -72,14 +72,14 @@ def parse_record(
     if gold is not None and label is None:
         known = task.labels or ("a number from 1 to 5",)
         raise InputError(f"{where}: {unknown('output', gold, known)}")
-    texts = layout.query(question["input"])
+    texts = _clean(layout.query(question["input"]) or ("",))
     profile = [_profile_item(task, layout, entry) for entry in question["profile"]]
     unlabelled = sum(item.label is None for item in profile) if layout.label_key else 0
     user = question.get("user_id")
     return Record(
         name=str(question["id"]),
         user=None if user is None else str(user),
-        query=Item(_clean(texts), label) if texts else None,
+        query=Item(texts, label) if texts[0] else None,
         profile=tuple(item for item in profile if item.texts[0]),
         unknown_labels=unlabelled,
         split=split,
@@ -88,7 +88,8 @@ def parse_record(
 
 def label_of(task: Task, given: object) -> Label | None:
     """Return a label in the task's own form; None if it is none of the task's labels."""
-    text = str(given).strip()
+    whole = isinstance(given, float) and given.is_integer()  # JSON may hold a rating 5 as 5.0
+    text = str(int(given) if whole else given).strip()  # type: ignore[call-overload]  # whole says float
     if task.labels:
         return text if text in task.labels else None
     try:

@@ -44,6 +44,7 @@ def labelled_splits(task: Task, records: Iterable[Record]) -> dict[str, pd.DataF
         for place, column in enumerate(task.text_columns)
     }
     frame = pd.DataFrame({"idx": range(len(rows)), "user": rows["user"], **columns, "label": rows["label"]})
+    del texts, columns  # the frame has copies, and the largest files fill a memory
     splits = split_users(frame)
     return {split: frame[splits == split] for split in task.splits if (splits == split).any()}
 
@@ -85,7 +86,7 @@ def _collect(task: Task, records: Iterable[Record]) -> tuple[pd.DataFrame, list[
             if item.label is not None:
                 rows.append((at, numbers.setdefault(item.texts, len(numbers)), item.label))
     if without_query:
-        logger.warning("%s: left out %d queries without an instruction", task.name, without_query)
+        logger.warning("%s: left out %d queries without an instruction or a text", task.name, without_query)
     if unknown_labels:
         logger.warning("%s: left out %d profile items without a label of the task", task.name, unknown_labels)
     found = pd.DataFrame(rows, columns=["user", "texts", "label"])
