@@ -14,9 +14,12 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from gluelamp.errors import InputError
 from gluelamp.methods.profile_store import ProfileStore
-from gluelamp.runs.config import RunConfig
+from gluelamp.runs.config import RunConfig, TaskConfig
 from gluelamp.runs.execute import execute
 from gluelamp.runs.plan import plan_run
+from gluelamp.runs.users import of_chosen_users
+from gluelamp.tasks.mixture import find_task
+from gluelamp.tasks.task import TaskData
 from gluelamp.training.trainer import DivergedError, Trainer
 from runs.helpers import KilledError, poison, run_folder
 
@@ -102,6 +105,16 @@ def test_the_groups_share_the_persons_out(tiny_run: TinyRun) -> None:
     counts = pd.concat(everyone.values())["user"].value_counts()
     assert set(counts.nlargest(4)) == {counts[name] for name in persons()}
     assert persons("task.max_users=null", "task.min_user_rows=50") == set(counts[counts >= 50].index)
+
+
+def test_persons_without_rows_in_every_split_have_no_adaptation_of_their_own() -> None:
+    users = {"train": ["a", "a", "b", "b", "b"], "validation": ["a"], "test": ["a"]}
+    splits = {name: pd.DataFrame({"user": some}) for name, some in users.items()}
+    data = TaskData(find_task("lamp1", ()), "local", splits, "0" * 64)
+    each = of_chosen_users(data, TaskConfig(name="lamp1", users="each", min_user_rows=3)).splits
+    assert {name: list(rows["user"]) for name, rows in each.items()} == users | {"train": ["a", "a"]}
+    shared = of_chosen_users(data, TaskConfig(name="lamp1", min_user_rows=3)).splits
+    assert {name: list(rows["user"]) for name, rows in shared.items()} == users
 
 
 def test_one_adaptation_for_all_has_their_scores_too(tiny_run: TinyRun) -> None:

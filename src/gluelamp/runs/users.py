@@ -87,13 +87,18 @@ def of_chosen_users(data: TaskData, config: TaskConfig) -> TaskData:
     if column is None:
         return data
     counts = pd.concat(data.splits.values())[column].value_counts()
-    ordered = sorted(counts[counts >= config.min_user_rows].items(), key=lambda item: (-item[1], item[0]))
+    able = counts[counts >= config.min_user_rows]
+    if config.users != "shared":  # equal texts are in one split, so rows alone do not fill the three
+        in_all = set.intersection(*(set(rows[column]) for rows in data.splits.values()))
+        able = able[able.index.isin(in_all)]
+    ordered = sorted(able.items(), key=lambda item: (-item[1], item[0]))
     names = [name for name, _ in ordered][: config.max_users]
     chosen = names if config.user_group is None else names[config.user_group :: 2]
     if not chosen:
         raise InputError(
             f"No person of task {data.task.name!r} is left: {len(counts)} are there, the largest has "
-            f"{counts.max()} rows, and task.min_user_rows={config.min_user_rows}. Lower it."
+            f"{counts.max()} rows, and task.min_user_rows={config.min_user_rows}. Lower it. With "
+            "task.users=each a person needs rows in every split."
         )
     splits = {
         name: rows[rows[column].isin(chosen)].reset_index(drop=True) for name, rows in data.splits.items()
