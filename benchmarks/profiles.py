@@ -43,7 +43,7 @@ from gluelamp.backbones.memory import peak_memory, reset_peak_memory
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.runs.config import RunConfig
 from gluelamp.tasks.data import load_task_data
-from gluelamp.tasks.encoding import EncodedSplit, encode
+from gluelamp.tasks.encoding import EncodedSplit, concatenated, encode
 from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.training.batches import collate
 from gluelamp.training.cost import matmul_rate
@@ -81,6 +81,10 @@ class Setting:
     def device(self) -> torch.device:
         """Where all run."""
         return choose_device(self.config.trainer.device)
+
+    def some(self, count: int) -> list[EncodedSplit]:
+        """Return so many profiles from all over: the first are those of persons with many texts."""
+        return [self.profiles[int(at)] for at in np.linspace(0, len(self.profiles) - 1, count)]
 
     def adaptation(self) -> Adaptation:
         """Return a fresh adaptation, always with the same first values."""
@@ -192,14 +196,14 @@ def time_in_turns(
     """Return each contender's seconds a profile in each round, (rounds,)."""
     order = random.Random(0)
     for contender in known.values():
-        contender.turn(setting.profiles[: min(2, contender.profiles)])  # warm-up
+        contender.turn(setting.some(min(2, contender.profiles)))  # warm-up
     times: dict[str, list[float]] = {name: [] for name in known}
     for _ in range(rounds):
         for name in order.sample(list(known), len(known)):
             contender = known[name]
             synchronize(setting.device)
             start = clock()
-            contender.turn(setting.profiles[: contender.profiles])
+            contender.turn(setting.some(contender.profiles))
             synchronize(setting.device)
             times[name].append((clock() - start) / contender.profiles)
     return {name: np.array(values) for name, values in times.items()}
@@ -207,13 +211,13 @@ def time_in_turns(
 
 def flops_each(setting: Setting) -> float:
     """Return the operations of a profile's matrix products, where each row passes without padding."""
-    adaptation, split = setting.adaptation(), setting.profiles[0]
+    adaptation, split = setting.adaptation(), concatenated(setting.some(8))
     model = adaptation.model.to(setting.device).train()  # type: ignore[arg-type]
     with first_token_only(model), FlopCounterMode(display=False) as counter:
         for row in range(len(split)):
             inputs, _ = collate(split, np.array([row]), setting.device)
             model(**inputs).logits.sum().backward()
-    return float(counter.get_total_flops() * EPOCHS)
+    return float(counter.get_total_flops() / len(split) * TEXTS * EPOCHS)
 
 
 def share_of_products(setting: Setting, size: int) -> float:
