@@ -53,7 +53,7 @@ class LearnedInput:
         embeddings: the part to which the module is added.
         name: of the module there.
         module: the new module.
-        leave: takes back what lets the module act.
+        leave: takes back what lets the module act: a `functools.partial`, which is copied with the model.
     """
 
     def __init__(self, embeddings: Handle, name: str, module: Learned, leave: Callable[[], object]) -> None:

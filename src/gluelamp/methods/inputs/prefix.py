@@ -23,6 +23,7 @@ from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.backbones.dropout import attention_forward
 from gluelamp.methods.adaptation import Change
 from gluelamp.methods.inputs.learned import Learned, LearnedInput, LearnedTensor
+from gluelamp.methods.kept import Kept
 from gluelamp.methods.method import Method
 
 ATTENTION = "gluelamp_prefixed"
@@ -62,13 +63,14 @@ class Prefix(Method):
             # Not a submodule: all blocks' values stand in one tensor, with the embeddings.
             vars(attention)["prefix"] = partial(prefix, layer)
         model.set_attn_implementation(ATTENTION)
-
-        def leave() -> None:
-            model.set_attn_implementation(before)
-            for attention in attentions:
-                del vars(attention)["prefix"]
-
+        leave = partial(_leave, model, attentions, before)
         return [LearnedInput(parts.embeddings, "prefix", prefix, leave)]
+
+
+def _leave(model: PreTrainedModel, attentions: list[nn.Module], before: str) -> None:
+    model.set_attn_implementation(before)
+    for attention in attentions:
+        del vars(attention)["prefix"]
 
 
 class FlatPrefix(LearnedTensor):
@@ -88,7 +90,7 @@ class MadePrefix(Learned):
         bottleneck: width of the network.
     """
 
-    loaded: Tensor | None
+    loaded: Kept | None
 
     def __init__(self, start: Tensor, layers: int, bottleneck: int) -> None:
         super().__init__()
@@ -96,22 +98,24 @@ class MadePrefix(Learned):
         self.embeddings = nn.Parameter(start)
         self.down = nn.Linear(width, bottleneck)
         self.up = nn.ModuleList(nn.Linear(bottleneck, 2 * width) for _ in range(layers))
-        self.register_buffer("loaded", None, persistent=False)  # a buffer moves with the model
+        self.loaded = None
 
     def forward(self, layer: int) -> Tensor:
         """Return the keys and the values of one block, (2, q, d)."""
         if self.loaded is not None:
-            return self.loaded[layer]
+            return self.loaded.values[layer].to(self.embeddings)
         both = self.up[layer](torch.tanh(self.down(self.embeddings)))
         return both.unflatten(-1, (2, -1)).transpose(0, 1)
 
     def stored(self) -> Tensor:
         """Return the prefix (L, 2, q, d)."""
+        if self.loaded is not None:
+            return self.loaded.values
         return torch.stack([self(layer) for layer in range(len(self.up))])
 
     def load(self, stored: Tensor) -> None:
         """Put a stored prefix in the network's place."""
-        self.loaded = stored.to(self.embeddings, copy=True)
+        self.loaded = Kept(stored.to(self.embeddings.device))
 
 
 def attention_with_prefix(

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.errors import InputError
 from gluelamp.methods.adaptation import Change
+from gluelamp.methods.kept import Kept
 from gluelamp.methods.method import Method
 from gluelamp.methods.weights.tensors import Parametrization, TensorChange
 
@@ -57,21 +58,6 @@ class ParameterAdapter(Parametrization):
         return original + self.scale * self.activation(original @ self.down) @ self.up
 
 
-class Kept(nn.Module):
-    """A copy of a tensor that passes in bf16 leave as it is.
-
-    Args:
-        values: are copied.
-    """
-
-    computes_in_fp32 = True
-    values: Tensor
-
-    def __init__(self, values: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("values", values.detach().clone(), persistent=False)
-
-
 class BiasAdapter(ParameterAdapter):
     """A `ParameterAdapter` of which only the adapted bias is stored.
 
@@ -79,18 +65,18 @@ class BiasAdapter(ParameterAdapter):
     a stored bias is loaded it stands in the adapter's place: there is nothing left to train.
     """
 
-    adapted: Tensor | None
+    adapted: Kept | None
 
     def __init__(
         self, original: Tensor, bottleneck: int, activation: str, scale: float, init_std: float
     ) -> None:
         super().__init__(original, bottleneck, activation, scale, init_std)
-        self.register_buffer("adapted", None, persistent=False)  # a buffer moves with the model
+        self.adapted = None
         self.start = Kept(original)
 
     def forward(self, original: Tensor) -> Tensor:
         """Return the adapted bias."""
-        return super().forward(original) if self.adapted is None else self.adapted
+        return super().forward(original) if self.adapted is None else self.adapted.values.to(original)
 
     def stored(self, original: Tensor) -> dict[str, Tensor]:
         """Return the adapted bias, of the same size for every bottleneck."""
@@ -98,7 +84,7 @@ class BiasAdapter(ParameterAdapter):
 
     def load_stored(self, stored: Mapping[str, Tensor]) -> None:
         """Put a stored bias in the adapter's place."""
-        self.adapted = stored["adapted"].to(self.up, copy=True)
+        self.adapted = Kept(stored["adapted"].to(self.start.values))
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -7,6 +7,7 @@ original values at the positions are kept aside, so that the way back is exact.
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import torch
@@ -55,7 +56,9 @@ class SparseDelta(Parametrization):
         self.delta = nn.Parameter(torch.zeros_like(before))
         self.register_buffer("positions", positions, persistent=False)
         self.register_buffer("before", before, persistent=False)
-        self._written: tuple[Tensor, int] | None = None  # the delta in the weight, and its version
+        # The delta in the weight, and its version. A weak reference stays at the original in a deep copy,
+        # where a reference would pass for the copy's own delta.
+        self._written: tuple[weakref.ref[Tensor], int] | None = None
 
     def forward(self, original: Tensor) -> Tensor:
         """Return the weight with the current values in place."""
@@ -63,14 +66,14 @@ class SparseDelta(Parametrization):
         if not self._is_written():
             with torch.no_grad():
                 original.view(-1).index_copy_(0, self.positions, self.before + self.delta)
-            self._written = (self.delta, self.delta._version)
+            self._written = weakref.ref(self.delta), self.delta._version
         return _TakeGradient.apply(original, self.delta, self.positions)
 
     def _is_written(self) -> bool:
         if self._written is None:
             return False
         delta, version = self._written
-        return delta is self.delta and version == self.delta._version
+        return delta() is self.delta and version == self.delta._version
 
     def shared(self) -> dict[str, Tensor]:
         """Return the positions as int32, if the mask is one for all tasks."""
