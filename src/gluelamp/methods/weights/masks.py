@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass as validated
@@ -203,7 +204,8 @@ def lowest(scores: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
     if count == 0 or flat.is_meta:
         chosen = torch.arange(count, device="cpu")
     else:
-        threshold = torch.kthvalue(flat, count).values
+        # torch.kthvalue holds an int64 beside each value: with a large backbone, seven gigabytes
+        threshold = float(np.partition(flat.cpu().numpy(), count - 1)[count - 1])
         below = torch.nonzero(flat < threshold).view(-1)
         ties = torch.nonzero(flat == threshold).view(-1)
         chosen = torch.cat([below, ties[: count - len(below)]]).sort().values.cpu()
