@@ -8,12 +8,16 @@ from contextlib import contextmanager
 import torch
 from peft import PeftConfig, PeftType
 from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+from peft.tuners.boft import layer as boft
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import Tensor, nn
 
 from gluelamp.errors import InputError
 
 _ADAPTER = "default"
+
+# Else peft compiles a kernel where nvcc is, which knows neither bf16 nor the CPU.
+boft._FBD_CUDA = False  # type: ignore[assignment]
 
 
 class PeftChange:
