@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -19,12 +20,12 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device={name!r} is not usable here. Allowed: auto, cpu, cuda, cuda:N.") from error
-    return device
+    if name.partition(":")[0] in ("cpu", "cuda"):
+        with suppress(RuntimeError, AssertionError):
+            device = torch.device(name)
+            torch.empty(0, device=device)
+            return device
+    raise InputError(f"device={name!r} is not usable here. Allowed: auto, cpu, cuda, cuda:N.")
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:

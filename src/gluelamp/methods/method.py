@@ -148,7 +148,8 @@ class Method:
         """Freeze a model, apply the method, and open its head for training.
 
         Args:
-            model: a sequence classifier of ``transformers``, changed in place.
+            model: a sequence classifier of ``transformers`` on the CPU (or the meta device), changed in
+                place; move it afterwards.
             train_pooler: whether the pre-trained pooler is trained (and counted) with the head.
             choice: what the method's phases chose, from `learn_choice` or a task state. If None, the
                 choice is made as if the phases had learnt nothing: right for counting and timing.
