@@ -242,3 +242,16 @@ def test_the_rows_of_a_subset_are_the_same_in_every_run(base: RunConfig) -> None
 def test_a_limit_beyond_the_rows_takes_all_of_them(base: RunConfig, limit: int | None) -> None:
     rows = training_rows(changed(base, "task", {"max_train_examples": limit}))
     assert rows["idx"].tolist() == list(range(20))
+
+
+def test_rates_of_what_is_trained_beforehand_are_in_the_name(tiny_run: Callable[..., RunConfig]) -> None:
+    def name(*overrides: str) -> str:
+        return name_of(tiny_run("trainer.learning_rate=1e-3", *overrides))
+
+    hadamard = [
+        name("method=hadamard", "method.head_learning_rate=null", f"method.learning_rate={rate}")
+        for rate in ("1e-1", "1e-4")
+    ]
+    lt_sft = [name("method=lt_sft", f"method.head_learning_rate={rate}") for rate in ("null", "1e-3")]
+    alone = [name("method=lora", f"method.learning_rate={rate}") for rate in ("1e-1", "1e-4")]
+    assert [len(set(names)) for names in (hadamard, lt_sft, alone)] == [2, 2, 1]

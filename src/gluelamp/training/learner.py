@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gluelamp.methods.method import Method
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.training.batches import training_order
 from gluelamp.training.checkpoint import Progress
@@ -26,6 +27,17 @@ class Rates:
 
     method: float
     head: float
+
+    @classmethod
+    def of(cls, method: Method, rate: float | None = None) -> Rates:
+        """Return the rates of a method's training.
+
+        Args:
+            method: brings its own, and may bring one for the head.
+            rate: takes the place of the method's own.
+        """
+        rate = rate or method.learning_rate
+        return cls(rate, method.head_learning_rate or rate)
 
 
 @dataclass(frozen=True)
