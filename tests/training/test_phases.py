@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from gluelamp.methods.method import Scoring
 from gluelamp.methods.weights.full import FullFineTuning
 from gluelamp.training.batches import collate
-from gluelamp.training.phases import squared_gradients
+from gluelamp.training.phases import PhaseLearner, squared_gradients
 from solo_trainer import SoloTrainer
 
 EXAMPLES = 6
@@ -47,3 +48,18 @@ def test_scores_are_summed_squared_gradients(
     ours = squared_gradients(phase, trainer.adaptation, trainer.task, trainer.profile.train, seed=3)
     for name, expected in by_hand(trainer, labels, batch_size, seed=3).items():
         torch.testing.assert_close(ours[name].double(), expected, rtol=2e-3, atol=1e-9)
+
+
+def test_a_resumed_run_chooses_by_the_scores_that_it_had(
+    make_trainer: Callable[..., SoloTrainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, phase = make_trainer(method=FULL), Scoring(FULL, EXAMPLES, 1)
+
+    def learn() -> dict[str, torch.Tensor]:
+        rows, config = trainer.profile.train, trainer.config
+        learner = PhaseLearner(pytest.fail, trainer.task, rows, config, 0, tmp_path)  # type: ignore[arg-type]
+        return dict(learner(phase, trainer.adaptation))
+
+    first = learn()
+    monkeypatch.setattr("gluelamp.training.phases.squared_gradients", pytest.fail)  # would round otherwise
+    torch.testing.assert_close(learn(), first, rtol=0, atol=0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gluelamp.backbones import task_ids
@@ -57,17 +57,24 @@ class PhaseLearner:
         """Carry out the next phase."""
         if isinstance(phase, Training):
             return self._train(phase, adaptation)
+        return self._score(phase, adaptation)
+
+    def _score(self, phase: Scoring, adaptation: Adaptation) -> Mapping[str, Tensor]:
+        # Kept: on another device scores may round otherwise, and choose other places.
+        path = self._next_folder() / "scores.safetensors"
         self.reports.append({"scores": phase.method.name, "examples": phase.examples})
-        adaptation.model.to(choose_device(self.config.device))  # type: ignore[arg-type]  # see Trainer
-        return squared_gradients(phase, adaptation, self.task, self.train, self.seed)
+        if not path.is_file():
+            adaptation.model.to(choose_device(self.config.device))  # type: ignore[arg-type]  # see Trainer
+            scores = squared_gradients(phase, adaptation, self.task, self.train, self.seed)
+            partial = path.with_suffix(".partial")
+            save_file({name: value.cpu() for name, value in scores.items()}, partial)
+            partial.replace(path)
+        return load_file(path)
 
     def _train(self, phase: Training, adaptation: Adaptation) -> Mapping[str, Tensor]:
-        folder = self._folder(len(self.reports))
-        folder.mkdir(exist_ok=True)
+        folder = self._next_folder()
         config = replace(self.config, epochs=phase.epochs, learning_rate=None)
-        rate = phase.method.learning_rate
-        rates = Rates(rate, phase.method.head_learning_rate or rate)
-        (outcome,) = self.new_trainer(adaptation, config, rates, folder).run()
+        (outcome,) = self.new_trainer(adaptation, config, Rates.of(phase.method), folder).run()
         self.reports.append(
             {
                 "trains": phase.method.name,
@@ -78,8 +85,10 @@ class PhaseLearner:
         )
         return load_file(folder / "last.safetensors")
 
-    def _folder(self, number: int) -> Path:
-        return self.folder / f"phase-{number + 1}"
+    def _next_folder(self) -> Path:
+        folder = self.folder / f"phase-{len(self.reports) + 1}"
+        folder.mkdir(exist_ok=True)
+        return folder
 
 
 def squared_gradients(

@@ -257,7 +257,7 @@ class Trainer:
         self.passes.publish()
         torch.set_rng_state(saved["random"]["torch"])
         self.dropout.load_state(saved["random"]["dropout"])
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and saved["random"]["cuda"] is not None:  # None: it began on a CPU
             torch.cuda.set_rng_state(saved["random"]["cuda"], self.device)
         _log.info("resuming at step %d", max(learner.progress.step for learner in self.learners))
 
