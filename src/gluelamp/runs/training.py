@@ -24,6 +24,7 @@ from gluelamp.training.config import TrainerConfig
 from gluelamp.training.evaluation import Outputs
 from gluelamp.training.held_out import HeldOut
 from gluelamp.training.learner import Profile, Rates
+from gluelamp.training.passes import stack
 from gluelamp.training.phases import PhaseLearner
 from gluelamp.training.trainer import DivergedError, Tracker, Trainer
 
@@ -105,6 +106,8 @@ def train_each(
     assert isinstance(plan.task, Task)
     config, folder = plan.config, plan.folder / "persons"
     persons = Persons(plan.task, train, validation, config.trainer.together, folder)
+    if config.trainer.together > 1:  # what cannot pass together is refused before anything is trained
+        stack(config.method.adapt(bare_model(plan), config.head.train_pooler), plan.task)
     start = _shared_values(plan, train, validation) if config.task.users == "shared_then_each" else None
     described: list[tuple[RunRecord, dict[str, str]]] = []
 

@@ -96,16 +96,12 @@ class StackedPasses:
     def __init__(
         self, adaptation: Adaptation, task: Task | Mixture, learners: Sequence[Learner], config: TrainerConfig
     ) -> None:
-        if adaptation.objective is not one_pass or adaptation.choice or isinstance(task, Mixture):
-            raise InputError(
-                "Profiles can be trained together only on one task, with a method whose loss is the "
-                "task's own and that chooses nothing for each task. Take trainer.together=1."
-            )
+        self.stacked = stack(adaptation, task)
+        assert isinstance(task, Task)  # no mixture passed
         self.task, self.config, self.model = task, config, adaptation.model
         values = adaptation.trainable | adaptation.head
         self.names = list(values)
         self.dtypes = [value.dtype for value in values.values()]
-        self.stacked = StackedValues(adaptation)
         self.numbers = {id(learner): number for number, learner in enumerate(learners)}
         self.train = _Joined([learner.profile.train for learner in learners])
         self.validation = {
@@ -174,6 +170,24 @@ class StackedPasses:
         for part in _cut(lengths[order], self.config.pass_tokens):
             chosen = order[part]
             yield torch.from_numpy(owner[chosen]).to(self.model.device), rows[chosen]
+
+
+def stack(adaptation: Adaptation, task: Task | Mixture) -> StackedValues:
+    """Let an adaptation's model compute with the values of several profiles.
+
+    Args:
+        adaptation: its model is changed in place.
+        task: the declaration.
+
+    Raises:
+        InputError: if the method or the task does not allow it.
+    """
+    if adaptation.objective is not one_pass or adaptation.choice or isinstance(task, Mixture):
+        raise InputError(
+            "Profiles can be trained together only on one task, with a method whose loss is the "
+            "task's own and that chooses nothing for each task. Take trainer.together=1."
+        )
+    return StackedValues(adaptation)
 
 
 class _Joined:
