@@ -31,6 +31,16 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     "no leaf": (("method=null",), "method=null is not allowed: give the name of a file"),
     "unknown folder": (("metod=lora",), "key 'metod' is unknown; did you mean 'method'?"),
     "wrong type": (("trainer.epochs=many",), "trainer.epochs='many' is not allowed: it should be "),
+    "seed of more bits than torch takes": (
+        ("seed=99999999999999999999",),
+        "seed=99999999999999999999 is not allowed: it should be less than ",
+    ),
+    "name that is a path": (
+        ("backbone.name=org/tiny",),
+        "backbone.name='org/tiny' is not allowed: String should match pattern",
+    ),
+    "no name": (("method.name=''",), "method.name='' is not allowed: String should match pattern"),
+    "device without values": (("trainer.device=meta",), "device='meta' is not usable here."),
     "out of range": (("seed=-1",), "seed=-1 is not allowed: it should be greater than or equal to 0."),
     "added key": (("+trainer.momentum=0.9",), "trainer key 'momentum' is unknown"),
     "unknown task": (("task.name=colla",), "task 'colla' is unknown; did you mean 'cola'?"),
@@ -120,6 +130,31 @@ def test_a_part_that_the_architecture_lacks_is_named(
     assert {path.name for path in results.glob("runs/*/*/*/*/*")} == {".lock"}
 
 
+def test_broken_weights_are_named(
+    train_here: Callable[..., tuple[int, str, str]],
+    small: tuple[str, ...],
+    tiny_backbone: Path,
+    tmp_path: Path,
+) -> None:
+    folder, results = tmp_path / "broken", tmp_path / "results"
+    shutil.copytree(tiny_backbone, folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    code, _, err = train_here(*small, f"backbone.path={folder}", f"results.root={results}")
+    assert err.startswith(f"error: {folder} holds no usable encoder (SafetensorError: ")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_a_results_folder_that_cannot_be_made_is_named(
+    train_here: Callable[..., tuple[int, str, str]], small: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    code, _, err = train_here(*small, f"results.root={file}")
+    assert err.startswith(f"error: {file}")
+    assert (code, err.count("\n")) == (2, 1)
+
+
 def test_a_value_that_must_be_given_is_named(
     train_here: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
@@ -135,8 +170,9 @@ def test_a_value_that_must_be_given_is_named(
         (("method.rank=4,0",), "method.rank=0 is not allowed"),
         (("method=lora,pafi", "method.rank=4"), "key 'method.rank' is unknown"),
         (("task=cola,ax",), "task 'ax' has no training rows"),
+        (("method=glob(nope*)",), "The sweep has no jobs: "),
     ],
-    ids=["value", "leaf", "field", "field of one method only", "task"],
+    ids=["value", "leaf", "field", "field of one method only", "task", "no job"],
 )
 def test_a_sweep_with_one_bad_job_trains_nothing(
     train_here: Callable[..., tuple[int, str, str]],

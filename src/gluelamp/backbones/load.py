@@ -14,6 +14,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.errors import InputError
+from gluelamp.records.files import Name
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -41,7 +42,7 @@ class BackboneConfig:
         sha256: expected checksum of ``model.safetensors``.
     """
 
-    name: str
+    name: Name
     shape: Mapping[str, Any]
     hub_id: str | None = None
     revision: str = "main"
@@ -189,13 +190,19 @@ def load_model(checkpoint: Checkpoint, num_outputs: int, attention: str) -> PreT
 
     transformers_logging.set_verbosity_error()  # the new head is meant to be missing in the file
     transformers_logging.disable_progress_bar()
-    model = AutoModelForSequenceClassification.from_pretrained(
-        checkpoint.folder,
-        num_labels=num_outputs,
-        dtype=torch.float32,
-        use_safetensors=True,
-        trust_remote_code=False,
-    )
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            checkpoint.folder,
+            num_labels=num_outputs,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # a broken file raises errors of many kinds
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{checkpoint.folder} holds no usable encoder ({reason}).") from error
     return set_attention(model, attention)
 
 
@@ -208,11 +215,22 @@ def build_from_shape(config: BackboneConfig, num_outputs: int, attention: str) -
         config: its ``shape`` is read.
         num_outputs: values that the head returns.
         attention: name of the attention implementation.
+
+    Raises:
+        InputError: if no encoder has this shape.
     """
+    from torch import OutOfMemoryError
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    shape = AutoConfig.for_model(**config.shape, num_labels=num_outputs)
-    return set_attention(AutoModelForSequenceClassification.from_config(shape), attention)
+    try:
+        shape = AutoConfig.for_model(**config.shape, num_labels=num_outputs)
+        model = AutoModelForSequenceClassification.from_config(shape)
+    except OutOfMemoryError:
+        raise
+    except Exception as error:  # each architecture raises errors of its own kinds
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"backbone.shape={dict(config.shape)} is not usable ({reason}).") from error
+    return set_attention(model, attention)
 
 
 def set_attention(model: PreTrainedModel, attention: str) -> PreTrainedModel:

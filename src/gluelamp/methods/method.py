@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, anatomy
 from gluelamp.methods.adaptation import Adaptation, Change, Forward, TaskLoss, one_pass
+from gluelamp.records.files import Name
 
 TaskKind = Literal["classification", "regression", "mixture"]
 
@@ -58,7 +59,7 @@ class Method:
     needs_every_token: ClassVar[bool] = False
     """Whether the last block must compute tokens that the head does not read."""
 
-    name: str
+    name: Name
     learning_rate: float = Field(gt=0)
     head_learning_rate: float | None = Field(default=None, gt=0)
 

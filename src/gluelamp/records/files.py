@@ -8,8 +8,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from uuid import uuid4
+
+from pydantic import Field
 
 from gluelamp.errors import InputError
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 SCHEMA_VERSION = 1
+
+Name = Annotated[str, Field(pattern=r"^\w[\w.+, -]*$")]
+"""Of a backbone, a method or a task: it is also the name of a folder of results."""
 
 _Layout = TypeVar("_Layout", bound="DataclassInstance")
 

@@ -96,7 +96,7 @@ def add_published(
     if paper not in PAPERS:
         raise unknown("paper", paper, PAPERS)
     if not file.is_file():
-        raise InputError(f"{file} does not exist; give a CSV file with the columns {', '.join(COLUMNS)}.")
+        raise InputError(f"{file} is no file; give a CSV file with the columns {', '.join(COLUMNS)}.")
     new = read_rows(file, PublishedScore)
     if not new:
         raise InputError(f"{file} has no row; give one number a row, in the columns {', '.join(COLUMNS)}.")

@@ -56,6 +56,8 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
         decorate(job)()
     except (HydraException, OmegaConfBaseException) as error:
         codes.append(_report(_explain(error, config_name), 2))
+    except OSError as error:
+        codes.append(_report(f"{error.filename or error} cannot be used: {error.strerror or error}.", 2))
     except ValueError as error:
         if _NO_LEAF not in str(error):
             raise
@@ -87,7 +89,7 @@ def names(value: object, key: str) -> list[str]:
         InputError: if there is anything but names.
     """
     listed = [value] if isinstance(value, str) else value
-    if isinstance(listed, list) and all(isinstance(name, str) for name in listed):
+    if isinstance(listed, list) and listed and all(isinstance(name, str) for name in listed):
         return listed
     raise InputError(f"{key}={value!r} is not allowed: give a name, or a list of them as in {key}=[A,B].")
 

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass as validated
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.errors import InputError, unknown
 from gluelamp.methods.method import Method
+from gluelamp.records.files import Name
 from gluelamp.tasks.data import DataConfig
 from gluelamp.tasks.mixture import find_task
 from gluelamp.training.config import TrainerConfig
@@ -36,7 +37,7 @@ class TaskConfig:
         user_group: every second of these persons, from the first (0) or the second (1); all if None.
     """
 
-    name: str
+    name: Name
     members: tuple[str, ...] = ()
     max_train_examples: int | None = Field(default=None, ge=1)
     users: Literal["shared", "each", "shared_then_each"] = "shared"
@@ -107,7 +108,7 @@ class RunConfig:
     head: HeadConfig
     tracker: TrackerConfig
     results: ResultsConfig
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     on_existing: Literal["skip", "retrain", "fail"] = "skip"
 
 

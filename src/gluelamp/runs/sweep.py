@@ -73,6 +73,11 @@ class SweepCallback(Callback):
         loader = GlobalHydra.instance().config_loader()
         jobs = expand([*overrides, *config.hydra.overrides.task], loader)
         try:
+            if not jobs:
+                raise InputError(
+                    "The sweep has no jobs: one of its lists is empty, such as a glob(...) that matches no "
+                    "name, or a range(...) without numbers."
+                )
             if self.parse:
                 check = _parser(self.parse)
                 for job in jobs:

@@ -55,6 +55,12 @@ def test_too_little_memory_is_a_sentence(monkeypatch: pytest.MonkeyPatch, measur
         runpy.run_path(str(SCRIPT))["run"]({})
 
 
+@pytest.mark.parametrize("wrong", ["hidden_size=33", "model_type=nope", "vocab_size=abc"])
+def test_a_shape_that_no_encoder_has_is_a_sentence(measuring: Measuring, wrong: str) -> None:
+    with pytest.raises(InputError, match=r"backbone\.shape=.* is not usable \("):
+        measure(measuring(*TINY, f"backbone.shape.{wrong}"))
+
+
 @pytest.mark.parametrize(
     "changed", ["method.rank=4", "head.train_pooler=true", "backbone.shape.hidden_size=64", "what=latency"]
 )
