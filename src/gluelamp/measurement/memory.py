@@ -155,7 +155,7 @@ def _training(
     values = [*adaptation.trainable.values(), *adaptation.head.values()]
 
     def run(inputs: Inputs) -> None:
-        optimiser = torch.optim.AdamW(values)
+        optimiser = torch.optim.AdamW(values, fused=True)  # as the trainer
         for _ in range(2):  # the second finds the optimiser's state in place
             backward(adaptation, inputs)
             optimiser.step()

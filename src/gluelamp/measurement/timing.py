@@ -92,6 +92,8 @@ def graphed(model: nn.Module, inputs: Mapping[str, Tensor]) -> Pass:
         try:
             with torch.cuda.graph(graph, stream=stream):
                 model(**inputs)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             raise InputError(
                 f"A pass cannot be captured in a CUDA graph: {error}. Set latency.graphs=[false]."
