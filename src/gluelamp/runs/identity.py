@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from gluelamp.methods.method import Training
 from gluelamp.runs.config import RunConfig
 
 # What cannot change a result: where things lie, and how fast they run. Data and backbone are known by
@@ -16,8 +17,8 @@ _WITHOUT_EFFECT = {
     "backbone": ("hub_id", "revision", "path", "wheel", "sha256", "shape"),
     "data": ("source", "root", "hub_timeout_s", "revision"),
     "trainer": ("device", "eval_batch_size", "checkpoint_steps"),
-    "method": ("learning_rate", "head_learning_rate"),
 }
+_RATES = ("learning_rate", "head_learning_rate")
 
 
 def effective_config(config: RunConfig, resolved: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -34,6 +35,9 @@ def effective_config(config: RunConfig, resolved: Mapping[str, Mapping[str, Any]
     for section, keys in _WITHOUT_EFFECT.items():
         for key in keys:
             del content[section][key]
+    if not any(isinstance(phase, Training) for phase in config.method.phases()):
+        for key in _RATES:  # what is trained beforehand may take them as they were written
+            del content["method"][key]
     content["method"]["kind"] = type(config.method).__name__
     for section, values in resolved.items():
         content[section] |= values

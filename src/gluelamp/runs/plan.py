@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import torch
 from gluelamp.backbones.device import choose_device, choose_dtype
 from gluelamp.backbones.load import Checkpoint, find_checkpoint
 from gluelamp.errors import InputError
-from gluelamp.methods.method import Method, Training
 from gluelamp.runs.config import RunConfig
 from gluelamp.runs.identity import effective_config, identity
 from gluelamp.runs.users import check_users, of_chosen_users
@@ -93,7 +92,7 @@ def plan_run(config: RunConfig) -> Plan:
     resolved: dict[str, dict[str, Any]] = {
         "data": {"fingerprint": _fingerprint(data)},
         "backbone": {"checksum": checkpoint.checksum, "settings": checkpoint.settings},
-        "method": config.method.resolve(checkpoint.checksum) | _phase_rates(config.method),
+        "method": config.method.resolve(checkpoint.checksum),
         "trainer": {
             "learning_rate": rates.method,
             "head_learning_rate": rates.head,
@@ -103,12 +102,6 @@ def plan_run(config: RunConfig) -> Plan:
     effective = effective_config(config, resolved)
     chosen = tuple(of_chosen_users(member, config.task) for member in data)
     return Plan(config, effective, task, chosen, checkpoint, rates, device, dtype)
-
-
-def _phase_rates(method: Method) -> dict[str, list[dict[str, float]]]:
-    """The rates of what a method trains beforehand, which are not those of its own training."""
-    rates = [Rates.of(phase.method) for phase in method.phases() if isinstance(phase, Training)]
-    return {"phase_rates": [asdict(one) for one in rates]} if rates else {}
 
 
 def _check_sources(data: tuple[TaskData, ...]) -> None:
