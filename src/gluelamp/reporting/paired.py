@@ -13,6 +13,9 @@ from gluelamp.reporting.statistics import Cell, compare_all, difference, holm, m
 from gluelamp.tasks.glue import GLUE
 
 OVERALL = "all tasks"
+ONE_SEED = "one seed"
+"""In place of a comparison's outcome: with one seed the error is over examples alone, so methods that are
+equal over seeds come out better or worse far too often."""
 FOUND = ["difference", "low", "high", "p", "p_holm", "verdict", "tasks", "seeds"]
 
 
@@ -66,6 +69,16 @@ def compared_rows(some: Sequence[Entry], references: Sequence[str]) -> pd.DataFr
     rows = rows.assign(place=rows["task"].map(order)).sort_values(["label", "place"], ignore_index=True)
     whole = dict.fromkeys(["epochs", *(f"vs_{reference}_seeds" for reference in references)], "Int64")
     return rows.drop(columns="place").astype(whole)
+
+
+def outcome(row: Mapping[str, Any] | pd.Series, reference: str) -> str:
+    """Return ``better``, ``worse`` or ``tie``, or :data:`ONE_SEED` where a side has no more.
+
+    Args:
+        row: of :func:`compared_rows`, with this comparison.
+        reference: the prefix of its columns, such as ``"vs_pafi"``.
+    """
+    return ONE_SEED if row[f"{reference}_seeds"] < 2 else str(row[f"{reference}_verdict"])
 
 
 def _on_task(task: str, cells: Mapping[str, Cell], reference: str) -> pd.DataFrame:

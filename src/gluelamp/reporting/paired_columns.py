@@ -9,7 +9,7 @@ import pandas as pd
 
 from gluelamp.reporting.formats import points_within, task_name
 from gluelamp.reporting.pages import Grid
-from gluelamp.reporting.paired import OVERALL
+from gluelamp.reporting.paired import OVERALL, outcome
 from gluelamp.tasks.glue import GLUE
 
 _Places = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -18,13 +18,16 @@ _Places = Mapping[tuple[str, str], Mapping[str, Any]]
 def task_columns(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, list[str]]:
     """Return by title a column for each task: the scores of labels with their intervals.
 
+    Where numbers of seeds differ each score has its own behind it.
+
     Args:
         rows: of :func:`gluelamp.reporting.paired.compared_rows`.
         labels: the lines of the table; a score that is missing is an empty cell.
     """
-    places = _places(rows)
+    places, differ = _places(rows), rows["seeds"].nunique() > 1
     return {
-        task_name(task): [_score(places.get((label, task))) for label in labels] for task in tasks_of(rows)
+        task_name(task): [_score(places.get((label, task)), differ) for label in labels]
+        for task in tasks_of(rows)
     }
 
 
@@ -60,17 +63,20 @@ def _places(rows: pd.DataFrame) -> _Places:
     return {(row["label"], row["task"]): row for row in rows.to_dict("records")}
 
 
-def _score(row: Mapping[str, Any] | None) -> str:
-    return points_within(row["mean"], row["low"], row["high"]) if row else ""
+def _score(row: Mapping[str, Any] | None, with_seeds: bool) -> str:
+    if row is None:
+        return ""
+    text = points_within(row["mean"], row["low"], row["high"])
+    return f"{text} ({row['seeds']})" if with_seeds and text else text
 
 
 def _difference(row: Mapping[str, Any] | None, reference: str) -> str:
     if row is None:
         return ""
     name = f"vs_{reference}"
-    verdict = row[f"{name}_verdict"]
+    found = outcome(row, name)
     text = points_within(row[name], row[f"{name}_low"], row[f"{name}_high"], sign=True)
-    return f"{text} {verdict}" if verdict == "tie" else f"{text} **{verdict}**"
+    return f"{text} **{found}**" if found in ("better", "worse") else f"{text} {found}"
 
 
 def _overall(row: Mapping[str, Any], reference: str, tasks: Sequence[str]) -> str:

@@ -25,8 +25,9 @@ _READING = (
     "a task stores in fp32: its values and, where the mask is its own, their positions too. A mask common to "
     "all tasks is stored once: *shared bytes*.",
     "Scores are times 100, with the 95 % interval over examples and seeds; of one seed over examples alone. "
-    "Differences are paired by example; a mask is *better* or *worse* than `pafi` where p < 0.05 "
-    "after Holm's correction over the masks of the column, else it is a *tie*.",
+    "Behind a score stands its number of seeds, where they differ. Differences are paired by example; a "
+    "mask is *better* or *worse* than `pafi` where p < 0.05 after Holm's correction over the masks of the "
+    "column, else it is a *tie*; with *one seed* there is no such word.",
     SETTING_NOTE,
 )
 

@@ -26,8 +26,8 @@ _READING = (
     "`head_only`, no adapter at all.",
     "Scores are times 100, with the 95 % interval over examples and seeds; of one seed over examples alone. "
     "Differences are paired by example; *better* and *worse* are where p < 0.05 after Holm's "
-    "correction over the lines of the column, else it is a *tie*. A tie with `pfeiffer` says little where "
-    "`head_only` ties, too.",
+    "correction over the lines of the column, else it is a *tie*; with *one seed* there is no such word. A "
+    "tie with `pfeiffer` says little where `head_only` ties, too.",
     "X-PEFT's own table is not available to this project: `results/published/README.md` says how to fill it.",
     SETTING_NOTE,
 )

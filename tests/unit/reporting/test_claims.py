@@ -150,7 +150,7 @@ def test_a_rival_that_did_not_run_or_has_no_predictions_is_named(add_run: AddRun
     (bare[0] / "predictions.parquet").unlink()
     claim = row(judged([*runs, bare]), "PaFi: one mask")
     assert claim["verdict"] == "partly supported"
-    assert claim["evidence"].endswith("; lt_sft, diff_pruning: not run, or without predictions.")
+    assert claim["evidence"].endswith("; lt_sft, diff_pruning: no complete run with predictions.")
 
 
 def test_controls_decide_another_claim(add_run: AddRun) -> None:

@@ -97,7 +97,7 @@ def test_the_columns_must_be_those_of_the_folder(tmp_path: Path) -> None:
     write(file)
     with pytest.raises(InputError, match=r"mine\.csv has no row"):
         add_published(file, "pafi_hiwi", tmp_path, *NAMES)
-    with pytest.raises(InputError, match=r"absent\.csv does not exist"):
+    with pytest.raises(InputError, match=r"absent\.csv is no file"):
         add_published(tmp_path / "absent.csv", "pafi_hiwi", tmp_path, *NAMES)
 
 

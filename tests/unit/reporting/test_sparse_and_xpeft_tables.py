@@ -46,7 +46,19 @@ def test_masks_are_compared_with_pafi_at_the_same_budget_alone(add_run: AddRun) 
         "| pafi | 1,000 | 4,000 | 0 | 80.0 [72.0, 88.0] |",
         "| fish | 1,000 | 8,000 | 0 | 60.0 [50.3, 69.7] |",
     ]
-    assert body(page, f"{title}: less pafi") == ["| fish | −20.0 [−27.9, −12.1] **worse** |"]
+    assert body(page, f"{title}: less pafi") == ["| fish | −20.0 [−27.9, −12.1] one seed |"]
+
+
+def test_better_and_worse_take_two_seeds_of_both_and_scores_tell_their_seeds_where_these_differ(
+    add_run: AddRun,
+) -> None:
+    runs = [add_run("pafi", wrong=20, seed=seed) for seed in (1, 2)]
+    runs += [add_run("fish", wrong=40, seed=seed) for seed in (1, 2)]
+    page = as_markdown(sparse_page(sparse_rows([*runs, add_run("lt_sft", wrong=40)])))
+    assert "| fish | 1,000 | 4,000 | 0 | 60.0 [50.3, 69.7] (2) |" in page
+    assert "| lt_sft | 1,000 | 4,000 | 0 | 60.0 [50.3, 69.7] (1) |" in page
+    assert "| fish | −20.0 [−27.9, −12.1] **worse** |" in page
+    assert "| lt_sft | −20.0 [−27.9, −12.1] one seed |" in page
 
 
 def test_a_mean_over_fewer_tasks_names_them(add_run: AddRun) -> None:
@@ -54,7 +66,7 @@ def test_a_mean_over_fewer_tasks_names_them(add_run: AddRun) -> None:
     runs += [add_run("fish", wrong=20), *(add_run("lt_sft", task, wrong=25) for task in ("sst2", "rte"))]
     page = as_markdown(sparse_page(sparse_rows(runs)))
     assert "| method | SST-2 | RTE | mean of 2 tasks |" in page
-    assert "| fish |  | +0.0 [+0.0, +0.0] tie | +0.0 [+0.0, +0.0] tie (RTE alone) |" in page
+    assert "| fish |  | +0.0 [+0.0, +0.0] one seed | +0.0 [+0.0, +0.0] one seed (RTE alone) |" in page
     assert "| lt_sft | −5.0 " in page
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import pandas as pd
-
 SUPPORTED = "supported"
 PARTLY = "partly supported"
 MIXED = "mixed"
@@ -21,9 +19,6 @@ VERDICTS = {
     CONTRADICTED: "what was measured disagrees",
     NOT_MEASURED: "there are no records for it",
 }
-ONE_SEED = "one seed"
-"""In place of a comparison's outcome: with one seed the error is over examples alone, so methods that are
-equal over seeds come out better or worse far too often."""
 ONE_SEED_READING = "One seed cannot tell methods apart."
 
 
@@ -44,21 +39,11 @@ class Claim:
     evidence: str
 
 
-def outcome(row: pd.Series, reference: str) -> str:
-    """Return ``better``, ``worse`` or ``tie``, or :data:`ONE_SEED` where a side has no more.
-
-    Args:
-        row: of :func:`gluelamp.reporting.paired.compared_rows`, with this comparison.
-        reference: the prefix of its columns, such as ``"vs_pafi"``.
-    """
-    return ONE_SEED if row[f"{reference}_seeds"] < 2 else str(row[f"{reference}_verdict"])
-
-
 def superiority(outcomes: Collection[str], is_whole: bool) -> str:
     """Return the verdict on "it beats them" from one outcome for each of them.
 
     Args:
-        outcomes: of :func:`outcome`, for what is claimed to be better.
+        outcomes: of :func:`gluelamp.reporting.paired.outcome`, for what is claimed to be better.
         is_whole: whether there is an outcome for all of them.
     """
     found = set(outcomes)

@@ -8,15 +8,13 @@ import pandas as pd
 
 from gluelamp.reporting.claims.claim import (
     NOT_MEASURED,
-    ONE_SEED,
     ONE_SEED_READING,
     Claim,
-    outcome,
     superiority,
 )
 from gluelamp.reporting.claims.scale import paired_scale
 from gluelamp.reporting.formats import count, points_within, task_name
-from gluelamp.reporting.paired import OVERALL
+from gluelamp.reporting.paired import ONE_SEED, OVERALL, outcome
 from gluelamp.reporting.sparse_table import CONTROLS, PAFI, SCOPE, TASK_SPECIFIC
 
 MASKS_CLAIM = "PaFi: one mask for all tasks beats masks made for each task"
@@ -42,7 +40,7 @@ def _judge(claim: str, rows: pd.DataFrame, rivals: Sequence[str]) -> Claim:
     outcomes = [_of_pafi(row) for _, row in found.iterrows()]
     texts = [_text(row) for _, row in found.iterrows()]
     missing = [rival for rival in rivals if rival not in set(found["method"])]
-    texts += [f"{', '.join(missing)}: not run, or without predictions"] if missing else []
+    texts += [f"{', '.join(missing)}: no complete run with predictions"] if missing else []
     budget = f"{count(rows['trained'].iloc[0])} trained values"
     scale = f"{paired_scale(found, 'vs_pafi')}, {budget}"
     reading = f" {ONE_SEED_READING}" if ONE_SEED in outcomes else ""

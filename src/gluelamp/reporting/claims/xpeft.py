@@ -12,16 +12,14 @@ from gluelamp.reporting.claims.claim import (
     CONTRADICTED,
     MIXED,
     NOT_MEASURED,
-    ONE_SEED,
     ONE_SEED_READING,
     SUPPORTED,
     UNDECIDED,
     Claim,
-    outcome,
 )
 from gluelamp.reporting.claims.scale import paired_scale
 from gluelamp.reporting.formats import count, points_within, task_name
-from gluelamp.reporting.paired import OVERALL
+from gluelamp.reporting.paired import ONE_SEED, OVERALL, outcome
 from gluelamp.reporting.xpeft_table import ADAPTER, BASELINE, PAPER_BACKBONE, SCOPE
 
 ACCURACY_CLAIM = "X-PEFT matches adapter tuning"
