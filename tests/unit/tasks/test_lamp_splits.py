@@ -89,6 +89,28 @@ def test_rows_with_the_same_text_stay_together() -> None:
     assert splits.value_counts().to_dict() == {"train": 18, "validation": 6, "test": 6}
 
 
+def test_a_text_written_in_two_ways_is_one(tmp_path: Path) -> None:
+    label, other = NEWS[:2]
+    shared = {f"shared {at}": label for at in range(4)}
+    questions = [
+        news("1", "The mayor\u2019s plan", shared | {"What?": label, "!": other}),
+        news("2", "Mail", {"the mayor's plan.": label, "what": other, "?": label, "Shared 0": label}),
+    ]
+    write_split(tmp_path / "LaMP_2N", "dev", questions, {"1": label, "2": other})
+    found = rows(load(tmp_path))
+    assert found["user"].nunique() == 1  # the two records share texts
+    # as first written; the one with two labels is nobody's row; wordless texts are told apart
+    assert set(found["text"]) == {"The mayor\u2019s plan", "Mail", "!", "?", *shared}
+    assert len(found) == 8
+
+
+def test_ways_to_write_a_text_stay_together() -> None:
+    texts = [f"{quote}Title{quote} {number}" for number in range(10) for quote in ("'", "\u2019", "")]
+    splits = split_users(pd.DataFrame({"user": "a", "text": texts}))
+    assert (splits.groupby([text.strip("'\u2019")[-1] for text in texts]).nunique() == 1).all()
+    assert splits.value_counts().to_dict() == {"train": 18, "validation": 6, "test": 6}
+
+
 def test_another_user_moves_nobody_s_rows(tmp_path: Path) -> None:
     write_authors(tmp_path / "few" / "LaMP_2N", authors(3))
     write_authors(tmp_path / "many" / "LaMP_2N", authors(6)[::-1])

@@ -11,6 +11,7 @@ import pandas as pd
 from gluelamp.errors import InputError
 from gluelamp.tasks.lamp.records import Label, Record
 from gluelamp.tasks.lamp.splits import split_users
+from gluelamp.tasks.lamp.texts import fingerprint
 from gluelamp.tasks.lamp.users import Links, users_of
 from gluelamp.tasks.task import Task
 
@@ -20,8 +21,8 @@ logger = logging.getLogger(__name__)
 def labelled_splits(task: Task, records: Iterable[Record]) -> dict[str, pd.DataFrame]:
     """Return the splits of all users together.
 
-    A row is a labelled profile item or a query with a gold. Texts that a user labelled in two ways are
-    left out; their number is logged.
+    A row is a labelled profile item or a query with a gold. Texts that differ in case, spaces and punctuation
+    alone are one. Texts that a user labelled in two ways are left out; their number is logged.
 
     Args:
         task: the declaration.
@@ -74,20 +75,28 @@ def _check_sizes(task: Task, sizes: pd.Series) -> None:
 def _collect(task: Task, records: Iterable[Record]) -> tuple[pd.DataFrame, list[tuple[str, ...]]]:
     """Return ``user``, ``texts`` (a number) and ``label`` of all labelled items, and the texts by number."""
     links = Links()
-    numbers: dict[tuple[str, ...], int] = {}  # each distinct text is held once
+    texts: list[tuple[str, ...]] = []  # each distinct text is held once, as it was first written
+    numbers: dict[bytes, int] = {}
     rows: list[tuple[int, int, Label]] = []
+
+    def number_of(written: tuple[str, ...]) -> int:
+        number = numbers.setdefault(fingerprint(written), len(texts))
+        if number == len(texts):
+            texts.append(written)
+        return number
+
     without_query = unknown_labels = 0
     for record in records:
         at = links.add_record(record.name, record.user)
         without_query += record.query is None
         unknown_labels += record.unknown_labels
         for item in (*filter(None, [record.query]), *record.profile):
-            links.add_text(at, numbers.setdefault(item.texts[:1], len(numbers)))
+            links.add_text(at, number_of(item.texts[:1]))
             if item.label is not None:
-                rows.append((at, numbers.setdefault(item.texts, len(numbers)), item.label))
+                rows.append((at, number_of(item.texts), item.label))
     if without_query:
         logger.warning("%s: left out %d queries without an instruction or a text", task.name, without_query)
     if unknown_labels:
         logger.warning("%s: left out %d profile items without a label of the task", task.name, unknown_labels)
     found = pd.DataFrame(rows, columns=["user", "texts", "label"])
-    return found.assign(user=np.array(users_of(links), "object")[found["user"]]), list(numbers)
+    return found.assign(user=np.array(users_of(links), "object")[found["user"]]), texts

@@ -6,9 +6,9 @@ the same user's other records, so that whoever trains on profiles has seen the a
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 import pandas as pd
+
+from gluelamp.tasks.lamp.texts import fingerprint
 
 
 def split_users(rows: pd.DataFrame) -> pd.Series:
@@ -19,14 +19,14 @@ def split_users(rows: pd.DataFrame) -> pd.Series:
     that many users share tends to the same split for all of them.
 
     Args:
-        rows: columns ``user`` and ``text``; rows of one user with the same text stay together.
+        rows: columns ``user`` and ``text``; rows of one user with the same `fingerprint` stay together.
 
     Returns:
         ``"train"``, ``"validation"`` or ``"test"``, with the index of the rows.
     """
     users = rows["user"]
     # Six bytes, because ranks are taken of floats, which hold such numbers exactly.
-    hashes = [int.from_bytes(blake2b(text.encode(), digest_size=6).digest()) for text in rows["text"]]
+    hashes = [int.from_bytes(fingerprint((text,))[:6]) for text in rows["text"]]
     rank = pd.Series(hashes, rows.index).groupby(users).rank(method="dense")
     held_out = (2 * rank.groupby(users).transform("max") + 5) // 10
     splits = pd.Series("train", rows.index)
