@@ -5,16 +5,20 @@
 SCALE ?= demo
 DATA ?= auto
 ROOT ?=
+JOBS ?= 1
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 PLACE := data=$(DATA) $(if $(ROOT),data.root=$(ROOT))
+SIDE_BY_SIDE := $(if $(filter-out 1,$(JOBS)),hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS))
+SWEEP := $(RUN) scripts/train.py -m $(PLACE) $(SIDE_BY_SIDE)
 
 help:  ## list every target
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 18
 	@echo
 	@echo "SCALE=demo|small|paper (now $(SCALE))  DATA=auto|hub|local|sample (now $(DATA))  ROOT=DIR of local data"
+	@echo "JOBS=N runs side by side (now $(JOBS))"
 
 setup: $(INSTALLED)  ## make .venv with the tested set of packages
 
@@ -26,17 +30,17 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 reproduce-glue: setup  ## train methods x tasks at SCALE on DATA, count, time, write results/tables and report.html
-	$(RUN) scripts/train.py -m experiment=glue_$(SCALE) $(PLACE)
+	$(SWEEP) experiment=glue_$(SCALE)
 	$(RUN) scripts/measure.py -m experiment=parameters
 	$(RUN) scripts/measure.py -m experiment=latency latency.batches=[1] latency.lengths=[128] latency.precisions=[fp32]
 	$(MAKE) --no-print-directory report
 
 reproduce-lamp: setup  ## train one adaptation for each person of LaMP-2N, warm X-PEFT too, write the tables and report.html
-	$(RUN) scripts/train.py -m experiment=lamp_demo $(PLACE)
-	$(RUN) scripts/train.py -m experiment=lamp_shared $(PLACE)
-	$(RUN) scripts/train.py -m experiment=lamp_pafi $(PLACE)
-	$(RUN) scripts/train.py -m experiment=lamp_bank $(PLACE)
-	$(RUN) scripts/train.py -m experiment=lamp_warm $(PLACE)
+	$(SWEEP) experiment=lamp_demo
+	$(SWEEP) experiment=lamp_shared
+	$(SWEEP) experiment=lamp_pafi
+	$(SWEEP) experiment=lamp_bank
+	$(SWEEP) experiment=lamp_warm
 	$(MAKE) --no-print-directory report
 
 measure: setup  ## count parameters, bytes, FLOPs and memory of the methods, and time them

@@ -232,8 +232,12 @@ def test_a_run_that_diverges_is_code_1_and_the_sweep_goes_on(
     sweep = ("method=head_only", "trainer.learning_rate=1e38,1e-2", "trainer.epochs=1")
     code, out, err = train_here("-m", *small, f"results.root={tmp_path}", *sweep)
     assert code == 1
-    assert err.startswith("error: The loss of step ")
-    assert err.count("\n") == 1
+    sentence, job = err.splitlines()
+    assert sentence.startswith("error: The loss of step ")
+    assert job.startswith(
+        "Error executing job with overrides: "
+    )  # Hydra's, at the end, of the first that failed
+    assert "trainer.learning_rate=1e+38" in job
     assert "tiny head_only cola seed 0 (sample): matthews_correlation best" in out
     records = sorted(path.read_text(encoding="utf-8") for path in tmp_path.glob("runs/*/*/*/*/record.json"))
     assert sorted('"status": "failed"' in record for record in records) == [False, True]
@@ -256,7 +260,7 @@ def test_a_run_without_enough_memory_is_code_1_and_leaves_it_to_the_next(
     monkeypatch.setattr(SinglePasses, "backward", too_large)
     code, out, err = train_here("-m", *small, f"results.root={tmp_path}", "method=head_only", "seed=0,1")
     sentence = "error: The device has too little free memory for this run. Lower trainer.batch_size, "
-    assert [line.startswith(sentence) for line in err.splitlines()] == [True, True]
+    assert [line.startswith(sentence) for line in err.splitlines()] == [True, True, False]
     assert "trainer.pass_tokens" in err
     assert code == 1
     assert "Traceback" not in out

@@ -115,6 +115,30 @@ def test_a_killed_sweep_goes_on_as_if_nothing_had_happened(
     assert not list(tmp_path.glob("results/runs/*/*/*/*/checkpoint.*"))
 
 
+@pytest.mark.parametrize(
+    "launcher", [("joblib", "hydra.launcher.n_jobs=2"), ("submitit_local",)], ids=lambda launcher: launcher[0]
+)
+def test_a_launcher_with_processes_of_its_own_gives_the_same(
+    start: Start, undisturbed: Path, tmp_path: Path, launcher: tuple[str, ...]
+) -> None:
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher[0].partition('_')[0]}_launcher")
+    process = start(tmp_path, *SWEEP, f"hydra/launcher={launcher[0]}", *launcher[1:])
+    _, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert content_of(tmp_path) == content_of(undisturbed)
+    assert len(content_of(tmp_path)) == 4
+
+
+def test_a_job_that_fails_in_another_process_fails_the_sweep(start: Start, tmp_path: Path) -> None:
+    sweep = ("-m", "method=head_only", "trainer.learning_rate=1e38,1e-2", "trainer.epochs=1")
+    process = start(tmp_path, *sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    out, err = process.communicate()
+    assert process.returncode == 1
+    assert "error: The loss of step " in err
+    assert "Traceback" not in out + err
+    assert sorted(record.status for record in find_records(tmp_path / "results")) == ["complete", "failed"]
+
+
 def wait_for(process: subprocess.Popen[str], condition: Callable[[], object]) -> None:
     """Wait until a condition holds, while the process lives."""
     deadline = time.monotonic() + 120

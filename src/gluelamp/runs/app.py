@@ -15,7 +15,9 @@ from typing import Any, NoReturn, cast
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -30,39 +32,61 @@ class RunFailedError(RuntimeError):
     """A run failed, and its record says so; the message is for the user."""
 
 
+class JobFailedError(Exception):
+    """A job of a sweep has ended with a code other than 0, and has said why. Travels between processes.
+
+    Args:
+        code: its exit code.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
     """Compose the configuration from the command line, run a task on it, and exit.
 
-    A sweep goes on after a job that failed, and exits with that job's code at its end. Exit codes: 0;
-    1 if a run failed; 2 on bad input, with a sentence and no traceback.
+    A sweep goes on after a job that failed, and exits with the first such job's code at its end. Exit
+    codes: 0; 1 if a run failed; 2 on bad input, with a sentence and no traceback.
 
     Args:
         task: takes the composed configuration as plain containers.
         config_name: the primary configuration.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors to us instead of printing them
-    codes: list[int] = []
 
     def job(config: DictConfig) -> None:
-        try:
-            task(plain(config))
-        except InputError as error:
-            codes.append(_report(str(error), 2))
-        except RunFailedError as error:
-            codes.append(_report(str(error), 1))
+        code = _exit_code(task, config)
+        if code and HydraConfig.get().mode is RunMode.MULTIRUN:
+            raise JobFailedError(code)  # Hydra's launchers keep it until all jobs have ended
+        if code:
+            sys.exit(code)
 
     decorate = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
     try:
         decorate(job)()
+    except JobFailedError as error:
+        sys.exit(error.code)
     except (HydraException, OmegaConfBaseException) as error:
-        codes.append(_report(_explain(error, config_name), 2))
+        sys.exit(_report(_explain(error, config_name), 2))
     except OSError as error:
-        codes.append(_report(f"{error.filename or error} cannot be used: {error.strerror or error}.", 2))
+        sys.exit(_report(f"{error.filename or error} cannot be used: {error.strerror or error}.", 2))
     except ValueError as error:
         if _NO_LEAF not in str(error):
             raise
-        codes.append(_report(_explain_no_leaf(), 2))
-    sys.exit(max(codes, default=0))
+        sys.exit(_report(_explain_no_leaf(), 2))
+    sys.exit(0)
+
+
+def _exit_code(task: Callable[[dict[str, Any]], object], config: DictConfig) -> int:
+    try:
+        task(plain(config))
+    except InputError as error:
+        return _report(str(error), 2)
+    except RunFailedError as error:
+        return _report(str(error), 1)
+    return 0
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from rich.progress import Progress
 
 from gluelamp.errors import InputError
 from gluelamp.runs.app import plain, stop
@@ -64,7 +65,7 @@ class SweepCallback(Callback):
 
     def __init__(self, parse: str | None = None) -> None:
         self.parse = parse
-        self.progress = progress_bar()
+        self.progress: Progress | None = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Compose and check every job: a sweep with a wrong value starts nothing."""
@@ -86,14 +87,17 @@ class SweepCallback(Callback):
             stop(error)  # Hydra would only warn of an exception in a callback
         except HydraException:
             return  # Hydra composes all jobs itself before the first one starts, and then says this
-        self.progress.add_task("runs", total=len(jobs))
-        self.progress.start()
+        if config.hydra.runtime.choices["hydra/launcher"] == "basic":  # others run jobs elsewhere
+            self.progress = progress_bar()
+            self.progress.add_task("runs", total=len(jobs))
+            self.progress.start()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Move the bar."""
-        for task in self.progress.task_ids:
-            self.progress.advance(task)
+        if self.progress:
+            self.progress.advance(self.progress.task_ids[0])
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Close the bar."""
-        self.progress.stop()
+        if self.progress:
+            self.progress.stop()
