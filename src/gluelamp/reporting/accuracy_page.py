@@ -146,7 +146,9 @@ def _cells(of_task: pd.DataFrame) -> dict[str, Cell]:
 def _mean_over_seeds(rows: pd.DataFrame) -> dict[str, str]:
     described = zip(rows["method"], rows["mean"], rows["std"], rows["seeds"], strict=True)
     return {
-        method: f"{_percent(mean)} ± {_percent(std)} ({seeds})" if seeds > 1 else _percent(mean)
+        method: _percent(mean)
+        + (f" ± {_percent(std)}" if seeds > 1 and pd.notna(mean) else "")
+        + (f" ({seeds})" if seeds > 1 else "")
         for method, mean, std, seeds in described
     }
 

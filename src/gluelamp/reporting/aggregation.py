@@ -11,7 +11,7 @@ import pandas as pd
 from gluelamp.records import FoundRun, RunRecord
 from gluelamp.reporting.published import Cell as PublishedCell
 from gluelamp.reporting.statistics import find_cell, score_interval
-from gluelamp.reporting.variants import Run, settings_of, variant_labels
+from gluelamp.reporting.variants import Run, settings_of, table_labels
 from gluelamp.tasks.glue import GLUE
 
 SELECTIONS = ("held_out", "best", "last")
@@ -47,7 +47,7 @@ def summarise(runs: Sequence[FoundRun], published: Mapping[PublishedCell, float]
     """
     records = [record for _, record in runs]
     labels = [data_label(record) for record in records]
-    variants = variant_labels([_run(*run) for run in zip(records, labels, strict=True)])
+    variants = table_labels([_run(*run) for run in zip(records, labels, strict=True)])
     described = enumerate(zip(records, labels, variants, strict=True))
     scores = pd.DataFrame([{**score, "run": run} for run, told in described for score in _scores(*told)])
     groups = scores.sort_values(_ORDER, kind="stable").groupby(_GROUP, sort=False)
@@ -90,7 +90,7 @@ def is_benchmark(data: str) -> bool:
 
 def _run(record: RunRecord, data: str) -> Run:
     backbone, method = (record.config[section]["name"] for section in ("backbone", "method"))
-    return (data, backbone, method), method, settings_of(record)
+    return (data, backbone), method, settings_of(record)
 
 
 def _scores(record: RunRecord, data: str, variant: str) -> Iterator[dict[str, Any]]:

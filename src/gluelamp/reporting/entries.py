@@ -14,7 +14,7 @@ import pandas as pd
 from gluelamp.records import FoundRun, RunRecord
 from gluelamp.reporting.aggregation import data_label
 from gluelamp.reporting.statistics import Cell, find_cell, score_estimate
-from gluelamp.reporting.variants import OF_ROWS, settings_of
+from gluelamp.reporting.variants import OF_ROWS, OF_TRAINING, settings_of
 from gluelamp.tasks.glue import GLUE
 
 STRICT, OPTIMISTIC = "held_out", "best"
@@ -26,7 +26,6 @@ SETTING_NOTE = (
     "the most runs, then the first by its options: never by its scores. `glue_accuracy` has them all."
 )
 
-_COMMON = ("backbone.", "trainer.", "head.")
 _WHOLE = ("epochs", "seeds", "trained", "method_bytes", "head_bytes", "shared_bytes")
 _TASK_ORDER = {name: position for position, name in enumerate(GLUE)}
 _Key = TypeVar("_Key", str, tuple[str, str], tuple[str, ...])
@@ -183,7 +182,7 @@ def _setting(record: RunRecord) -> tuple[str, ...]:
 
 def _common_setting(record: RunRecord) -> tuple[str, ...]:
     """What all methods of a table share: of training everything but the rates, which are a method's own."""
-    return _settings(record, lambda key: key.startswith(_COMMON) and not key.endswith("learning_rate"))
+    return _settings(record, lambda key: key.startswith(OF_TRAINING) and not key.endswith("learning_rate"))
 
 
 def _data_setting(record: RunRecord) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gluelamp.records import RunRecord
 
-_MARKUP = re.compile(r"[\\*`]|(?<!\w)_|_(?!\w)")  # within a word, an underscore is only itself
+_MARKUP = re.compile(r"[\\*`<]|(?<!\w)_|_(?!\w)")  # within a word, an underscore is only itself
 
 
 def markdown_table(
@@ -40,7 +40,7 @@ def failures(failed: Sequence[RunRecord]) -> list[str]:
             record.config["method"]["name"],
             record.config["task"]["name"],
             str(record.config["seed"]),
-            record.error or "no message",
+            literal(record.error or "no message"),
         ]
         for record in failed
     ]

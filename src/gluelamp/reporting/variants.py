@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from gluelamp.records import RunRecord
@@ -15,6 +16,8 @@ Run = tuple[Hashable, str, Mapping[str, str]]
 UNSET = "unset"
 OF_ROWS = ("task.", "data.")
 """How keys of settings begin that describe the rows of a run."""
+OF_TRAINING = ("backbone.", "trainer.", "head.")
+"""How keys begin that describe its training, whatever the method."""
 
 _CHECKSUMS = ("data.fingerprint", "backbone.checksum", "backbone.settings", "method.bank")
 _SHOWN_DIGITS = 8
@@ -40,13 +43,25 @@ def variant_labels(runs: Sequence[Run]) -> list[str]:
     Returns:
         labels such as ``"pafi"`` or ``"pafi [density=0.01, trainer.epochs=3]"``, one per run.
     """
-    everywhere = _differing_keys([(family, settings) for family, _, settings in runs])
-    on_task = _differing_keys(
-        [((family, settings.get("task.name")), settings) for family, _, settings in runs]
-    )
+    labelled = zip(runs, _telling_keys(runs), strict=True)
+    return [_label(method, settings, keys) for (_, method, settings), keys in labelled]
+
+
+def table_labels(runs: Sequence[Run]) -> list[str]:
+    """Return labels for the runs of several methods that stand in one table.
+
+    They are those of `variant_labels` for each method. Besides, a run that was on other rows, or was trained
+    otherwise, than most runs of the table says so: it cannot be compared with them. Learning rates are a
+    method's own.
+
+    Args:
+        runs: a family here is a table.
+    """
+    of_method = _telling_keys([((table, method), method, settings) for table, method, settings in runs])
+    labelled = zip(runs, of_method, _unusual_keys(runs), strict=True)
     return [
-        _label(method, settings, [key for key in wide if key in narrow or not key.startswith(OF_ROWS)])
-        for (_, method, settings), wide, narrow in zip(runs, everywhere, on_task, strict=True)
+        _label(method, settings, sorted({*told, *unusual}))
+        for (_, method, settings), told, unusual in labelled
     ]
 
 
@@ -61,6 +76,37 @@ def flatten(config: Mapping[str, Any]) -> dict[str, str]:
                 yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
 
     return dict(leaves(config, ""))
+
+
+def _telling_keys(runs: Sequence[Run]) -> list[list[str]]:
+    """Of each run, the keys that tell it from others of its family, sorted."""
+    everywhere = _differing_keys([(family, settings) for family, _, settings in runs])
+    on_task = _differing_keys(
+        [((family, settings.get("task.name")), settings) for family, _, settings in runs]
+    )
+    return [
+        [key for key in wide if key in narrow or not key.startswith(OF_ROWS)]
+        for wide, narrow in zip(everywhere, on_task, strict=True)
+    ]
+
+
+def _unusual_keys(runs: Sequence[Run]) -> list[list[str]]:
+    """Of each run, the keys of its rows and its training in which it is not as most of its family are."""
+    values: dict[Hashable, Counter[str]] = defaultdict(Counter)
+    shared = [list(_shared_settings(family, settings)) for family, _, settings in runs]
+    for group, _, value in chain(*shared):
+        values[group][value] += 1
+    usual = {group: max(sorted(counts), key=lambda value: counts[value]) for group, counts in values.items()}
+    return [[key for group, key, value in of_run if value != usual[group]] for of_run in shared]
+
+
+def _shared_settings(family: Hashable, settings: Mapping[str, str]) -> Iterator[tuple[Hashable, str, str]]:
+    """Yield what runs are compared with, the key and the value of each setting that all methods have."""
+    for key, value in settings.items():
+        if key.startswith(OF_ROWS):
+            yield (family, settings.get("task.name"), key), key, value
+        elif key.startswith(OF_TRAINING) and not key.endswith("learning_rate"):
+            yield (family, key), key, value
 
 
 def _differing_keys(runs: Sequence[tuple[Hashable, Mapping[str, str]]]) -> list[list[str]]:

@@ -78,7 +78,7 @@ def test_a_seed_without_a_score_is_not_averaged_away(tmp_path: Path, add_record:
     add_record("pafi", "stsb", 0.9, seed=1)
     add_record("pafi", "stsb", None, seed=2)
     assert table(tmp_path)["mean"].isna().all()
-    assert "| pafi | n/a ± n/a (2) |" in page(tmp_path)
+    assert "| pafi | n/a (2) |" in page(tmp_path)
 
 
 def test_variants_are_named_by_the_settings_in_which_they_differ(
@@ -109,6 +109,16 @@ def test_rows_that_differ_between_tasks_do_not_make_variants(tmp_path: Path, add
     labels = table(tmp_path).groupby("task")["method"].unique().map(list).to_dict()
     assert labels["cola"] == ["pafi"]
     assert labels["mnli"] == ["pafi [data.fingerprint=bbbbbbbb]", "pafi [data.fingerprint=cccccccc]"]
+
+
+def test_a_run_on_other_rows_or_for_longer_than_most_says_so(tmp_path: Path, add_record: AddRecord) -> None:
+    for method in ("bitfit", "hiwi", "lora"):
+        add_record(method, "cola", fingerprint="a" * 64)
+    add_record("full", "cola", fingerprint="b" * 64)
+    add_record("pafi", "cola", fingerprint="a" * 64, epochs=50)
+    assert list(table(tmp_path)["method"].unique()) == [
+        *("bitfit", "full [data.fingerprint=bbbbbbbb]", "hiwi", "lora", "pafi [trainer.epochs=50]")
+    ]
 
 
 def test_another_setting_on_one_task_is_a_row_of_its_own(tmp_path: Path, add_record: AddRecord) -> None:
@@ -341,10 +351,10 @@ def test_one_task_has_no_average(tmp_path: Path, add_record: AddRecord) -> None:
 
 def test_failed_runs_are_listed_and_never_averaged(tmp_path: Path, add_record: AddRecord) -> None:
     add_record("pafi", "cola", 0.5, seed=1)
-    add_record("pafi", "cola", seed=2, error="the loss is\nnot | finite")
+    add_record("pafi", "cola", seed=2, error="the loss is\nnot | finite: <pad> *c*")
     assert set(table(tmp_path)["seeds"]) == {1}
     _, failures = page(tmp_path).split("## Failed runs")
-    assert "| minilm_l6 | pafi | cola | 2 | the loss is not \\| finite |" in failures
+    assert "| minilm_l6 | pafi | cola | 2 | the loss is not \\| finite: \\<pad> \\*c\\* |" in failures
 
 
 def test_a_sweep_of_failures_only_is_a_table_without_rows(tmp_path: Path, add_record: AddRecord) -> None:

@@ -101,6 +101,14 @@ def test_seeds_that_make_all_of_the_error_have_students_interval() -> None:
     assert (interval.high - interval.low) / 2 == pytest.approx(half, rel=0.05)
 
 
+@pytest.mark.parametrize(("metric", "least"), [("accuracy", 0.0), ("matthews_correlation", -1.0)])
+def test_the_interval_of_a_score_ends_where_scores_end(metric: str, least: float) -> None:
+    labels = np.arange(ROWS) % 2
+    predictions = np.stack([labels, 1 - labels])  # seeds as far apart as can be
+    interval = score_interval(Cell(metric, labels, predictions, (0, 1), False))
+    assert (interval.low, interval.high) == (least, 1.0)
+
+
 @pytest.mark.parametrize("metric", ["accuracy", "matthews_correlation", "pearson", "spearman"])
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_identical_predictions_never_differ(metric: str, seeds: int) -> None:

@@ -12,7 +12,7 @@ from gluelamp.records import FoundRun, RunRecord
 from gluelamp.reporting.aggregation import data_label
 from gluelamp.reporting.report.commands import command
 from gluelamp.reporting.report.families import Family, family_of
-from gluelamp.reporting.variants import settings_of, variant_labels
+from gluelamp.reporting.variants import settings_of, table_labels
 
 Key = tuple[str, str, str, str]
 """Data, backbone, method with its variant, and task."""
@@ -94,7 +94,7 @@ def _keys(records: Sequence[RunRecord]) -> list[Key]:
         for record in records
     ]
     runs = zip(names, records, strict=True)
-    labels = variant_labels([(name[:3], name[2], settings_of(record)) for name, record in runs])
+    labels = table_labels([(name[:2], name[2], settings_of(record)) for name, record in runs])
     return [
         (data, backbone, label, task) for (data, backbone, _, task), label in zip(names, labels, strict=True)
     ]

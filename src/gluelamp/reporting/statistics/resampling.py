@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gluelamp.reporting.statistics.cells import Cell
+from gluelamp.reporting.statistics.weighted import range_of
 
 LEVEL = 0.95
 _DIGITS = 12  # equal means may differ in the last bits, which is no difference
@@ -30,19 +31,22 @@ class Estimate:
         value: what is estimated.
         error: its standard error.
         freedom: degrees of freedom; infinite for the normal distribution.
+        limits: between which the value can be.
     """
 
     value: float
     error: float
     freedom: float
+    limits: tuple[float, float] = (-np.inf, np.inf)
 
     @property
     def interval(self) -> Interval:
-        """The 95 % interval."""
+        """The 95 % interval, as far as it lies within the limits."""
         from scipy.special import stdtrit  # slow to import
 
         half = float(stdtrit(self.freedom, (1 + LEVEL) / 2)) * self.error
-        return Interval(self.value, self.value - half, self.value + half)
+        low, high = self.limits
+        return Interval(self.value, max(self.value - half, low), min(self.value + half, high))
 
     @property
     def p(self) -> float:
@@ -92,7 +96,8 @@ def _noise_of_rows(cell: Cell) -> float:
 
 def score_estimate(cell: Cell) -> Estimate:
     """Return the mean over seeds of a cell's scores with its standard error; see `estimate`."""
-    return estimate(cell.scores.mean(), cell.resampled.mean(axis=0), [cell])
+    found = estimate(cell.scores.mean(), cell.resampled.mean(axis=0), [cell])
+    return replace(found, limits=range_of(cell.metric))
 
 
 def score_interval(cell: Cell) -> Interval:

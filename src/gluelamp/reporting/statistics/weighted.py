@@ -38,6 +38,11 @@ def weighted_scores(
     return _METRICS[metric](labels, predictions, weights.astype(np.float64))
 
 
+def range_of(metric: str) -> tuple[float, float]:
+    """Return the least and the greatest score of a metric of `weighted_scores`."""
+    return (0.0, 1.0) if metric in ("accuracy", "f1") else (-1.0, 1.0)
+
+
 def resampled_scores(metric: str, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """Return the scores of :data:`RESAMPLES` bootstrap samples of the rows, shape (seeds, resamples).
 

@@ -49,7 +49,7 @@ for (const table of document.querySelectorAll("table.sheet, #lamp table")) {
     order: [],
     columnDefs: [{ targets: "number", type: "num", orderSequence: ["desc", "asc", ""] }],
     layout: { topStart: "search", topEnd: null, bottomStart: null, bottomEnd: null },
-    language: { search: "Filter", searchPlaceholder: "method or family", zeroRecords: "Nothing matches." },
+    language: { search: "Filter", searchPlaceholder: "any text in a row", zeroRecords: "Nothing matches." },
   });
 }
 
