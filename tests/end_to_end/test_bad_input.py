@@ -265,3 +265,11 @@ def test_a_run_without_enough_memory_is_code_1_and_leaves_it_to_the_next(
     assert code == 1
     assert "Traceback" not in out
     assert still_there == [False]
+
+
+def test_an_experiment_that_is_a_sweep_asks_for_m(
+    train_here: Callable[..., tuple[int, str, str]], small: tuple[str, ...], tmp_path: Path
+) -> None:
+    code, _, err = train_here("experiment=glue_demo", *small, f"results.root={tmp_path}")
+    assert (code, err) == (2, "error: The experiment is a sweep. Add -m.\n")
+    assert not list(tmp_path.glob("runs"))

@@ -59,7 +59,7 @@ def test_the_tensors_gate_multiplies_its_entries() -> None:
         rule.group.fill_(0.05)
     expected = [w * gate(2 * a, 0.5) * gate(0.1, 0.5) for w, a in ((1, 0.0), (2, 0.1), (4, 0.2))]
     np.testing.assert_allclose(rule(torch.zeros(3)).detach().numpy(), expected, atol=1e-6)
-    chances = [1 / (1 + math.exp(-2 * a)) / (1 + math.exp(-0.1)) for a in (0.0, 0.1, 0.2)]
+    chances = [1 / (1 + math.exp(-logit)) for logit in (0.0, 0.2, 0.4, 0.1)]  # the tensor's counts as one
     assert rule.expected_open().item() == pytest.approx(sum(chances), abs=1e-5)
 
 

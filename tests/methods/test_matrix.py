@@ -157,6 +157,15 @@ def test_a_deep_copy_computes_with_its_own_values(case: Case) -> None:
 
 
 @matrix
+def test_a_deep_copy_outlives_the_detached_original(case: Case) -> None:
+    adaptation = case.fresh(case.state)
+    twin = copy.deepcopy(adaptation)
+    adaptation.detach()
+    assert torch.equal(logits(twin.model), case.outputs)
+    twin.detach()
+
+
+@matrix
 def test_padding_does_not_change_the_outputs(case: Case) -> None:
     model = case.fresh(case.state).model.double()  # in fp32 another length is another rounding
     inputs = batch()

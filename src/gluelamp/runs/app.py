@@ -48,7 +48,8 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
     """Compose the configuration from the command line, run a task on it, and exit.
 
     A sweep goes on after a job that failed, and exits with the first such job's code at its end. Exit
-    codes: 0; 1 if a run failed; 2 on bad input, with a sentence and no traceback.
+    codes: 0; 1 if a run failed; 2 on bad input, with a sentence and no traceback; 130 if
+    interrupted.
 
     Args:
         task: takes the composed configuration as plain containers.
@@ -57,8 +58,11 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors to us instead of printing them
 
     def job(config: DictConfig) -> None:
+        hydra_config = HydraConfig.get()
+        if hydra_config.mode is RunMode.RUN and hydra_config.sweeper.params:
+            stop(InputError("The experiment is a sweep. Add -m."))
         code = _exit_code(task, config)
-        if code and HydraConfig.get().mode is RunMode.MULTIRUN:
+        if code and hydra_config.mode is RunMode.MULTIRUN:
             raise JobFailedError(code)  # Hydra's launchers keep it until all jobs have ended
         if code:
             sys.exit(code)
@@ -68,6 +72,8 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
         decorate(job)()
     except JobFailedError as error:
         sys.exit(error.code)
+    except KeyboardInterrupt:
+        sys.exit(_report("interrupted. The same command goes on where this one stopped.", 130))
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(_report(_explain(error, config_name), 2))
     except OSError as error:

@@ -6,6 +6,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
+from gluelamp.backbones.anatomy import anatomy, readable_tokens
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import load_model, load_tokenizer
 from gluelamp.backbones.task_ids import accept_task_ids
@@ -23,14 +24,9 @@ def encode_splits(plan: Plan) -> tuple[EncodedSplit, dict[str, EncodedSplit]]:
     Raises:
         InputError: if ``trainer.max_length`` is more than the encoder takes.
     """
-    length, added = plan.config.trainer.max_length, plan.config.method.added_tokens
+    length = plan.config.trainer.max_length
     tokenizer = load_tokenizer(plan.checkpoint)
-    if length + added > tokenizer.model_max_length:
-        beside = f" The method adds {added} to each text." if added else ""
-        raise InputError(
-            f"trainer.max_length={length} is not allowed: backbone {plan.config.backbone.name!r} takes "
-            f"at most {tokenizer.model_max_length} tokens.{beside}"
-        )
+    _check_length(plan, tokenizer.model_max_length)
     cache = plan.root / "cache" / "tokens"
 
     def encoded(rows: pd.DataFrame, task: Task) -> EncodedSplit:
@@ -55,10 +51,25 @@ def encode_splits(plan: Plan) -> tuple[EncodedSplit, dict[str, EncodedSplit]]:
     return concatenated([of_member(split, number) for number, split in enumerate(train)]), marked
 
 
+def _check_length(plan: Plan, readable: int | None) -> None:
+    length, added = plan.config.trainer.max_length, plan.config.method.added_tokens
+    if readable is not None and length + added > readable:
+        beside = f" The method adds {added} to each text." if added else ""
+        raise InputError(
+            f"trainer.max_length={length} is not allowed: backbone {plan.config.backbone.name!r} takes "
+            f"at most {readable} tokens.{beside}"
+        )
+
+
 def bare_model(plan: Plan) -> PreTrainedModel:
-    """Return the pre-trained model with a head for the run's task, drawn from the run's seed."""
+    """Return the pre-trained model with a head for the run's task, drawn from the run's seed.
+
+    Raises:
+        InputError: if ``trainer.max_length`` is more than the encoder has positions for.
+    """
     torch.manual_seed(plan.config.seed)
     model = load_model(plan.checkpoint, plan.task.num_outputs, ATTENTION)
+    _check_length(plan, readable_tokens(anatomy(model).embeddings.module))
     if isinstance(plan.task, Mixture):
         accept_task_ids(model, len(plan.task.members))
     if plan.config.trainer.dropout is not None:

@@ -42,7 +42,7 @@ class TrainerConfig:
 
     epochs: int = Field(default=3, ge=1)
     batch_size: int = Field(default=32, ge=1)
-    learning_rate: float | None = Field(default=None, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.0, ge=0)
     betas: tuple[_DecayRate, _DecayRate] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)

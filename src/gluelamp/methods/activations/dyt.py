@@ -77,6 +77,8 @@ class DyT(Method):
         networks = [change.network for change in changes if isinstance(change, DispatchChange)]
         outputs = forward()
         rate = torch.stack([network.rate for network in networks if network.rate is not None]).mean()
+        for network in networks:
+            network.rate = None  # with it the graph of the pass goes
         loss = task_loss(outputs) + self.rate_weight * (rate - self.target_rate) ** 2
         if self.complete_weight == self.distillation_weight == 0:
             return loss

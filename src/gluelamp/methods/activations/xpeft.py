@@ -213,7 +213,7 @@ def export_adapter(adaptation: Adaptation) -> Adaptation:
 
 @torch.no_grad()
 def _ordinary(adapter: SelectedAdapter) -> Bottleneck:
-    formed = adapter.form()
+    formed = adapter.eval().form()  # without the noise of training
     plain = Bottleneck(formed.down.size(1), formed.down.size(0), nn.ReLU(), nn.init.zeros_)
     plain.to(adapter.bank_down)
     for linear, weight, bias in (

@@ -100,7 +100,7 @@ class TokenShiftChange(InsertedModule):
         self._listener = self.projection.module.register_forward_pre_hook(self._listen)
 
     def _listen(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._entered.append(inputs[0])
+        self._entered[:] = inputs[:1]  # a pass that failed may have left one
 
     def _shifted(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return self.shift(output, self._entered.pop())

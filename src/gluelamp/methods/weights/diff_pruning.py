@@ -6,6 +6,7 @@ differences are kept; these alone are trained on. The first is a phase here, the
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +22,8 @@ from gluelamp.methods.adaptation import Change, Forward, TaskLoss
 from gluelamp.methods.method import Choice, Phase, Training
 from gluelamp.methods.weights.masks import Dense, TaskSparse
 from gluelamp.methods.weights.tensors import Parametrization, TensorChange
+
+_log = logging.getLogger(__name__)
 
 LOW, HIGH = -1.5, 1.5
 """The stretched interval of the hard-concrete distribution, as released."""
@@ -73,9 +76,12 @@ class GatedDifference(Parametrization):
         return math.prod((gate(logit) for logit in self._logits()), start=self.difference.float())
 
     def expected_open(self) -> Tensor:
-        """Return how many differences are not zero, in expectation: a scalar."""
-        first, *others = [open_probability(logit) for logit in self._logits()]
-        return math.prod(others, start=first).sum()
+        """Return how many gates are open, in expectation: a scalar.
+
+        As released, the tensor's gate counts as one, however many entries it closes. Were it counted with all
+        of them (the expected number of differences that are not zero), the penalty would close whole tensors.
+        """
+        return torch.stack([open_probability(logit).sum() for logit in self._logits()]).sum()
 
     def stored(self, original: Tensor) -> dict[str, Tensor]:
         """Return the differences, under the name that a dense phase gives its values."""
@@ -104,7 +110,9 @@ class GatedDifferences(Dense):
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Put a gated difference on each candidate."""
-        # One optimiser rate serves both: Adam's step does not depend on the scale of a gradient.
+        # One optimiser rate serves both: Adam's step does not depend on the scale of a gradient, as long as
+        # that is far above its eps. Gates follow the schedule, and are clipped with the differences; as
+        # released, their rate is constant and they are clipped apart.
         gate_rate = self.gate_learning_rate / self.learning_rate
         return [
             TensorChange(model, name, GatedDifference(original, self.structured, self.first_logit, gate_rate))
@@ -159,6 +167,14 @@ class DiffPruning(TaskSparse):
     def choose(self, model: PreTrainedModel, parts: Anatomy, found: Sequence[Mapping[str, Tensor]]) -> Choice:
         """Keep the largest differences, and begin with them."""
         choice = super().choose(model, parts, found)
+        wanted = sum(len(where) for where in choice.stored.values())
+        open_ones = sum(int(value.count_nonzero()) for value in found[-1].values())
+        if open_ones < wanted:
+            _log.warning(
+                "the gates closed all but %s of the %s differences that the mask takes; the rest is chosen "
+                "by place alone. Lower method.penalty",
+                *(f"{open_ones:,}", f"{wanted:,}"),
+            )
         start = {}
         for key, where in choice.stored.items():
             name = key.removesuffix(".positions")

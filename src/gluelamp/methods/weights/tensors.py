@@ -111,6 +111,9 @@ class TensorChange:
         self._remove(leave_parametrized=False)
 
     def _remove(self, *, leave_parametrized: bool) -> None:
+        # A deep copy has the class of the original, and torch takes the tensor's property off the class.
+        shared = type(self.module)
+        self.module.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
         parametrize.remove_parametrizations(self.module, self.tensor, leave_parametrized=leave_parametrized)
         getattr(self.module, self.tensor).requires_grad_(False)
 

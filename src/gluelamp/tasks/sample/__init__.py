@@ -11,6 +11,7 @@ from random import Random
 
 import pandas as pd
 
+from gluelamp.errors import InputError
 from gluelamp.tasks.sample import events, templates
 from gluelamp.tasks.sample.words import COUNTRY, TOWN, Scene
 from gluelamp.tasks.task import Task
@@ -41,6 +42,11 @@ def generate(task: Task) -> dict[str, pd.DataFrame]:
         One frame per split with the columns ``idx`` (int64), the text columns (str) and ``label``
         (int64, or float64 for regression; -1 in the test splits). No example stands in two splits.
     """
+    if task.name not in _MAKERS:
+        raise InputError(
+            f"Task {task.name!r} has no bundled sample. Take data=local or data=hub; the sample has: "
+            f"{', '.join(_MAKERS)}."
+        )
     # Seeded with a string, Python's generator draws alike on every machine; the tests pin it.
     rng = Random(f"gluelamp sample {task.name}")
     seen: set[tuple[str, ...]] = set()
