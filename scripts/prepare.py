@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from gluelamp.runs.app import names, run_app
+from gluelamp.runs.app import names, path, run_app
 
 
 def prepare(raw: dict[str, Any]) -> None:
@@ -17,7 +16,7 @@ def prepare(raw: dict[str, Any]) -> None:
     from gluelamp.tasks.prepare import prepare as copy
 
     tasks = [known_task(name) for name in names(raw["tasks"], "tasks")]
-    copy(tasks, parse(DataConfig, raw["data"], "data"), Path(raw["destination"]))
+    copy(tasks, parse(DataConfig, raw["data"], "data"), path(raw["destination"], "destination"))
 
 
 if __name__ == "__main__":

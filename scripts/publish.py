@@ -4,19 +4,18 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
-from gluelamp.runs.app import CONFIGS, run_app
+from gluelamp.runs.app import CONFIGS, path, run_app
 
 
 def publish(raw: dict[str, Any]) -> None:
     """Merge a CSV file of printed scores into those of one paper."""
     from gluelamp.reporting.publish import add_published
 
-    known = [{path.stem for path in (CONFIGS / group).glob("*.yaml")} for group in ("method", "backbone")]
-    folder = Path(raw["published"])
-    added = add_published(Path(raw["file"]), raw["paper"], folder, *known)
+    known = [{leaf.stem for leaf in (CONFIGS / group).glob("*.yaml")} for group in ("method", "backbone")]
+    folder = path(raw["published"], "published")
+    added = add_published(path(raw["file"], "file"), raw["paper"], folder, *known)
     logging.getLogger(__name__).info("%d new rows in %s", added, folder / f"{raw['paper']}.csv")
 
 

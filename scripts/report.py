@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gluelamp.runs.app import CONFIGS, names, run_app
+from gluelamp.runs.app import CONFIGS, names, path, run_app
 
 
 def report(raw: dict[str, Any]) -> None:
@@ -25,8 +25,9 @@ def report(raw: dict[str, Any]) -> None:
     for name in names(raw["what"], "what"):
         if name not in writers:
             raise unknown("what", name, writers)
-        for path in writers[name](Path(raw["results"]["root"]), Path(raw["published"])):
-            logging.getLogger(__name__).info("%s", path)
+        places = path(raw["results"]["root"], "results.root"), path(raw["published"], "published")
+        for written in writers[name](*places):
+            logging.getLogger(__name__).info("%s", written)
 
 
 if __name__ == "__main__":

@@ -209,9 +209,11 @@ def test_no_traceback_reaches_the_terminal(tmp_path: Path, environment: dict[str
         ("report", "what=table", "what 'table' is unknown; did you mean 'tables'?"),
         ("report", "what=3", "what=3 is not allowed: give a name, or a list of them as in what=[A,B]."),
         ("prepare", "tasks=colla", "task 'colla' is unknown; did you mean 'cola'?"),
+        ("prepare", "destination=null", "destination=None is not allowed: give a path."),
+        ("train", "trainer=5", "trainer=5 is not allowed: give the name of a file in that folder"),
     ],
 )
-def test_a_single_name_is_a_list_of_one(
+def test_a_value_of_another_kind_is_one_sentence(
     tmp_path: Path, environment: dict[str, str], script: str, override: str, sentence: str
 ) -> None:
     done = subprocess.run(

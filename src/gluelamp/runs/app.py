@@ -124,6 +124,21 @@ def names(value: object, key: str) -> list[str]:
     raise InputError(f"{key}={value!r} is not allowed: give a name, or a list of them as in {key}=[A,B].")
 
 
+def path(value: object, key: str) -> Path:
+    """Return the path that a key gives.
+
+    Args:
+        value: of the key, as composed.
+        key: for the message.
+
+    Raises:
+        InputError: if it is no text.
+    """
+    if isinstance(value, str) and value:
+        return Path(value)
+    raise InputError(f"{key}={value!r} is not allowed: give a path.")
+
+
 def stop(error: InputError) -> NoReturn:
     """End the program on bad input."""
     sys.exit(_report(str(error), 2))
@@ -146,7 +161,7 @@ def _explain(error: Exception, config_name: str) -> str:
 
 
 def _explain_no_leaf() -> str:
-    given = ", ".join(argument for argument in sys.argv[1:] if argument.endswith("null"))
+    given = ", ".join(one for one in sys.argv[1:] if re.fullmatch(r"[\w/]+=(null|[-.\d]+)", one))
     return f"{given} is not allowed: give the name of a file in that folder of configs, or leave it out."
 
 
