@@ -48,13 +48,11 @@ class PaFi(Sparse):
         available = sum(value.numel() for value in candidates.values())
         generator = torch.Generator().manual_seed(self.mask_seed)
         positions: dict[str, Tensor] = {}
-        seen = 0
         for names in grouped(list(candidates), self.scope):
             group = {name: candidates[name] for name in names}
             size = sum(value.numel() for value in group.values())
-            before, seen = seen, seen + size
-            count = round(budget * seen / available) - round(budget * before / available)
-            positions |= lowest(self._scores(group, generator), count)
+            scores = self._scores(group, generator)
+            positions |= lowest(scores, round(budget * size / available))
         return [*sparse_changes(model, positions, shares_positions=True)]
 
     def _scores(self, group: Mapping[str, Tensor], generator: torch.Generator) -> Mapping[str, Tensor]:
