@@ -56,7 +56,7 @@ CHANGES_RESULT: Mapping[str, Mapping[str, Any]] = {
     "backbone": {"name": "small"},
 }
 WITHOUT_EFFECT: Mapping[str, Mapping[str, Any]] = {
-    "trainer": {"device": "auto", "eval_batch_size": 3, "checkpoint_steps": 7},
+    "trainer": {"device": "auto", "graphs": True, "eval_batch_size": 3, "checkpoint_steps": 7},
     "tracker": {"name": "wandb", "project": "mine", "mode": "offline"},
     "results": {"root": "elsewhere"},
     "data": {"source": "auto", "hub_timeout_s": 1.0, "revision": "abc"},

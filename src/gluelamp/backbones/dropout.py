@@ -10,12 +10,13 @@ On other devices torch's own dropout is fast, and is used.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import eager_mask
+from transformers.masking_utils import sdpa_mask
 
 ATTENTION = "gluelamp_eager"
 _LEVELS = 2**16
@@ -112,8 +113,25 @@ def attention_forward(
     return torch.matmul(dropped, value).transpose(1, 2).contiguous(), weights
 
 
+def additive_mask(*arguments: Any, dtype: torch.dtype, **options: Any) -> Tensor | None:
+    """Return transformers' mask as a summand of the scores: 0 or the lowest number, or None without padding.
+
+    Its own ``eager_mask`` copied a zero from the host up to 5.17, which no CUDA graph can hold.
+
+    Args:
+        arguments: of transformers' mask functions.
+        dtype: of the scores.
+        options: likewise.
+    """
+    allowed = sdpa_mask(*arguments, **options)
+    if allowed is None:
+        return None
+    zero = torch.zeros((), dtype=dtype, device=allowed.device)
+    return torch.where(allowed, zero, torch.finfo(dtype).min)
+
+
 AttentionInterface.register(ATTENTION, attention_forward)
-AttentionMaskInterface.register(ATTENTION, eager_mask)
+AttentionMaskInterface.register(ATTENTION, additive_mask)
 
 
 def install_dropout(model: nn.Module, seed: int) -> DropoutMasks:

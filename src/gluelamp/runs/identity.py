@@ -16,7 +16,7 @@ from gluelamp.runs.config import RunConfig
 _WITHOUT_EFFECT = {
     "backbone": ("hub_id", "revision", "path", "wheel", "sha256", "shape"),
     "data": ("source", "root", "hub_timeout_s", "revision"),
-    "trainer": ("device", "eval_batch_size", "checkpoint_steps"),
+    "trainer": ("device", "graphs", "eval_batch_size", "checkpoint_steps"),
 }
 _RATES = ("learning_rate", "head_learning_rate")
 

@@ -49,20 +49,23 @@ def _sorted_batches(examples: np.ndarray, lengths: np.ndarray, batch_size: int) 
     return [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
 
 
-def collate(split: EncodedSplit, examples: np.ndarray, device: torch.device) -> tuple[Batch, Tensor]:
-    """Return some examples as the model's inputs, padded to the longest of them, and their labels.
+def collate(
+    split: EncodedSplit, examples: np.ndarray, device: torch.device, length: int | None = None
+) -> tuple[Batch, Tensor]:
+    """Return some examples as the model's inputs, padded, and their labels.
 
     Args:
         split: the encoded split.
         examples: (batch,) numbers of the examples.
         device: where the tensors go.
+        length: tokens to pad to; those of the longest example if None.
 
     Returns:
         ``input_ids``, ``attention_mask`` and, if the encoder has types, ``token_type_ids``, each
         (batch, length) int64, and of a mixture ``task_ids`` (batch,) int64; and the labels (batch,).
     """
     starts, lengths = split.offsets[examples], split.lengths[examples]
-    columns = np.arange(lengths.max())
+    columns = np.arange(length or lengths.max())
     present = columns < lengths[:, None]
     places = np.where(present, starts[:, None] + columns, 0)
     arrays = {

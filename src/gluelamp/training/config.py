@@ -38,6 +38,7 @@ class TrainerConfig:
         checkpoint_steps: steps between checkpoints; one is also written at each evaluation, or of several
             profiles together where all that still train are evaluated.
         device: ``auto`` takes a GPU if there is one.
+        graphs: on a GPU, whether steps are replayed as CUDA graphs; see `gluelamp.training.graphs`.
     """
 
     epochs: int = Field(default=3, ge=1)
@@ -61,3 +62,4 @@ class TrainerConfig:
     eval_batch_size: int = Field(default=128, ge=1)
     checkpoint_steps: int = Field(default=500, ge=1)
     device: str = "auto"
+    graphs: bool = False

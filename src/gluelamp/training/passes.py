@@ -17,7 +17,7 @@ from gluelamp.methods.stacked import Rows, StackedValues
 from gluelamp.tasks.encoding import EncodedSplit, concatenated
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
-from gluelamp.training.batches import collate
+from gluelamp.training.batches import Batch, collate
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.evaluation import Outputs, predict
 from gluelamp.training.learner import Learner
@@ -56,7 +56,10 @@ class SinglePasses:
 
     def backward(self, learners: Sequence[Learner], batches: Sequence[np.ndarray]) -> list[Tensor]:
         """Put the gradients of the one batch on the values; return its loss."""
-        inputs, labels = collate(learners[0].profile.train, batches[0], self.model.device)
+        return [self.gradients(*collate(learners[0].profile.train, batches[0], self.model.device))]
+
+    def gradients(self, inputs: Batch, labels: Tensor) -> Tensor:
+        """Put the gradients of a batch as tensors on the values; return its mean loss."""
 
         def forward() -> Tensor:
             return self.model(**inputs).logits.float()
@@ -64,7 +67,7 @@ class SinglePasses:
         loss = self.adaptation.objective(forward, task_loss(self.task, labels, inputs.get(task_ids.KEY)))
         loss.backward()
         self.weights.gather_gradients()
-        return [loss.detach()]
+        return loss.detach()
 
     def publish(self) -> None:
         """Copy the values into the model."""

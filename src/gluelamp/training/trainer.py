@@ -32,6 +32,7 @@ from gluelamp.training.checkpoint import Progress, load_checkpoint, save_checkpo
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.cost import matmul_rate
 from gluelamp.training.evaluation import Outputs, evaluate_splits
+from gluelamp.training.graphs import GraphedPasses
 from gluelamp.training.learner import Learner, Profile
 from gluelamp.training.passes import Passes, SinglePasses, StackedPasses
 from gluelamp.training.precision import MasterWeights
@@ -127,11 +128,13 @@ class Trainer:
             Learner(profile, start, of_method, config)
             for profile, start in zip(profiles, starts, strict=True)
         ]
-        self.passes: Passes = (
-            SinglePasses(adaptation, task, self.weights, config)
+        single = adaptation, task, self.weights, config
+        self.eager: Passes = (
+            SinglePasses(*single)
             if len(profiles) == 1
             else StackedPasses(adaptation, task, self.learners, config)
         )
+        self.passes = GraphedPasses(*single) if config.graphs and len(profiles) == 1 else self.eager
         self.passes.publish()
         self.errors: dict[int, str] = {}
         """By number of the learner, why its training ended before its time."""
@@ -290,7 +293,7 @@ class Trainer:
         examples = np.flatnonzero(rows.lengths == np.bincount(rows.lengths).argmax())
         examples = examples[: self.config.batch_size]
         with FlopCounterMode(display=False) as counter:
-            self.passes.backward(self.learners[:1], [examples])
+            self.eager.backward(self.learners[:1], [examples])
         self.model.zero_grad(set_to_none=True)
         return counter.get_total_flops() / int(rows.lengths[examples].sum())
 

@@ -17,10 +17,9 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import eager_mask
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.backbones.dropout import attention_forward
+from gluelamp.backbones.dropout import additive_mask, attention_forward
 from gluelamp.methods.adaptation import Change
 from gluelamp.methods.inputs.learned import Learned, LearnedInput, LearnedTensor
 from gluelamp.methods.kept import Kept
@@ -146,4 +145,4 @@ def attention_with_prefix(
 
 
 AttentionInterface.register(ATTENTION, attention_with_prefix)
-AttentionMaskInterface.register(ATTENTION, eager_mask)
+AttentionMaskInterface.register(ATTENTION, additive_mask)
