@@ -16,12 +16,12 @@ from transformers import (
 )
 from transformers.masking_utils import eager_mask
 
-from gluelamp.backbones.anatomy import ARCHITECTURES, HANDLES, anatomy
+from gluelamp.backbones.anatomy import ARCHITECTURES, HANDLES, anatomy, output_layer
 from gluelamp.backbones.dropout import attention_forward
 from gluelamp.backbones.load import BackboneConfig, build_from_shape, set_attention
 from gluelamp.errors import InputError
 from gluelamp.runs.app import CONFIGS
-from tiny_models import FFN, HIDDEN, LAYERS, SHAPES, batch, tiny
+from tiny_models import FFN, HIDDEN, LAYERS, OUTPUTS, SHAPES, batch, logits, tiny
 
 architectures = pytest.mark.parametrize("architecture", ARCHITECTURES)
 # The first letter of a projection's name in transformers; query, key and value have equal shapes.
@@ -182,3 +182,12 @@ def test_every_backbone_leaf_builds_with_an_anatomy(
     size = sum(model.get_parameter(name).numel() for name in parts.encoder_parameters)
     assert size == ENCODERS[leaf]
     assert parts.blocks[0].handles.keys() == set(HANDLES) - MISSING.get(model.config.model_type, set())
+
+
+@architectures
+def test_the_output_layer_gives_the_outputs(architecture: str) -> None:
+    model = tiny(architecture)
+    layer = output_layer(model)
+    before = logits(model)
+    layer.bias.data += torch.arange(OUTPUTS)
+    torch.testing.assert_close(logits(model), before + torch.arange(OUTPUTS))

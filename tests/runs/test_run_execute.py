@@ -23,6 +23,8 @@ from gluelamp.records import RunRecord, read_record
 from gluelamp.runs import execute as execute_module
 from gluelamp.runs.config import RunConfig
 from gluelamp.runs.execute import execute
+from gluelamp.runs.inputs import bare_model
+from gluelamp.runs.plan import plan_run
 from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.sample import generate
 from gluelamp.training.trainer import Trainer
@@ -134,6 +136,23 @@ def test_the_predictions_give_the_metrics_again(tiny_run: TinyRun, name: str) ->
     assert set(table["selection"]) == {"best", "last", "held_out"}
     assert set(table["split"]) == set(task.validation_splits)
     assert predicted.nunique() > 1  # constant outputs would agree with much
+
+
+@pytest.mark.parametrize(
+    ("overrides", "bias"),
+    [
+        (("task=stsb",), [2.5]),
+        (("task=mrpc",), [0.0, 0.0]),
+        (("task=mixture", "task.members=[cola,stsb,mrpc]"), [0.0, 0.0, 2.5, 0.0, 0.0]),
+    ],
+    ids=["regression", "classification", "mixture"],
+)
+def test_a_head_starts_in_the_middle_of_a_regression_tasks_labels(
+    tiny_run: TinyRun, overrides: tuple[str, ...], bias: list[float]
+) -> None:
+    plan = plan_run(tiny_run(*overrides))
+    assert bare_model(plan).classifier.bias.tolist() == bias
+    assert plan.effective["task"].get("head_starts_at", [0.0] * len(bias)) == bias
 
 
 def test_what_tasks_share_is_stored_once(tiny_run: TinyRun, tmp_path: Path) -> None:

@@ -230,6 +230,16 @@ def new_head(model: PreTrainedModel) -> dict[str, nn.Module]:
     return {path: model.get_submodule(path) for path in new}
 
 
+def output_layer(model: PreTrainedModel) -> nn.Linear:
+    """Return the head's last layer, which gives the outputs.
+
+    Raises:
+        InputError: if the architecture is unknown.
+    """
+    inside = (module for part in new_head(model).values() for module in part.modules())
+    return [module for module in inside if isinstance(module, nn.Linear)][-1]
+
+
 def anatomy(model: PreTrainedModel) -> Anatomy:
     """Return the parts of a sequence classifier from ``transformers``.
 

@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from gluelamp.backbones.anatomy import anatomy, readable_tokens
+from gluelamp.backbones.anatomy import anatomy, output_layer, readable_tokens
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import load_model, load_tokenizer
 from gluelamp.backbones.task_ids import accept_task_ids
@@ -64,12 +64,17 @@ def _check_length(plan: Plan, readable: int | None) -> None:
 def bare_model(plan: Plan) -> PreTrainedModel:
     """Return the pre-trained model with a head for the run's task, drawn from the run's seed.
 
+    The head of a regression task starts in the middle of its range: from 0, its bias alone would take
+    hundreds of steps to get there, and until then nothing else is learnt.
+
     Raises:
         InputError: if ``trainer.max_length`` is more than the encoder has positions for.
     """
     torch.manual_seed(plan.config.seed)
     model = load_model(plan.checkpoint, plan.task.num_outputs, ATTENTION)
     _check_length(plan, readable_tokens(anatomy(model).embeddings.module))
+    if any(plan.task.first_outputs):
+        output_layer(model).bias.data += torch.tensor(plan.task.first_outputs)
     if isinstance(plan.task, Mixture):
         accept_task_ids(model, len(plan.task.members))
     if plan.config.trainer.dropout is not None:

@@ -41,6 +41,11 @@ class Mixture:
         return sum(member.num_outputs for member in self.members)
 
     @property
+    def first_outputs(self) -> tuple[float, ...]:
+        """What a new head answers on average, for each output."""
+        return tuple(value for member in self.members for value in member.first_outputs)
+
+    @property
     def columns(self) -> tuple[slice, ...]:
         """Which of the outputs belong to each member."""
         ends = list(accumulate((member.num_outputs for member in self.members), initial=0))

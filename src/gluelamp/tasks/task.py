@@ -63,6 +63,11 @@ class Task:
         return max(len(self.labels), 1)
 
     @property
+    def first_outputs(self) -> tuple[float, ...]:
+        """What a new head answers on average: the middle of a regression task's range, else zeros."""
+        return (sum(self.label_range) / 2,) if self.label_range else (0.0,) * self.num_outputs
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """All split names, in the benchmark's order."""
         return tuple(self.rows)
