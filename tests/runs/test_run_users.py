@@ -40,6 +40,11 @@ def outputs(rows: pd.DataFrame) -> np.ndarray:
     return rows.filter(like="output_").to_numpy()
 
 
+def test_those_who_train_together_cannot_be_replayed_as_graphs(tiny_run: TinyRun) -> None:
+    with pytest.raises(InputError, match=r"for one profile at a time\. Take trainer\.together=1"):
+        execute(tiny_run(*EACH, "trainer.graphs=true"))
+
+
 def test_those_who_train_together_end_as_if_each_had_trained_alone(tiny_run: TinyRun) -> None:
     together, alone = tiny_run(*EACH), tiny_run(*EACH, "trainer.together=1")
     records = [execute(config) for config in (together, alone)]

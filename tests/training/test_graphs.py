@@ -10,6 +10,8 @@ import torch
 
 from gluelamp.errors import InputError
 from gluelamp.runs.config import parse_method
+from gluelamp.training.batches import Batch
+from gluelamp.training.graphs import GraphedPasses, _Captured
 from solo_trainer import SoloTrainer
 
 METHODS = ("full", "bitfit", "lora", "pafi", "hiwi", "ether_plus", "xpeft_soft", "houlsby", "prefix")
@@ -19,6 +21,50 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is n
 def test_a_run_without_a_gpu_refuses_graphs(make_trainer: Callable[..., SoloTrainer]) -> None:
     with pytest.raises(InputError, match=r"trainer\.graphs=true needs a GPU, and this run is on cpu"):
         make_trainer(graphs=True)
+
+
+class Recording:
+    """In a graph's place on a CPU: at each replay the recorded pass computes into the same tensors."""
+
+    def __init__(self, record: Callable[[], list[torch.Tensor | None]]) -> None:
+        self.record, self.written = record, record()
+
+    def replay(self) -> None:
+        for held, new in zip(self.written, self.record(), strict=True):
+            if held is not None and new is not None:
+                held.copy_(new)
+
+
+@pytest.mark.parametrize("leaf", ["full", "pafi", "xpeft"])
+def test_a_replay_takes_the_batch_and_gives_its_loss_and_gradients(
+    leaf: str,
+    make_trainer: Callable[..., SoloTrainer],
+    compose: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    method = parse_method(compose(f"method={leaf}")["method"])
+    knobs = {"method": method, "dropout": 0.0, "epochs": 6, "bucket_batches": 1}
+    expected = make_trainer("eager", **knobs).run().progress.losses
+
+    def capture(self: GraphedPasses, inputs: Batch, labels: torch.Tensor) -> _Captured:
+        inputs, labels = {name: value.clone() for name, value in inputs.items()}, labels.clone()
+        masters = self.eager.weights.masters
+
+        def record() -> list[torch.Tensor | None]:
+            for master in masters:
+                master.grad = None
+            loss = self.eager.gradients(inputs, labels)
+            return [loss, *(master.grad for master in masters)]
+
+        graph = Recording(record)
+        loss, *gradients = graph.written
+        return _Captured(graph, inputs, labels, loss, gradients)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(GraphedPasses, "_capture", capture)
+    monkeypatch.setattr(GraphedPasses, "_check", lambda _: None)
+    trainer = make_trainer("graphs", **knobs, graphs=True)
+    assert trainer.run().progress.losses == pytest.approx(expected, rel=1e-4)
+    assert trainer.passes._captured  # type: ignore[attr-defined]
 
 
 @needs_gpu

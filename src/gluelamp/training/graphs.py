@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +17,9 @@ from torch import Tensor
 
 from gluelamp.errors import InputError
 from gluelamp.training.batches import Batch, collate
+from gluelamp.training.evaluation import Outputs
 from gluelamp.training.learner import Learner
-from gluelamp.training.passes import SinglePasses
+from gluelamp.training.passes import Passes, SinglePasses
 
 _MULTIPLE = 16  # tokens: a batch is padded to a multiple, so that few graphs serve all batches
 _BEFORE_CAPTURE = (
@@ -54,46 +56,69 @@ class _Captured:
         return self.loss.clone()
 
 
-class GraphedPasses(SinglePasses):
-    """`SinglePasses` of which those of a frequent shape are captured once and then replayed.
+class GraphedPasses:
+    """Passes of one profile, of which those of a frequent shape are captured once and then replayed.
 
     The method's forward pass must be free of what a graph cannot hold: a Python branch on a value, or
     numbers drawn on the CPU. Dropout and other draws on the GPU are new in each replay.
+
+    Args:
+        eager: the passes, launched one kernel at a time.
+
+    Raises:
+        InputError: if they are not of one profile on a GPU.
     """
 
-    def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments)  # type: ignore[arg-type]  # those of the base class
-        if self.model.device.type != "cuda":
+    def __init__(self, eager: Passes) -> None:
+        if not isinstance(eager, SinglePasses):
             raise InputError(
-                f"trainer.graphs=true needs a GPU, and this run is on {self.model.device}. "
-                "Take trainer.graphs=false."
+                "trainer.graphs=true is for one profile at a time. Take trainer.together=1, or "
+                "trainer.graphs=false."
             )
-        self._pool = torch.cuda.graph_pool_handle()
+        self.eager, self.device = eager, eager.model.device
+        self._check()
         self._seen: Counter[torch.Size] = Counter()
         self._captured: dict[torch.Size, _Captured] = {}
+        self._pool: Any = None  # torch has no public type for it
+
+    def _check(self) -> None:
+        if self.device.type != "cuda":
+            raise InputError(
+                f"trainer.graphs=true needs a GPU, and this run is on {self.device}. "
+                "Take trainer.graphs=false."
+            )
 
     def backward(self, learners: Sequence[Learner], batches: Sequence[np.ndarray]) -> list[Tensor]:
         """Put the gradients of the one batch on the values; return its loss."""
         rows, examples = learners[0].profile.train, batches[0]
         length = -(-int(rows.lengths[examples].max()) // _MULTIPLE) * _MULTIPLE
-        inputs, labels = collate(rows, examples, self.model.device, min(length, self.config.max_length))
+        inputs, labels = collate(rows, examples, self.device, min(length, self.eager.config.max_length))
         shape = inputs["input_ids"].shape
         self._seen[shape] += 1
         if self._seen[shape] <= _BEFORE_CAPTURE:
-            return [self.gradients(inputs, labels)]
+            return [self.eager.gradients(inputs, labels)]
         if shape not in self._captured:
             self._captured[shape] = self._capture(inputs, labels)
-        return [self._captured[shape].replay(inputs, labels, self.weights.masters)]
+        return [self._captured[shape].replay(inputs, labels, self.eager.weights.masters)]
+
+    def publish(self) -> None:
+        """Copy the values into the model."""
+        self.eager.publish()
+
+    def outputs(self, learners: Sequence[Learner]) -> list[Outputs]:
+        """Return the head's outputs for the validation splits."""
+        return self.eager.outputs(learners)
 
     def _capture(self, inputs: Batch, labels: Tensor) -> _Captured:
         """Record a pass on a batch, whose tensors the graph keeps; nothing is computed."""
         inputs, labels = {name: value.clone() for name, value in inputs.items()}, labels.clone()
         # What was made of the values and kept, such as a weight with its delta, belongs into the graph.
-        torch.autograd.graph.increment_version(self.weights.live)
+        weights = self.eager.weights
+        torch.autograd.graph.increment_version(weights.live)
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, pool=self._pool):
-                loss = self.gradients(inputs, labels)
+                loss = self.eager.gradients(inputs, labels)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -101,4 +126,5 @@ class GraphedPasses(SinglePasses):
                 f"This method's training pass cannot be captured in a CUDA graph: {error}. "
                 "Take trainer.graphs=false."
             ) from error
-        return _Captured(graph, inputs, labels, loss, [master.grad for master in self.weights.masters])
+        self._pool = graph.pool()  # all graphs take turns in one memory
+        return _Captured(graph, inputs, labels, loss, [master.grad for master in weights.masters])

@@ -97,7 +97,8 @@ class Trainer:
             else it ends the run.
 
     Raises:
-        InputError: if there are several profiles and the method or task does not allow it.
+        InputError: if there are several profiles and the method or task does not allow it, or graphs
+            without a GPU.
     """
 
     def __init__(
@@ -128,13 +129,12 @@ class Trainer:
             Learner(profile, start, of_method, config)
             for profile, start in zip(profiles, starts, strict=True)
         ]
-        single = adaptation, task, self.weights, config
         self.eager: Passes = (
-            SinglePasses(*single)
+            SinglePasses(adaptation, task, self.weights, config)
             if len(profiles) == 1
             else StackedPasses(adaptation, task, self.learners, config)
         )
-        self.passes = GraphedPasses(*single) if config.graphs and len(profiles) == 1 else self.eager
+        self.passes = GraphedPasses(self.eager) if config.graphs else self.eager
         self.passes.publish()
         self.errors: dict[int, str] = {}
         """By number of the learner, why its training ended before its time."""
