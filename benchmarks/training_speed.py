@@ -5,8 +5,8 @@
 
 Same data, batch size, machine and run; the rows take turns, so that a drift of the machine hits all
 alike. The peer is timed as its users run it (padded to 128 tokens, fp32) and at its best (dynamic
-padding, bf16), and also with its grouping by length. Figures are the medians over the rounds of
-samples per second of the training loop, warmed up, without evaluation.
+padding, bf16), and also with its grouping by length; ours on a GPU with CUDA graphs, too. Figures are the
+medians over the rounds of samples per second of the training loop, warmed up, without evaluation.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,12 @@ from peer import peer_trainer
 from setting import compose_run, silence
 
 BATCH, LENGTH, RATE = 32, 128, 1e-3
-DEFAULT, BEST, GROUPED, OURS = (
+DEFAULT, BEST, GROUPED, OURS, GRAPHS = (
     "Hugging Face Trainer + peft, padded to 128, fp32",
     "Hugging Face Trainer + peft, dynamic padding, bf16",
     "Hugging Face Trainer + peft, grouped by length, bf16",
     "gluelamp, bf16",
+    "gluelamp, bf16, CUDA graphs",
 )
 GOALS = {DEFAULT: 25.0, BEST: 1.6}
 
@@ -92,6 +94,9 @@ def main() -> int:
         GROUPED: lambda part: time_peer(part, config, bf16=True, train_sampling_strategy="group_by_length"),
         OURS: lambda part: time_ours(part, config),
     }
+    if choose_device(config.trainer.device).type == "cuda":
+        graphs = replace(config, trainer=replace(config.trainer, graphs=True))
+        timed[GRAPHS] = lambda part: time_ours(part, graphs)
     for run in timed.values():
         run(rows.head(4 * BATCH))  # warm-up
     rates: dict[str, list[float]] = {name: [] for name in timed}
