@@ -171,8 +171,13 @@ def test_a_value_that_must_be_given_is_named(
         (("method=lora,pafi", "method.rank=4"), "key 'method.rank' is unknown"),
         (("task=cola,ax",), "task 'ax' has no training rows"),
         (("method=glob(nope*)",), "The sweep has no jobs: "),
+        (("seed=range(0,3,0)",), "seed=range(0,3,0) is no list of values: "),
+        (
+            ("seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"),
+            "hydra.launcher.n_jobs=0 is not allowed: ",
+        ),
     ],
-    ids=["value", "leaf", "field", "field of one method only", "task", "no job"],
+    ids=["value", "leaf", "field", "field of one method only", "task", "no job", "step", "processes"],
 )
 def test_a_sweep_with_one_bad_job_trains_nothing(
     train_here: Callable[..., tuple[int, str, str]],

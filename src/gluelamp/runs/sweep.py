@@ -11,6 +11,7 @@ from hydra import compose
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
@@ -28,16 +29,24 @@ def expand(overrides: list[str], loader: ConfigLoader | None = None) -> list[lis
     Args:
         overrides: as on the command line.
         loader: knows the leaves of each folder, which a ``glob(...)`` chooses from.
+
+    Raises:
+        InputError: if a list of values cannot be made.
     """
     parsed = OverridesParser.create(loader).parse_overrides(overrides)
     # as in Hydra's own sweeper, what the command line says of a key replaces what the experiment says
     choices = {
-        o.get_key_element(): [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
-        if o.is_sweep_override()
-        else [o.input_line or ""]
-        for o in parsed
+        one.get_key_element(): _values(one) if one.is_sweep_override() else [one.input_line or ""]
+        for one in parsed
     }
     return [list(job) for job in product(*choices.values())]
+
+
+def _values(sweep: Override) -> list[str]:
+    try:
+        return [f"{sweep.get_key_element()}={value}" for value in sweep.sweep_string_iterator()]
+    except ValueError as error:
+        raise InputError(f"{sweep.input_line} is no list of values: {error}.") from error
 
 
 def _parser(name: str) -> Callable[[dict[str, Any]], object]:
@@ -72,8 +81,13 @@ class SweepCallback(Callback):
         params = config.hydra.sweeper.params or {}
         overrides = [f"{key}={value}" for key, value in params.items()]
         loader = GlobalHydra.instance().config_loader()
-        jobs = expand([*overrides, *config.hydra.overrides.task], loader)
         try:
+            if config.hydra.launcher.get("n_jobs") == 0:
+                raise InputError(
+                    "hydra.launcher.n_jobs=0 is not allowed: it should be a number of runs side by side, "
+                    "or -1 for as many as there are cores."
+                )
+            jobs = expand([*overrides, *config.hydra.overrides.task], loader)
             if not jobs:
                 raise InputError(
                     "The sweep has no jobs: one of its lists is empty, such as a glob(...) that matches no "
