@@ -22,9 +22,7 @@ from gluelamp.training.learner import Learner
 from gluelamp.training.passes import Passes, SinglePasses
 
 _MULTIPLE = 16  # tokens: a batch is padded to a multiple, so that few graphs serve all batches
-_BEFORE_CAPTURE = (
-    2  # passes of a shape: libraries choose their kernels then, and rare shapes stay without a graph
-)
+_BEFORE_CAPTURE = 2  # passes of a shape: libraries choose kernels then, and rare shapes need no graph
 
 
 @dataclass(frozen=True)
