@@ -25,8 +25,9 @@ def test_a_pass_stays_on_its_device() -> None:
         env=os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert len(found) > 30
     assert {leaf: error for leaf, error in found.items() if isinstance(error, str)} == {}
