@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from gluelamp.errors import InputError
 from gluelamp.methods.activations.pfeiffer import Pfeiffer
 from gluelamp.methods.activations.xpeft import XPeft, export_adapter, selected_adapters
+from gluelamp.methods.activations.xpeft_bank import drawn_banks
 from gluelamp.methods.profile_store import ProfileStore
 from gluelamp.methods.storage import (
     count_bytes,
@@ -27,6 +29,8 @@ from tiny_models import HIDDEN, LAYERS, logits, tiny
 
 N, K, INNER, BACKBONE = 5, 2, HIDDEN // 16, "a" * 64
 PLACES = [f"bert.encoder.layer.{block}.output.LayerNorm.adapter" for block in range(LAYERS)]
+
+STD = math.sqrt(0.3 * K / math.sqrt(HIDDEN * INNER / 2))
 
 MakeStore = Callable[..., Path]
 
@@ -75,17 +79,30 @@ def test_one_seed_is_one_bank_for_every_task_and_each_block_has_its_own() -> Non
 
 def test_a_random_bank_is_a_plain_draw_down_then_up_block_by_block() -> None:
     generator = torch.Generator().manual_seed(7)
-    for change in selected_adapters(adapt(random_xpeft(bank_seed=7, bank_std=0.5), tiny("bert"), 0)):
+    for change in selected_adapters(adapt(random_xpeft(bank_seed=7), tiny("bert"), 0)):
         for bank in (change.adapter.bank_down, change.adapter.bank_up):
             assert bank is not None
-            assert torch.equal(bank, 0.5 * torch.randn(bank.shape, generator=generator))
+            assert torch.equal(bank, STD * torch.randn(bank.shape, generator=generator))
+
+
+@pytest.mark.parametrize(
+    "fields", [{"mask": "soft"}, {"top_k": 3}, {"top_k": 3, "normalise_hard": "none"}], ids=str
+)
+def test_what_a_random_bank_first_returns_is_as_large_as_the_gain_says(fields: dict[str, object]) -> None:
+    method = random_xpeft(bank_gain=0.4, **fields)
+    shape = (10, 64, 512)
+    std = method.bank_std(64, 512)
+    (bank,) = drawn_banks(0, std, shape, 1, False, torch.device("cpu"))
+    hidden = torch.randn(200, 512)
+    update = method.adapter_over(bank)(hidden)
+    assert (update.square().mean() / hidden.square().mean()).sqrt().item() == pytest.approx(0.4, rel=0.1)
 
 
 def test_a_random_bank_is_stored_as_a_few_numbers(tmp_path: Path) -> None:
     adaptation = adapt(random_xpeft(), tiny("bert"), 0)
     shared = adaptation.shared_state()
     assert shared["bank.seed"].item() == 0
-    assert shared["bank.std"].item() == 0.3
+    assert shared["bank.std"].item() == STD
     assert shared["bank.shape"].tolist() == [2, 10, INNER, HIDDEN]
     assert count_bytes(adaptation)["shared"] == 8 + 8 + 4 * 8 + 4 * 2
     write_shared_state(tmp_path, adaptation, provenance(adaptation, BACKBONE))
@@ -97,7 +114,7 @@ def test_a_random_bank_is_stored_as_a_few_numbers(tmp_path: Path) -> None:
     "fields",
     [
         {"bank_seed": 1},
-        {"bank_std": 0.2},
+        {"bank_gain": 0.2},
         {"num_adapters": 9},  # as many bytes of masks as 10
         {"reduction_factor": 8},
         {"banks": "shared"},

@@ -8,6 +8,7 @@ it leaves open is a field here.
 
 from __future__ import annotations
 
+import math
 from typing import Literal, cast
 
 import torch
@@ -52,9 +53,8 @@ class XPeft(Method):
         bank_biases: whether the biases of trained adapters are summed with the weights of their
             projections, or dropped. Random adapters have none.
         bank_seed: draws a random bank; the same for all tasks, so the bank is shared.
-        bank_std: standard deviation of a random bank's entries. A mean over k independent entries is
-            1 / sqrt(k) of it: the adapters' usual 0.02 would leave almost no effect, and a sum over k
-            (``normalise_hard: none``) of it would drown the hidden states.
+        bank_gain: size of what the first selected adapter of a random bank returns, over that of the
+            hidden states that it reads; see `bank_std`.
         init_std: standard deviation of the first logits. Zero would let a hard mask take the first k.
         inner_layer_norm: whether a trained LayerNorm of the bottleneck's size stands before the ReLU.
     """
@@ -69,7 +69,7 @@ class XPeft(Method):
     bank: str | None = None
     bank_biases: Literal["same_weights", "drop"] = "same_weights"
     bank_seed: int = Field(default=0, ge=0, lt=2**63)
-    bank_std: float = Field(default=0.3, gt=0)
+    bank_gain: float = Field(default=0.3, gt=0)
     init_std: float = Field(default=0.01, ge=0)
     inner_layer_norm: bool = False
 
@@ -117,6 +117,22 @@ class XPeft(Method):
             for handle, bank in zip(handles, banks, strict=True)
         ]
 
+    def bank_std(self, bottleneck: int, width: int) -> float:
+        """Return the standard deviation of a random bank's entries, sigma.
+
+        A and B are sums over independent entries with weights w, so theirs is ``sigma |w|``, and B relu(A h)
+        is ``sigma^2 |w|^2 sqrt(d b / 2)`` times as large as h (root mean squares): this is the gain.
+
+        Args:
+            bottleneck: b.
+            width: d.
+        """
+        if self.mask == "soft":
+            squares = 1 / cast("int", self.num_adapters)  # |w|^2 of equal weights, as at the start
+        else:
+            squares = 1 / self.top_k if self.normalise_hard == "k" else self.top_k
+        return math.sqrt(self.bank_gain / (squares * math.sqrt(width * bottleneck / 2)))
+
     def adapter_over(self, bank: Bank) -> SelectedAdapter:
         """Return the selecting adapter of one block, with new masks."""
 
@@ -135,7 +151,8 @@ class XPeft(Method):
         if self.bank is None:
             shape = (cast("int", self.num_adapters), bottleneck, width)
             shared = self.banks == "shared"
-            return drawn_banks(self.bank_seed, self.bank_std, shape, len(handles), shared, device)
+            std = self.bank_std(bottleneck, width)
+            return drawn_banks(self.bank_seed, std, shape, len(handles), shared, device)
         places = [handle.path for handle in handles]
         biases = self.bank_biases == "same_weights"
         banks = trained_banks(self.bank, places, bottleneck, width, biases, device)
