@@ -89,7 +89,7 @@ def test_a_random_bank_is_a_plain_draw_down_then_up_block_by_block() -> None:
     "fields", [{"mask": "soft"}, {"top_k": 3}, {"top_k": 3, "normalise_hard": "none"}], ids=str
 )
 def test_what_a_random_bank_first_returns_is_as_large_as_the_gain_says(fields: dict[str, object]) -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(1)  # not the bank's seed: hidden states must not be its adapters
     method = random_xpeft(bank_gain=0.4, **fields)
     shape = (10, 64, 512)
     std = method.bank_std(64, 512)
