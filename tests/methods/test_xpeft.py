@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gluelamp.errors import InputError
 from gluelamp.methods.activations.inserted import Bottleneck
 from gluelamp.methods.activations.pfeiffer import Pfeiffer
-from gluelamp.methods.activations.xpeft import XPeft, aggregate_norms, export_adapter, selected_adapters
+from gluelamp.methods.activations.xpeft import XPeft, export_adapter, selected_adapters
 from gluelamp.methods.activations.xpeft_bank import Bank
 from gluelamp.methods.activations.xpeft_modules import Mask, SelectedAdapter
 from methods.cases import GetMethod, adapt, snapshot, train
@@ -193,24 +193,9 @@ def test_a_soft_mask_has_no_k() -> None:
     assert xpeft(mask="soft", top_k=11).top_k == 11
 
 
-def test_the_norms_are_those_of_the_summed_matrices_block_by_block() -> None:
-    adaptation = adapt(xpeft(normalise_hard="k"), tiny("bert"), seed=0)
-    norms = aggregate_norms(adaptation)
-    assert norms.shape == (2, 2)
-    for change, found in zip(selected_adapters(adaptation), norms.double(), strict=True):
-        adapter = change.adapter
-        for mask, bank, norm in (
-            (adapter.mask_down, adapter.bank_down, found[0]),
-            (adapter.mask_up, adapter.bank_up, found[1]),
-        ):
-            assert bank is not None
-            chosen = bank.double()[mask.logits.topk(K).indices]
-            assert norm.item() == pytest.approx(chosen.mean(0).square().sum().sqrt().item(), rel=1e-6)
-
-
 def test_another_methods_adaptation_has_no_masks(method: GetMethod) -> None:
     adaptation = method("pfeiffer").adapt(tiny("bert"))
-    for question in (aggregate_norms, export_adapter, selected_adapters):
+    for question in (export_adapter, selected_adapters):
         with pytest.raises(InputError, match="This is not an X-PEFT adaptation; apply method=xpeft"):
             question(adaptation)
 

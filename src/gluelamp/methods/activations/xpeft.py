@@ -14,7 +14,7 @@ from typing import Literal, cast
 import torch
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass as validated
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, Handle
@@ -179,20 +179,6 @@ def selected_adapters(adaptation: Adaptation) -> list[SelectedAdapterChange]:
     if not found or len(found) < len(adaptation.changes):
         raise InputError("This is not an X-PEFT adaptation; apply method=xpeft to the model.")
     return found
-
-
-@torch.no_grad()
-def aggregate_norms(adaptation: Adaptation) -> Tensor:
-    """Return the Frobenius norms of each block's selected A and B, (L, 2) in fp32.
-
-    They say how strongly the adapters act, which the normalisation of the masks decides more than the
-    kind of mask does.
-
-    Raises:
-        InputError: if it is not an X-PEFT adaptation.
-    """
-    formed = [change.adapter.form() for change in selected_adapters(adaptation)]
-    return torch.stack([torch.stack([one.down.float().norm(), one.up.float().norm()]) for one in formed])
 
 
 def bank_bytes(adaptation: Adaptation) -> int:
