@@ -50,7 +50,20 @@ def test_intervals_hold_the_truth_in_95_of_100_simulations(seeds: int, spread: f
     # a spread of 0.05 moves the accuracy by 1.6 points from seed to seed, as on RTE; that of 277 rows is 2.6
     score, difference = coverages(seeds, spread)
     assert score == pytest.approx(0.95, abs=0.02)
-    assert difference == pytest.approx(0.95, abs=0.02)
+    # wide where seeds differ little: so the far tails, which Holm's correction needs, are not too thin
+    assert 0.93 <= difference <= 0.985
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.1])
+def test_small_p_values_of_equals_are_as_rare_as_holm_takes_them_to_be(spread: float) -> None:
+    rng = np.random.default_rng(0)
+    p = []
+    for _ in range(400):
+        ease = rng.normal(0, EASE, ROWS)
+        cells = [simulate(rng, ease, 3, spread) for _ in range(8)]
+        p += [compare(first, second).p for first, second in combinations(cells, 2)]
+    # 0.0025 is the first step of a family of 20; normal tails where seeds add nothing gave 0.7 and 1.1 %
+    assert np.mean(np.array(p) < 0.0025) < 0.004
 
 
 def test_one_seed_says_nothing_of_other_seeds() -> None:

@@ -66,8 +66,8 @@ def estimate(value: float, resampled: np.ndarray, cells: Sequence[Cell]) -> Esti
     variance divided by their number, where drawing two to five seeds again would understate it. What a seed
     does to single rows is in both: of the seeds' part only what goes beyond that is added, so that two or
     three seeds that score alike by chance do not take the examples' part away. The degrees of freedom are
-    Satterthwaite's (Biometrics Bulletin 2, 1946): those of the seeds where seeds make the error, without
-    limit where examples do.
+    Satterthwaite's (Biometrics Bulletin 2, 1946): few where seeds make the error, many where examples do.
+    They count the seeds also where nothing was added for them, since that nothing was estimated, too.
 
     If a cell has one seed, the error is over examples alone: nothing is known of other seeds then.
 
@@ -79,12 +79,11 @@ def estimate(value: float, resampled: np.ndarray, cells: Sequence[Cell]) -> Esti
     counted = cells if min(len(cell.seeds) for cell in cells) > 1 else []
     of_seeds = [cell.scores.var(ddof=1) / len(cell.seeds) for cell in counted]
     beyond = sum(of_seeds) - sum(map(_noise_of_rows, counted))
-    variance, freedom = float(resampled.var(ddof=1)), np.inf
-    if beyond > 0:
-        parts = zip(of_seeds, counted, strict=True)
-        unsure = sum(part**2 / (len(cell.seeds) - 1) for part, cell in parts)
-        variance += beyond
-        freedom = variance**2 / unsure
+    variance = float(resampled.var(ddof=1)) + max(beyond, 0)
+    parts = zip(of_seeds, counted, strict=True)
+    unsure = sum(part**2 / (len(cell.seeds) - 1) for part, cell in parts)
+    fewest = min(len(cell.seeds) for cell in cells) - 1
+    freedom = max(variance**2 / unsure, fewest) if unsure else np.inf
     return Estimate(round(float(value), _DIGITS) + 0.0, float(np.sqrt(variance)), float(freedom))
 
 
