@@ -11,7 +11,7 @@ from gluelamp.records import RunRecord
 from gluelamp.reporting.aggregation import SAMPLE, SELECTIONS
 from gluelamp.reporting.markdown import failures, literal, markdown_table
 from gluelamp.reporting.statistics import Cell, rank_intervals
-from gluelamp.reporting.ties import RULE, best_and_ties
+from gluelamp.reporting.ties import RULE, possibly_best
 from gluelamp.tasks.glue import GLUE
 
 SAMPLE_NOTE = "The bundled sample is synthetic: it shows that the machinery runs and says nothing about GLUE."
@@ -74,7 +74,7 @@ def _by_selection(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def _wide_table(section: pd.DataFrame) -> str:
     columns: dict[str, Mapping[str, str]] = {}
     for task, of_task in section.groupby("task", sort=False):
-        bold = best_and_ties(cells) if (cells := _cells(of_task)) else set()
+        bold = possibly_best(cells) if (cells := _cells(of_task)) else set()
         scores = _mean_over_seeds(of_task)
         columns[_task_title(task, of_task)] = {
             method: f"**{score}**" if method in bold else score for method, score in scores.items()

@@ -12,7 +12,7 @@ from gluelamp.reporting.entries import Entry, score_rows
 from gluelamp.reporting.formats import points
 from gluelamp.reporting.report.cells import Key, RunCell
 from gluelamp.reporting.report.families import FAMILIES, Family
-from gluelamp.reporting.ties import best_and_ties, comparable
+from gluelamp.reporting.ties import comparable, possibly_best
 from gluelamp.tasks.glue import GLUE
 
 Place = tuple[str, str]
@@ -50,13 +50,13 @@ class Scores:
         return [row for row in found if row is not None]
 
     def is_top(self, method: str, task: str) -> bool:
-        """Return whether a method is the best on a task, or not told apart from it."""
+        """Return whether no method is better than this one on a task."""
         return (method, task) in self._tops
 
     def _tops_of(self, task: str) -> Iterator[Place]:
         scored = [one for one in self.entries if one.task == task and not np.isnan(one.scores()).any()]
         cells = comparable({one.label: one.cell for one in scored})
-        return ((method, task) for method in (best_and_ties(cells) if cells else ()))
+        return ((method, task) for method in (possibly_best(cells) if cells else ()))
 
 
 def interval(row: Mapping[str, Any]) -> str:
