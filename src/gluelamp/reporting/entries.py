@@ -21,9 +21,11 @@ STRICT, OPTIMISTIC = "held_out", "best"
 BYTES_A_VALUE = 4
 """Of a backbone in fp32, of which a method stores a share."""
 SETTING_NOTE = (
-    "All methods of a table were trained alike, as most of its runs were, but for their learning rates. "
-    "Where a method ran in several settings, the one on the most tasks stands here, of equals the one with "
-    "the most runs, then the first by its options: never by its scores. `glue_accuracy` has them all."
+    "All methods of a table were trained alike, as most of its runs were, but for their learning rates and "
+    "what their own recipe does first: `lt_sft` fine-tunes all weights for three epochs to find its mask, "
+    "`hadamard` trains the head alone for one. Where a method ran in several settings, the one on the most "
+    "tasks stands here, of equals the one with the most runs, then the first by its options: never by its "
+    "scores. `glue_accuracy` has them all."
 )
 
 _WHOLE = ("epochs", "seeds", "trained", "method_bytes", "head_bytes", "shared_bytes")
@@ -40,7 +42,7 @@ class Entry:
         backbone: the name.
         label: the method, with what tells its rows in one table apart.
         task: the name.
-        selection: which score of a run counts: ``"held_out"``, or ``"best"`` where a run lacks it.
+        selection: which score of a run counts: ``"held_out"``, ``"best"`` or ``"last"``.
         runs: one a seed, in the order of seeds.
     """
 
@@ -83,7 +85,9 @@ def method_name(record: RunRecord) -> str:
 
 
 def entries(
-    runs: Sequence[FoundRun], label: Callable[[RunRecord], str] = method_name
+    runs: Sequence[FoundRun],
+    label: Callable[[RunRecord], str] = method_name,
+    selection: str | None = None,
 ) -> dict[tuple[str, str], list[Entry]]:
     """Return the rows of paper tables, by data and backbone, which are never mixed.
 
@@ -93,17 +97,20 @@ def entries(
     Args:
         runs: all runs; those that failed, and those on other tasks than GLUE's, are passed over.
         label: names the row of a run.
+        selection: which score of a run counts; None is ``"held_out"``, or ``"best"`` where a run lacks it.
     """
     scopes = _grouped([run for run in runs if _counts(run[1])], _scope)
-    return {scope: _entries(scopes[scope], label) for scope in sorted(scopes)}
+    return {scope: _entries(scopes[scope], label, selection) for scope in sorted(scopes)}
 
 
-def _entries(runs: Sequence[FoundRun], label: Callable[[RunRecord], str]) -> list[Entry]:
+def _entries(
+    runs: Sequence[FoundRun], label: Callable[[RunRecord], str], selection: str | None
+) -> list[Entry]:
     alike = _most_common(runs, _common_setting)
     same_data = [run for some in _grouped(alike, _task).values() for run in _most_common(some, _data_setting)]
     chosen = [some for of_label in _grouped(same_data, label).values() for some in _one_setting(of_label)]
     strict = all(STRICT in record.metrics for some in chosen for _, record in some)
-    selection = STRICT if strict else OPTIMISTIC
+    selection = selection or (STRICT if strict else OPTIMISTIC)
     found = [_entry(some, label, selection) for some in chosen]
     return sorted(found, key=lambda entry: (entry.label, _TASK_ORDER[entry.task]))
 

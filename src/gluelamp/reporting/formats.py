@@ -69,4 +69,4 @@ def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-_SELECTIONS = {"held_out": "held-out halves of dev", "best": "best epoch on dev"}
+_SELECTIONS = {"held_out": "held-out halves of dev", "best": "best epoch on dev", "last": "last epoch"}

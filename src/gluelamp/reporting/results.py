@@ -86,8 +86,19 @@ class Results:
     @cached_property
     def claims(self) -> pd.DataFrame:
         """The claims and their verdicts."""
-        kinds = [self.measurements[kind] for kind in ("parameters", "storage", "xpeft_bytes")]
-        return claim_rows(self.sparse, self.xpeft, self.certificates, *kinds)
+        otherwise = {
+            selection: (sparse_rows(self.runs, selection), xpeft_rows(self.runs, [], selection))
+            for selection in ("best", "last")
+        }
+        return claim_rows(
+            self.sparse,
+            self.xpeft,
+            self.certificates,
+            self.measurements["parameters"],
+            self.measurements["storage"],
+            self.measurements["xpeft_bytes"],
+            otherwise,
+        )
 
     def pages(self) -> Iterator[Page]:
         """Yield the claims, the papers' tables and those of measurements, of which there are records."""

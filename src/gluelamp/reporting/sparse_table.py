@@ -32,11 +32,12 @@ _READING = (
 )
 
 
-def sparse_rows(runs: Sequence[FoundRun]) -> pd.DataFrame:
+def sparse_rows(runs: Sequence[FoundRun], selection: str | None = None) -> pd.DataFrame:
     """Return one row per data, backbone, budget, mask and task, and one for the mean over tasks.
 
     Args:
         runs: all runs; a budget at which PaFi did not run is passed over.
+        selection: as for :func:`gluelamp.reporting.entries.entries`.
 
     Returns:
         the columns of :func:`gluelamp.reporting.paired.compared_rows`, against PaFi; equal budgets have the
@@ -49,7 +50,7 @@ def sparse_rows(runs: Sequence[FoundRun]) -> pd.DataFrame:
     tables = [
         compared_rows(some, [PAFI]).assign(trained=budget)
         for budget in sorted(budgets)
-        for some in entries(budgets[budget]).values()
+        for some in entries(budgets[budget], selection=selection).values()
         if any(entry.method == PAFI for entry in some)
     ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

@@ -33,7 +33,9 @@ _READING = (
 )
 
 
-def xpeft_rows(runs: Sequence[FoundRun], measured: Sequence[Measurement]) -> pd.DataFrame:
+def xpeft_rows(
+    runs: Sequence[FoundRun], measured: Sequence[Measurement], selection: str | None = None
+) -> pd.DataFrame:
     """Return one row per data, backbone, label and task, and one for the mean over tasks.
 
     The paper's own backbone is there without runs, too: with its bytes.
@@ -41,13 +43,15 @@ def xpeft_rows(runs: Sequence[FoundRun], measured: Sequence[Measurement]) -> pd.
     Args:
         runs: all runs; where X-PEFT did not run, the yardsticks are passed over.
         measured: of kind ``xpeft_bytes``.
+        selection: as for :func:`gluelamp.reporting.entries.entries`.
 
     Returns:
         the columns of :func:`gluelamp.reporting.paired.compared_rows` against both yardsticks, with ``mask``
         (hard or soft) and ``num_adapters``; no row if there is nothing.
     """
     chosen = [run for run in runs if run[1].status == "complete" and _belongs(run[1])]
-    scopes = [some for some in entries(chosen, _label).values() if any(_has_bank(one.record) for one in some)]
+    found = entries(chosen, _label, selection).values()
+    scopes = [some for some in found if any(_has_bank(one.record) for one in some)]
     tables = [_scope_rows(some) for some in scopes]
     if all(some[0].backbone != PAPER_BACKBONE for some in scopes):
         tables += [_bytes_alone([one for one in measured if one.backbone == PAPER_BACKBONE])]

@@ -29,7 +29,7 @@ def judged(
     written: Sequence[Measurement] = (),
     masks: Sequence[Measurement] = (),
 ) -> pd.DataFrame:
-    return claim_rows(sparse_rows(runs), xpeft_rows(runs, []), certificates, counted, written, masks)
+    return claim_rows(sparse_rows(runs), xpeft_rows(runs, []), certificates, counted, written, masks, {})
 
 
 def row(claims: pd.DataFrame, start: str) -> dict[str, Any]:
@@ -91,7 +91,10 @@ def masks(number: int, kind: str = "hard", **ratios: float) -> Measurement:
         (["better", "tie"], True, "partly supported"),
         (["better", "one seed"], True, "partly supported"),
         (["tie"], True, "not told apart"),
-        (["tie", "worse"], True, "contradicted"),
+        (["worse", "worse"], True, "contradicted"),
+        (["worse", "worse"], False, "partly contradicted"),
+        (["tie", "worse"], True, "partly contradicted"),
+        (["one seed", "worse"], True, "partly contradicted"),
         (["better", "worse", "tie"], True, "mixed"),
     ],
 )
@@ -121,6 +124,21 @@ def test_pafi_is_judged_by_its_mean_over_tasks(add_run: AddRun, wrong: int, verd
     assert claim["scale"] == (
         "minilm_l6, local data, 3 epochs, held-out halves of dev, 2 seeds, SST-2, RTE, 1,000 trained values"
     )
+
+
+def test_a_verdict_stands_with_those_of_other_choices_of_the_epoch(add_run: AddRun) -> None:
+    def masks_where_rivals_are(wrong: int) -> pd.DataFrame:
+        rivals = [run for name in RIVALS for run in seeds(add_run, name, wrong=wrong, epochs=wrong)]
+        return sparse_rows([*seeds(add_run, "pafi", wrong=20, epochs=wrong), *rivals])
+
+    nothing = pd.DataFrame()
+    supporting, contradicting = masks_where_rivals_are(wrong=45), masks_where_rivals_are(wrong=5)
+    otherwise = {"best": (supporting, nothing), "last": (contradicting, nothing)}
+    claims = claim_rows(supporting, nothing, [], [], [], [], otherwise)
+    claim = row(claims, "PaFi: one mask")
+    assert claim["verdict"] == "supported"
+    assert claim["evidence"].endswith(". By the best epoch: supported; by the last epoch: contradicted.")
+    assert "epoch" not in row(claims, "X-PEFT matches")["evidence"]
 
 
 @pytest.mark.parametrize("wrong", [5, 45])
@@ -260,7 +278,7 @@ def test_x_peft_matches_the_adapter_only_where_no_adapter_is_worse(
     assert claim["claim"] == "X-PEFT matches adapter tuning (xpeft, N = 100)"
     assert claim["verdict"] == verdict
     assert reading in claim["evidence"]
-    assert claim["evidence"].endswith("1/4,000 of the adapter's bytes, with the head 1/445.")
+    assert claim["evidence"].endswith("1/4,000 of the adapter's bytes with its biases, with the head 1/445.")
 
 
 @pytest.mark.parametrize("single", ["pfeiffer", "xpeft", "head_only"])

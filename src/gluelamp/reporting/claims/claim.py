@@ -9,6 +9,7 @@ SUPPORTED = "supported"
 PARTLY = "partly supported"
 MIXED = "mixed"
 UNDECIDED = "not told apart"
+PARTLY_NOT = "partly contradicted"
 CONTRADICTED = "contradicted"
 NOT_MEASURED = "not measured"
 VERDICTS = {
@@ -16,6 +17,7 @@ VERDICTS = {
     PARTLY: "a part of it agrees, and no part disagrees",
     MIXED: "a part of it agrees, and another disagrees",
     UNDECIDED: "what was measured leaves it open",
+    PARTLY_NOT: "a part of it disagrees, and no part agrees",
     CONTRADICTED: "what was measured disagrees",
     NOT_MEASURED: "there are no records for it",
 }
@@ -52,7 +54,7 @@ def superiority(outcomes: Collection[str], is_whole: bool) -> str:
     if {"better", "worse"} <= found:
         return MIXED
     if "worse" in found:
-        return CONTRADICTED
+        return CONTRADICTED if found == {"worse"} and is_whole else PARTLY_NOT
     if "better" in found:
         return SUPPORTED if found == {"better"} and is_whole else PARTLY
     return UNDECIDED

@@ -89,7 +89,7 @@ def _factors(rows: pd.DataFrame, label: str) -> str:
     sizes = rows.groupby("label")[["method_bytes", "head_bytes"]].max()
     alone = sizes.loc[ADAPTER, "method_bytes"] / sizes.loc[label, "method_bytes"]
     with_head = sizes.loc[ADAPTER].sum() / sizes.loc[label].sum()
-    return f"1/{count(alone)} of the adapter's bytes, with the head 1/{count(with_head)}."
+    return f"1/{count(alone)} of the adapter's bytes with its biases, with the head 1/{count(with_head)}."
 
 
 def _verdict(row: pd.Series) -> tuple[str, str]:
@@ -128,6 +128,6 @@ def _of_bytes(row: Mapping[str, Any]) -> str:
 def _bytes(row: Mapping[str, Any]) -> str:
     return (
         f"N = {row['num_adapters']}: {count(row['mask_bytes'])} bytes of masks against the "
-        f"{count(row['adapter_weight_bytes'])} of an adapter, 1/{count(row['factor'])}; with a head of "
-        f"{_CLASSES} classes on both sides 1/{count(row['factor_with_head'])}"
+        f"{count(row['adapter_weight_bytes'])} of an adapter's weights, 1/{count(row['factor'])}; with a "
+        f"head of {_CLASSES} classes on both sides 1/{count(row['factor_with_head'])}"
     )
