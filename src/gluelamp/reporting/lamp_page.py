@@ -28,7 +28,7 @@ of MAE and RMSE less is better. Scores are averaged over seeds first.
   that of all. Trained values and bytes are those of one adaptation, and of its head. Shared bytes are stored
   once, however many adaptations there are.
 - **mean of persons**: of the accuracy (or MAE) of each; all count alike. In brackets: the 95 % interval, a
-  percentile bootstrap over persons, which says nothing about other seeds.
+  bootstrap over persons, which says nothing about other seeds.
 - **vs head_only**, **vs pfeiffer**: the mean over persons of the row's score minus the other method's, under
   the same protocol, its 95 % interval, and how many persons both have. The verdict is *tie* if the interval
   contains 0; that of two equal methods misses 0 once in twenty times. Empty where there is no such run, or

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from gluelamp.bootstrap import mean_interval
 from gluelamp.tasks.task import Task
 
 
@@ -94,21 +95,12 @@ def user_scores(task: Task, frame: pd.DataFrame) -> pd.DataFrame:
     return scores.rename_axis("user").reset_index()
 
 
-def mean_over_users(scores: pd.Series, seed: int = 0, resamples: int = 9999) -> UserMean:
-    """Return the mean over users and its 95 % percentile bootstrap interval; users are resampled.
+def mean_over_users(scores: pd.Series) -> UserMean:
+    """Return the mean over users and its 95 % bootstrap interval; users are resampled.
 
     Args:
         scores: one per user, at least one.
-        seed: of the resampling.
-        resamples: number of bootstrap samples.
     """
-    from scipy.stats import bootstrap
-
     values = scores.to_numpy(np.float64)
-    mean, users = float(values.mean()), len(values)
-    if users < 2:
-        return UserMean(mean, np.nan, np.nan, users)
-    rng = np.random.default_rng(seed)
-    options = {"n_resamples": resamples, "method": "percentile", "batch": 1000}
-    interval = bootstrap((values,), np.mean, rng=rng, **options).confidence_interval
-    return UserMean(mean, float(interval.low), float(interval.high), users)
+    low, high = mean_interval(values) if len(values) > 1 else (np.nan, np.nan)
+    return UserMean(float(values.mean()), low, high, len(values))
