@@ -214,6 +214,18 @@ def test_a_fine_tuned_head_is_not_taken_over(architecture: str, tmp_path: Path) 
     assert loaded("tuned", 7).num_labels == 7
 
 
+@pytest.mark.parametrize(
+    ("lost", "number"), [("bert.pooler.dense.weight", 1), ("bert.encoder.layer.1.", 16), ("bert.", 39)]
+)
+def test_an_encoder_that_is_not_whole_is_refused(lost: str, number: int, tmp_path: Path) -> None:
+    tiny("bert").save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    kept = {name: value for name, value in load_file(path).items() if not name.startswith(lost)}
+    save_file(kept, path, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=rf"it lacks 'bert\.[\w.]+', one of {number} tensors"):
+        load_model(Checkpoint(tmp_path, None, ""), 3, "sdpa")
+
+
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     tiny("bert").save_pretrained(tmp_path)
     path = tmp_path / "config.json"

@@ -213,7 +213,12 @@ def readable_tokens(embeddings: nn.Module) -> int | None:
     return absolute.num_embeddings - (0 if absolute.padding_idx is None else absolute.padding_idx + 1)
 
 
-def _architecture(model: PreTrainedModel) -> Architecture:
+def architecture_of(model: PreTrainedModel) -> Architecture:
+    """Return where a model keeps its parts.
+
+    Raises:
+        InputError: if the architecture is unknown.
+    """
     if model.config.model_type not in ARCHITECTURES:
         raise unknown("architecture", model.config.model_type, ARCHITECTURES)
     return ARCHITECTURES[model.config.model_type]
@@ -225,7 +230,7 @@ def new_head(model: PreTrainedModel) -> dict[str, nn.Module]:
     Raises:
         InputError: if the architecture is unknown.
     """
-    architecture = _architecture(model)
+    architecture = architecture_of(model)
     new = [path for path in architecture.head if path not in architecture.pretrained_head]
     return {path: model.get_submodule(path) for path in new}
 
@@ -249,7 +254,7 @@ def anatomy(model: PreTrainedModel) -> Anatomy:
     Raises:
         InputError: if the architecture is unknown.
     """
-    model_type, architecture = model.config.model_type, _architecture(model)
+    model_type, architecture = model.config.model_type, architecture_of(model)
     base = model.base_model_prefix
 
     def handle(path: str) -> Handle:

@@ -185,12 +185,15 @@ def load_model(checkpoint: Checkpoint, num_outputs: int, attention: str) -> PreT
         checkpoint: from `find_checkpoint`.
         num_outputs: values that the head returns.
         attention: name of the attention implementation.
+
+    Raises:
+        InputError: if the files cannot be read, lack a tensor of the encoder, or hold one of another shape.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging as transformers_logging
 
-    from gluelamp.backbones.anatomy import new_head
+    from gluelamp.backbones.anatomy import architecture_of, new_head
 
     transformers_logging.set_verbosity_error()  # the new head is meant to be missing in the file
     transformers_logging.disable_progress_bar()
@@ -215,6 +218,12 @@ def load_model(checkpoint: Checkpoint, num_outputs: int, attention: str) -> PreT
         raise InputError(
             f"{checkpoint.folder} holds no usable encoder: {misfits[0]!r} has another shape than config.json "
             "says. Take both from one place."
+        )
+    head_paths = architecture_of(model).head
+    if lost := sorted(name for name in report["missing_keys"] if not name.startswith(head_paths)):
+        raise InputError(
+            f"{checkpoint.folder} holds no whole encoder: it lacks {lost[0]!r}, one of {len(lost)} tensors "
+            "that would be random. Take a checkpoint that has them."
         )
     for path, module in head.items():
         if not any(name.startswith(path) for name in report["missing_keys"]):
