@@ -198,6 +198,23 @@ def test_temporary_deltas_are_told_apart() -> None:
             assert torch.equal(used, before.flatten()[where] + number)
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_any_optimiser_moves_the_weight(fused: bool) -> None:
+    # a fused step does not count as a version of what it writes
+    adaptation = pafi().adapt(tiny("bert"))
+    optimiser = torch.optim.AdamW(adaptation.trainable.values(), lr=0.1, fused=fused)
+    first = logits(adaptation.model)
+    for _ in range(2):
+        optimiser.zero_grad()
+        loss(adaptation.model.train()(**batch(1)).logits).backward()
+        optimiser.step()
+    moved, state = logits(adaptation.model), adaptation.task_state()
+    assert not torch.equal(moved, first)
+    again = pafi().adapt(tiny("bert"))
+    again.load_task_state(state)
+    assert torch.equal(logits(again.model), moved)
+
+
 def encoder_names(model: PreTrainedModel) -> tuple[str, ...]:
     return anatomy(model).encoder_parameters
 

@@ -20,17 +20,19 @@ class _TakeGradient(torch.autograd.Function):
     """The weight itself going forward; going back, the gradient of the delta at its positions."""
 
     @staticmethod
-    def forward(weight: Tensor, delta: Tensor, positions: Tensor) -> Tensor:
+    def forward(weight: Tensor, delta: Tensor, positions: Tensor, owner: SparseDelta) -> Tensor:
         return weight.view_as(weight)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(inputs[2])
+        ctx.owner = inputs[3]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
         (positions,) = ctx.saved_tensors
-        return None, grad.reshape(-1).index_select(0, positions), None
+        ctx.owner.expects_a_step()
+        return None, grad.reshape(-1).index_select(0, positions), None, None
 
 
 class SparseDelta(Parametrization):
@@ -67,7 +69,11 @@ class SparseDelta(Parametrization):
             with torch.no_grad():
                 original.view(-1).index_copy_(0, self.positions, self.before + self.delta)
             self._written = weakref.ref(self.delta), self.delta._version
-        return _TakeGradient.apply(original, self.delta, self.positions)
+        return _TakeGradient.apply(original, self.delta, self.positions, self)
+
+    def expects_a_step(self) -> None:
+        """Let the next pass write: a fused optimiser moves the delta without counting a version."""
+        self._written = None
 
     def _is_written(self) -> bool:
         if self._written is None:
