@@ -251,3 +251,11 @@ def test_what_does_not_suit_the_backbone_is_refused_when_it_is_adapted_or_counte
 ) -> None:
     with torch.device(device), pytest.raises(InputError, match=message):
         tuner(kind, options).adapt(tiny("bert").to(device))
+
+
+def test_a_merge_that_the_tuner_cannot_do_is_refused_in_our_words() -> None:
+    # ModernBERT's layers have no bias into which this option's could go
+    method = replace(tuner("LORA", {"r": 2, "lora_bias": True}), targets=("attention_output",))
+    adaptation = method.adapt(tiny("modernbert"))
+    with pytest.raises(InputError, match=r"cannot be merged: .*bias"):
+        adaptation.merge()

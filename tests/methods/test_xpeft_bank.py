@@ -258,6 +258,19 @@ def test_a_bank_without_profiles_is_refused(tmp_path: Path) -> None:
         xpeft(bank=str(path)).adapt(tiny("bert"))
 
 
+def test_a_damaged_bank_is_refused_rather_than_taken_for_a_smaller_one(make_store: MakeStore) -> None:
+    states = profiles()
+    path = make_store(states)
+    whole = path.stat().st_size
+    with ProfileStore.open(path) as store:
+        store.append(["late"], {key: value[None] for key, value in states[0].items()})
+    content = bytearray(path.read_bytes())
+    content[whole : whole + 64] = bytes(64)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"is damaged: .* Copy it anew\."):
+        xpeft(bank=str(path)).adapt(tiny("bert"))
+
+
 def test_a_bank_that_is_not_there_is_refused(tmp_path: Path) -> None:
     method = xpeft(bank=str(tmp_path / "none"))
     for attempt in (lambda: method.adapt(tiny("bert")), lambda: method.resolve(BACKBONE)):

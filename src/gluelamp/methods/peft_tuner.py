@@ -70,8 +70,15 @@ class PeftChange:
         }
 
     def merge(self) -> None:
-        """Write the tuner's update into the backbone and remove its modules."""
-        self.tuner.merge_and_unload()
+        """Write the tuner's update into the backbone and remove its modules.
+
+        Raises:
+            InputError: if the tuner cannot.
+        """
+        try:
+            self.tuner.merge_and_unload()
+        except (NotImplementedError, RuntimeError) as error:
+            raise InputError(f"method=peft with these options cannot be merged: {error}") from error
 
     def detach(self) -> None:
         """Remove the tuner's modules; the backbone's own were never written to."""

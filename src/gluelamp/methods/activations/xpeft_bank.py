@@ -138,6 +138,8 @@ def _open(path: str) -> ProfileStore:
             "the parts of its path that nothing else matches."
         )
     store = ProfileStore.open(Path(found[0]))
+    if store.problems:
+        raise InputError(f"method.bank={path!r} is damaged: {store.problems[0]} Copy it anew.")
     if not store.ids:
         raise InputError(f"method.bank={path!r} holds no profile. Take a store with trained profiles.")
     return store

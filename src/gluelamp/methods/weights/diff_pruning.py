@@ -168,9 +168,9 @@ class DiffPruning(TaskSparse):
         """Keep the largest differences, and begin with them."""
         choice = super().choose(model, parts, found)
         wanted = sum(len(where) for where in choice.stored.values())
-        values = [value for value in found[-1].values() if not value.is_meta]  # there, only counts matter
-        open_ones = sum(int(value.count_nonzero()) for value in values)
-        if values and open_ones < wanted:
+        values = [found[-1][f"{name}.values"] for name in self.candidates(model, parts)]
+        open_ones = sum(int(value.count_nonzero()) for value in values if not value.is_meta)
+        if 0 < open_ones < wanted:  # all zero: nothing was trained, only shapes count
             _log.warning(
                 "the gates closed all but %s of the %s differences that the mask takes; the rest is chosen "
                 "by place alone. Lower method.penalty",
