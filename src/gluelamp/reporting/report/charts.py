@@ -127,7 +127,7 @@ def _score(field: str) -> alt.Y:
 
 
 def _ratio(field: str) -> alt.X:
-    return alt.X(f"{field}:Q", title="time over the bare backbone's").scale(zero=False)
+    return alt.X(f"{field}:Q", title="time over the bare backbone's").scale(zero=False).axis(tickCount=5)
 
 
 def _facts() -> list[Any]:
