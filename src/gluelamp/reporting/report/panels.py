@@ -40,8 +40,8 @@ _LINE = 0.06  # the height of a name, as a share of the chart's
 _LETTER_DECADES = 0.15  # the width of a letter on the axis of costs
 _COLUMNS = {"stored_bytes": "method_bytes", "trained": "trained"}
 _TRADE_OFF = (
-    "Bars are 95 % intervals. The line joins the methods whose mean no other beats at their cost or below: it "
-    "knows nothing of intervals. A dashed line is a method that costs nothing of it."
+    "Bars are 95 % intervals. The line joins the methods whose mean no other beats at their cost or below; "
+    "it knows nothing of intervals. A dashed line is a method that costs nothing of it."
 )
 _CURVES = (
     "Score on the validation rows after each evaluation, the mean over seeds. Its best epoch is optimistic."
