@@ -44,6 +44,55 @@ def test_retrain_replaces_a_complete_run_by_an_equal_one(tiny_run: TinyRun) -> N
     assert (second.metrics, second.history) == (first.metrics, first.history)
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_retrain_keeps_the_run_where_bad_input_ends_it(tiny_run: TinyRun) -> None:
+    config = tiny_run()
+    execute(config)
+    before = files(run_folder(config))
+    with pytest.raises(InputError, match="graphs"):
+        execute(tiny_run("on_existing=retrain", "trainer.graphs=true"))
+    assert files(run_folder(config)) == before
+
+
+@pytest.mark.parametrize("killed_in", ["open_tracker", "train_one", "write_predictions", "_clear_after"])
+def test_retrain_keeps_the_run_until_the_new_one_is_complete(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, killed_in: str
+) -> None:
+    execute(config := tiny_run())
+    before = files(run_folder(config))
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execute_module, killed_in, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        execute(replace(config, on_existing="retrain"))
+    assert files(run_folder(config)) == before
+    assert not list(run_folder(config).glob(".retrained"))
+
+
+def test_retrain_that_diverges_keeps_the_run(tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    execute(config := tiny_run())
+    before = files(run_folder(config))
+    poison(monkeypatch, step=2)
+    with pytest.raises(DivergedError):
+        execute(replace(config, on_existing="retrain"))
+    assert files(run_folder(config)) == before
+
+
+def test_retrain_replaces_a_damaged_run(tiny_run: TinyRun) -> None:
+    first = execute(config := tiny_run())
+    (run_folder(config) / "record.json").write_bytes(b"\xff")
+    (run_folder(config) / ".retrained").mkdir()  # of a run that was killed
+    (run_folder(config) / ".retrained" / "checkpoint.pt").touch()
+    assert execute(replace(config, on_existing="retrain")).history == first.history
+    assert read_record(run_folder(config) / "record.json").metrics == first.metrics
+    assert not list(run_folder(config).glob(".retrained"))
+
+
 def test_fail_stops_at_a_complete_run_and_keeps_it(tiny_run: TinyRun) -> None:
     config = tiny_run("on_existing=fail")
     execute(config)

@@ -20,6 +20,7 @@ from gluelamp.runs.training import train_each, train_one
 from gluelamp.training.trainer import DivergedError
 
 _log = logging.getLogger(__name__)
+_BESIDE = ".retrained"  # inside the folder of a run that is to be replaced
 
 
 def execute(config: RunConfig) -> RunRecord:
@@ -27,37 +28,56 @@ def execute(config: RunConfig) -> RunRecord:
 
     Raises:
         InputError: on bad input, before any training.
-        DivergedError: if training failed; a record with status ``failed`` is then written.
+        DivergedError: if training failed; a record with status ``failed`` is then written, unless a record
+            was there that was to be replaced: that one stays.
     """
     plan = plan_run(config)
+    record = plan.folder / "record.json"
     with locked(plan.folder / ".lock", f"{plan.folder} is being trained"):
-        done = _existing(plan)
+        if config.on_existing == "retrain" and record.is_file():
+            return _retrain(plan)
+        done = _complete(plan) if record.is_file() else None
         if done is not None:
             _log.info("skipped, complete: %s", plan.folder)
             return done
+        if config.on_existing == "retrain" or record.is_file():
+            _clear(plan.folder)  # a failed run would fail again from its checkpoint
         return _train(plan)
 
 
-def _existing(plan: Plan) -> RunRecord | None:
-    path, policy = plan.folder / "record.json", plan.config.on_existing
-    record = read_record(path) if path.is_file() else None
-    complete = record is not None and record.status == "complete"
-    if complete and policy == "fail":
+def _complete(plan: Plan) -> RunRecord | None:
+    record = read_record(plan.folder / "record.json")
+    if record.status != "complete":
+        return None
+    if plan.config.on_existing == "fail":
         raise InputError(
             f"{plan.folder} is complete already. Allowed: on_existing=skip keeps it, "
             "on_existing=retrain replaces it."
         )
-    if policy == "retrain" or (record is not None and not complete):
-        _clear(plan.folder)  # a failed run would fail again from its checkpoint
-        return None
+    return record
+
+
+def _retrain(plan: Plan) -> RunRecord:
+    """Train in a folder inside the run's own, whose files stay until the new run is complete."""
+    beside = replace(plan, subfolder=_BESIDE)
+    shutil.rmtree(beside.folder, ignore_errors=True)  # of a run that was killed
+    beside.folder.mkdir()
+    try:
+        record = _train(beside)
+        _clear(plan.folder)
+        for path in sorted(beside.folder.iterdir(), key=lambda path: path.name == "record.json"):
+            path.rename(plan.folder / path.name)
+    finally:
+        shutil.rmtree(beside.folder)
     return record
 
 
 def _clear(folder: Path) -> None:
+    (folder / "record.json").unlink(missing_ok=True)  # first: with a record, all else must be whole
     for path in folder.iterdir():
-        if path.is_dir():
+        if path.is_dir() and path.name != _BESIDE:
             shutil.rmtree(path)
-        elif path.name != ".lock":
+        elif not path.is_dir() and path.name != ".lock":
             path.unlink()
 
 

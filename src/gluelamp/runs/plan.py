@@ -37,6 +37,7 @@ class Plan:
         rates: peak learning rates.
         device: where it runs.
         dtype: of the passes.
+        subfolder: of the run's own folder, for a run that trains beside the files of an older one.
     """
 
     config: RunConfig
@@ -47,6 +48,7 @@ class Plan:
     rates: Rates
     device: torch.device
     dtype: torch.dtype
+    subfolder: str = ""
 
     @property
     def identity(self) -> str:
@@ -60,9 +62,9 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """The run's own folder."""
+        """Where the run's files go."""
         config = self.config
-        names = (config.backbone.name, config.method.name, config.task.name, self.identity)
+        names = (config.backbone.name, config.method.name, config.task.name, self.identity, self.subfolder)
         return self.root.joinpath("runs", *names)
 
     def training_rows(self, data: TaskData) -> pd.DataFrame:
