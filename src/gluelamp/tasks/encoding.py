@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -131,13 +132,15 @@ def encode(
 def _cached(
     texts: list[list[str]], tokenizer: PreTrainedTokenizerBase, max_length: int, cache: Path | None
 ) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file, save_file
 
     if cache is None:
         return _tokenize(texts, tokenizer, max_length)
     path = cache / f"{_key(texts, tokenizer, max_length)}.safetensors"
     if path.is_file():
-        return load_file(path)
+        with suppress(SafetensorError):  # damaged: made anew
+            return load_file(path)
     arrays = _tokenize(texts, tokenizer, max_length)
     cache.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}")

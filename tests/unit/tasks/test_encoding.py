@@ -103,6 +103,18 @@ def test_the_cache_returns_equal_arrays_without_the_tokenizer(tiny_backbone: Pat
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
+@pytest.mark.parametrize("kept", [0, 4, 100, -1])
+def test_a_damaged_file_of_the_cache_is_made_anew(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path, kept: int
+) -> None:
+    written = encode(PAIRS, MRPC, tokenizer, 16, tmp_path)
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[:kept])
+    assert_equal(encode(PAIRS, MRPC, tokenizer, 16, tmp_path), written)
+    assert file.read_bytes() == whole
+
+
 def test_labels_are_not_cached(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     encode(PAIRS, MRPC, tokenizer, 16, tmp_path)
     relabelled = encode(PAIRS.assign(label=[0, 1, 1, 0]), MRPC, tokenizer, 16, tmp_path)
