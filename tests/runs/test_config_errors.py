@@ -106,6 +106,10 @@ CASES: dict[str, tuple[Change, str]] = {
         lambda raw: raw["method"].update(_target_="gluelamp.runs.environment.subprocess.run"),
         "method._target_='gluelamp.runs.environment.subprocess.run' does not exist: ",
     ),
+    "a folder for the sample": (
+        lambda raw: raw["data"].update(source="sample", root="mine"),
+        "data.root=mine is not allowed with data.source=sample, which reads no folder. Take data=local, or ",
+    ),
     "decay rates that are no probabilities": (
         lambda raw: raw["trainer"].update(betas=[0.9, 1.5]),
         "trainer.betas.1=1.5 is not allowed: it should be less than 1.",

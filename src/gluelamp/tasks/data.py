@@ -7,10 +7,10 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import pandas as pd
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from gluelamp.errors import InputError
@@ -32,10 +32,11 @@ class DataConfig:
     """Where a task's rows come from.
 
     Args:
-        source: ``"auto"`` takes the local folder if it holds the task, else the hub if it answers,
-            else the bundled sample; the other names force one. LaMP is never read from its hub, only
-            prepared from it.
-        root: the local folder; by default $GLUELAMP_DATA, else ``data/glue`` (of LaMP ``data/lamp``).
+        source: ``"auto"`` takes the local folder if it holds the task or was named, else the hub if it
+            answers, else the bundled sample; the other names force one. LaMP is never read from its hub,
+            only prepared from it.
+        root: the local folder; by default $GLUELAMP_DATA, else ``data/glue`` (of LaMP ``data/lamp``). Not
+            for ``"hub"`` and ``"sample"``.
         hub_timeout_s: how long to wait for the hub's first answer, in seconds.
         revision: branch, tag or commit on the hub; None takes the newest commit.
     """
@@ -44,6 +45,15 @@ class DataConfig:
     root: str | None = None
     hub_timeout_s: float = Field(default=5.0, gt=0)
     revision: str | None = None
+
+    @model_validator(mode="after")
+    def _check_root(self) -> Self:
+        if self.root and self.source in ("hub", "sample"):
+            raise ValueError(
+                f"data.root={self.root} is not allowed with data.source={self.source}, which reads no "
+                "folder. Take data=local, or leave it out"
+            )
+        return self
 
 
 def load_task_data(task: Task, config: DataConfig, avoid: Path | None = None) -> TaskData:
@@ -106,7 +116,7 @@ def _read(task: Task, config: DataConfig, avoid: Path | None) -> Reading:
     local = read_local(task, root, avoid)
     if local:
         return local
-    if config.source == "local":
+    if config.source == "local" or config.root:
         raise InputError(
             f"{root} {'holds no rows of' if root.is_dir() else 'is no folder with'} task "
             f"{task.name!r}. Expected are files such as {task.name}/{task.splits[0]}.jsonl or "

@@ -30,7 +30,7 @@ def prepare(tasks: Iterable[Task], config: DataConfig, destination: Path) -> Man
 
     Args:
         tasks: the tasks to copy.
-        config: where to read them; with ``"auto"`` never the destination itself.
+        config: where to read them; with ``"auto"`` and no root never the destination itself.
         destination: the folder to write, such as ``data/glue``.
 
     Returns:
@@ -40,7 +40,8 @@ def prepare(tasks: Iterable[Task], config: DataConfig, destination: Path) -> Man
         InputError: if a task cannot be read, if it would be read from the destination, or if
             ``"auto"`` finds only the sample where the folder holds real rows.
     """
-    if config.source == "local" and data_root(config.root).resolve() == destination.resolve():
+    from_folder = config.source == "local" or config.root
+    if from_folder and data_root(config.root).resolve() == destination.resolve():
         raise InputError(f"{destination} is the source and the destination; name two folders.")
     manifest = read_manifest(destination)
     for task in tasks:

@@ -63,6 +63,11 @@ def test_auto_takes_the_sample_loudly_and_never_the_hub_of_glue(caplog: pytest.L
     )
 
 
+def test_auto_does_not_hide_a_misspelt_root_behind_the_sample(folder: Path) -> None:
+    with pytest.raises(InputError, match="misspelt is no folder with task 'lamp2n'"):
+        load(source="auto", root=str(folder / "misspelt"))
+
+
 def test_the_hub_is_for_prepare_only() -> None:
     with pytest.raises(
         InputError, match=r"scripts/prepare\.py data=hub tasks=\[lamp2n\] destination=data/lamp"

@@ -150,15 +150,19 @@ def test_an_interrupted_run_leaves_no_half_written_file(
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
-def test_a_copy_is_never_made_from_itself(real: DataConfig, copy: Path, no_hub: None) -> None:
+@pytest.mark.parametrize("source", ["local", "auto"])
+def test_a_copy_is_never_made_from_itself(real: DataConfig, copy: Path, no_hub: None, source: str) -> None:
     prepare([COLA], real, copy)
     with pytest.raises(InputError, match="is the source and the destination"):
-        prepare([COLA], DataConfig(source="local", root=str(copy)), copy)
+        prepare([COLA], DataConfig(source=source, root=str(copy)), copy)
 
 
-def test_auto_never_replaces_real_rows_by_the_sample(real: DataConfig, copy: Path, no_hub: None) -> None:
+def test_auto_never_replaces_real_rows_by_the_sample(
+    real: DataConfig, copy: Path, no_hub: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prepare([COLA], real, copy)
-    auto = DataConfig(source="auto", root=str(copy))
+    monkeypatch.setenv("GLUELAMP_DATA", str(copy))
+    auto = DataConfig(source="auto")
     with pytest.raises(InputError, match="Only the bundled sample of cola can be had now"):
         prepare([COLA], auto, copy)
     assert load(COLA, copy).source == "local"
@@ -167,9 +171,10 @@ def test_auto_never_replaces_real_rows_by_the_sample(real: DataConfig, copy: Pat
 
 
 def test_auto_never_hides_files_that_nobody_prepared_behind_the_sample(
-    real: DataConfig, no_hub: None
+    real: DataConfig, no_hub: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert real.root
+    monkeypatch.setenv("GLUELAMP_DATA", real.root)
     with pytest.raises(InputError, match="Only the bundled sample of cola can be had now"):
-        prepare([COLA], DataConfig(source="auto", root=real.root), Path(real.root))
+        prepare([COLA], DataConfig(source="auto"), Path(real.root))
     assert load(COLA, Path(real.root)).source == "local"

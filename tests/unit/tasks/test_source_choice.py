@@ -116,6 +116,22 @@ def test_auto_takes_the_sample_loudly_when_the_hub_is_silent(
     assert "did not answer within 5 s (no network)" in caplog.text.replace("\n", " ")
 
 
+def test_auto_does_not_hide_a_misspelt_root_behind_the_hub(folder: Path, hub: list[tuple]) -> None:
+    with pytest.raises(InputError, match="misspelt is no folder with task 'stsb'"):
+        load(source="auto", root=str(folder / "misspelt"))
+    (folder / "other").mkdir()
+    with pytest.raises(InputError, match="other holds no rows of task 'stsb'"):
+        load(source="auto", root=str(folder / "other"))
+    assert hub == []
+
+
+@pytest.mark.parametrize("source", ["hub", "sample"])
+def test_a_root_is_refused_where_no_folder_is_read(source: str) -> None:
+    sentence = f"data.root=mine is not allowed with data.source={source}, which reads no folder. Take "
+    with pytest.raises(ValidationError, match=sentence):
+        DataConfig(source=source, root="mine")
+
+
 def test_auto_does_not_hide_a_broken_local_folder_behind_the_hub(folder: Path, hub: list[tuple]) -> None:
     (folder / "stsb").mkdir()
     (folder / "stsb" / "train.jsonl").write_text(ROW)

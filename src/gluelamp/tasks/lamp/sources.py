@@ -28,7 +28,8 @@ def read_lamp(task: Task, source: str, root: str | None, avoid: Path | None = No
 
     Args:
         task: a declaration of `gluelamp.tasks.lamp.tasks`.
-        source: ``"local"``, ``"sample"`` or ``"auto"``, which takes the sample where nothing is local.
+        source: ``"local"``, ``"sample"`` or ``"auto"``, which takes the sample where nothing is local and
+            no root was given.
         root: the local folder; by default $GLUELAMP_DATA, else ``data/lamp``.
         avoid: a folder whose prepared copy must not be read, because it is about to be written.
 
@@ -51,7 +52,7 @@ def read_lamp(task: Task, source: str, root: str | None, avoid: Path | None = No
     chosen = find_folder(task, place)
     if chosen:
         return _read_folder(task, chosen)
-    if source == "local":
+    if source == "local" or root:
         raise InputError(
             f"{place} {'holds no files of' if place.is_dir() else 'is no folder with'} task {task.name!r}. "
             f"Expected is a folder {' or '.join(layout_of(task).folders)} with train_questions.json, "
