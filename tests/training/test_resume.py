@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 
+from gluelamp.errors import InputError
 from gluelamp.methods.activations.xpeft import XPeft
 from gluelamp.methods.method import Method
 from gluelamp.methods.weights.full import FullFineTuning
@@ -240,8 +241,8 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, {"step": 7, "masters": [torch.arange(3.0)]})
 
-    def half(_: object, file: Path) -> None:
-        file.write_bytes(b"half of it")
+    def half(_: object, file: BinaryIO) -> None:
+        file.write(b"half of it")
         raise KilledError
 
     monkeypatch.setattr(checkpoint_module.torch, "save", half)
@@ -253,6 +254,24 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch
     monkeypatch.undo()
     save_checkpoint(path, {"step": 8, "masters": []})
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]  # nothing is left of the half
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, -1])
+def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"step": 7, "masters": [torch.arange(3.0)]})
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputError, match=r"checkpoint\.pt is damaged\. Remove it and run again: "):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, there = tmp_path / "checkpoint.pt", []
+    monkeypatch.setattr(checkpoint_module.os, "fsync", lambda _: there.append(path.exists()))
+    save_checkpoint(path, {"step": 7})
+    assert there == [False]
 
 
 def test_without_a_checkpoint_there_is_nothing_to_load(tmp_path: Path) -> None:

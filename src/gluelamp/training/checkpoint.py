@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+
+from gluelamp.errors import InputError
 
 
 @dataclass
@@ -37,17 +41,31 @@ class Progress:
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint under a temporary name and rename it.
+    """Write a checkpoint under a temporary name and, once it is on the disk, rename it.
 
     Args:
         path: the file.
         content: plain values and tensors.
     """
     temporary = path.with_suffix(".partial")  # one name: what a killed run left is overwritten
-    torch.save(content, temporary)
+    with temporary.open("wb") as stream:
+        torch.save(content, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
     temporary.replace(path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Return what `save_checkpoint` wrote, or None if there is no checkpoint."""
-    return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+    """Return what `save_checkpoint` wrote, or None if there is no checkpoint.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (EOFError, OSError, RuntimeError, UnpicklingError) as error:
+        raise InputError(
+            f"The checkpoint {path} is damaged. Remove it and run again: what it held is then trained anew."
+        ) from error
