@@ -64,6 +64,16 @@ def test_what_tasks_share_is_written_once_under_its_own_hash(tmp_path: Path, met
     assert written.keys() == adaptation.shared_state().keys()
 
 
+@pytest.mark.parametrize("kept", [0, 4, 100, -1])
+def test_a_damaged_task_state_is_named(tmp_path: Path, method: GetMethod, kept: int) -> None:
+    adaptation = method("bitfit").adapt(tiny("bert"))
+    path, bound_to = tmp_path / "best.safetensors", provenance(adaptation, "a" * 64)
+    save_task_state(path, adaptation, bound_to)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputError, match=r"best\.safetensors is damaged \(.*\)\. Train the run again"):
+        load_task_state(path, adaptation, bound_to)
+
+
 def test_a_method_that_shares_nothing_writes_nothing(tmp_path: Path, method: GetMethod) -> None:
     adaptation = method("bitfit").adapt(tiny("bert"))
     write_shared_state(tmp_path / "shared", adaptation, provenance(adaptation, "a" * 64))

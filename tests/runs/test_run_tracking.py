@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gluelamp.errors import InputError
 from gluelamp.runs.config import RunConfig
 from gluelamp.runs.execute import execute
 from gluelamp.runs.plan import plan_run
@@ -34,6 +35,12 @@ def test_the_local_log_of_a_resumed_run_goes_on(tmp_path: Path) -> None:
     resumed.log(6, {"step": 6, "accuracy": 0.6})
     resumed.log(9, {"step": 9, "accuracy": 0.9})
     assert [entry["step"] for entry in evaluations(tmp_path)] == [3, 6, 9]
+
+
+def test_a_damaged_local_log_is_named(tmp_path: Path) -> None:
+    (tmp_path / "log.json").write_text('{"eval', encoding="utf-8")
+    with pytest.raises(InputError, match=r"log\.json is not JSON"):
+        JsonLog(tmp_path)
 
 
 def test_weights_and_biases_writes_offline_into_the_folder_of_the_run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -124,6 +125,39 @@ def test_a_record_of_another_schema_is_refused(
 def test_a_file_that_is_no_record_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "record.json").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"record\.json"):
+        read_record(tmp_path / "record.json")
+
+
+def test_a_file_that_is_not_utf_8_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_bytes(b'{"status": "\xff"}')
+    with pytest.raises(InputError, match=r"record\.json is not JSON: .*\. Remove it and run again\."):
+        read_record(tmp_path / "record.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("metrics", ["best"]),
+        ("history", 3),
+        ("main_metric", None),
+        ("config.seed", "0"),
+        ("config.task.name", 7),
+        ("config.trainer.epochs", "many"),
+        ("data.deviations", "none"),
+        ("metrics.best.accuracy", "good"),
+    ],
+)
+def test_a_value_of_another_type_is_named_with_its_file(
+    tmp_path: Path, content: dict[str, Any], key: str, value: object
+) -> None:
+    *parents, last = key.split(".")
+    here = content
+    for parent in parents:
+        here = here[parent]
+    here[last] = value
+    write_json(tmp_path / "record.json", content)
+    sentence = re.escape(f"record.json: key {key!r} is {value!r}. Input should be ")
+    with pytest.raises(InputError, match=sentence):
         read_record(tmp_path / "record.json")
 
 

@@ -75,7 +75,7 @@ def load_task_state(path: Path, adaptation: Adaptation, bound_to: Mapping[str, s
         bound_to: from `provenance`, of this adaptation.
 
     Raises:
-        InputError: if the file is not there, or was trained on another backbone, mask or bank.
+        InputError: if the file is not there or damaged, or was trained on another backbone, mask or bank.
     """
     state, written = _read(path)
     for key, meaning in (("backbone", "backbone"), ("shared", "mask or bank of adapters")):
@@ -95,7 +95,7 @@ def read_choice(path: Path) -> Choice:
         path: written by `save_task_state`.
 
     Raises:
-        InputError: if the file is not there.
+        InputError: if the file is not there, or damaged.
     """
     return Choice(select(_read(path)[0], CHOICE))
 
@@ -115,13 +115,16 @@ def write_shared_state(folder: Path, adaptation: Adaptation, bound_to: Mapping[s
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise InputError(f"{path} is not there; train the run first.")
-    with safe_open(path, framework="pt") as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return state, file.metadata() or {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return state, file.metadata() or {}
+    except SafetensorError as error:
+        raise InputError(f"{path} is damaged ({error}). Train the run again: on_existing=retrain.") from error
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

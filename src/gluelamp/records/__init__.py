@@ -5,7 +5,7 @@
 <root>/certificates/<backbone>/<method>-<hash>.json
 """
 
-from gluelamp.records.files import SCHEMA_VERSION, write_json, write_text
+from gluelamp.records.files import SCHEMA_VERSION, read_json, write_json, write_text
 from gluelamp.records.measurements import (
     MEASUREMENT_COLUMNS,
     Certificate,
@@ -29,6 +29,7 @@ __all__ = [
     "find_records",
     "find_runs",
     "read_certificate",
+    "read_json",
     "read_record",
     "write_json",
     "write_text",

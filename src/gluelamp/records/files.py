@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from uuid import uuid4
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
 from gluelamp.errors import InputError
 
@@ -56,6 +57,18 @@ def write_json(path: Path, mapping: Mapping[str, Any]) -> None:
     write_text(path, content + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        InputError: if it is not JSON in UTF-8.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}. Remove it and run again.") from error
+
+
 def read_layout(path: Path, layout: type[_Layout]) -> _Layout:
     """Read a JSON file whose keys are the fields of a dataclass.
 
@@ -64,12 +77,10 @@ def read_layout(path: Path, layout: type[_Layout]) -> _Layout:
         layout: the dataclass; fields with a default may be missing.
 
     Raises:
-        InputError: if the file is not JSON of this schema; the message names file and key.
+        InputError: if the file is not JSON of this schema, or a field is of another type; the message names
+            file and key.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is not JSON: {error}. Remove it and run again.") from error
+    content = read_json(path)
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
         raise InputError(f"{path}: key 'schema_version' is {version!r}; this release reads {SCHEMA_VERSION}.")
@@ -79,25 +90,41 @@ def read_layout(path: Path, layout: type[_Layout]) -> _Layout:
     surplus = sorted(set(content) - {field.name for field in fields(layout)})
     if surplus:
         raise InputError(f"{path}: key {surplus[0]!r} does not belong to schema {version}.")
-    return layout(**content)
+    return _typed(path, content, layout)
 
 
-def require(path: Path, content: Mapping[str, Any], dotted: str) -> None:
-    """Refuse a file's content that lacks a key.
+def require(path: Path, content: Mapping[str, Any], dotted: str, kind: Any = Any) -> None:
+    """Refuse a file's content that lacks a key, or has something else there.
 
     Args:
         path: the file, for the message.
         content: nested mappings.
         dotted: the key, such as ``"config.seed"``.
+        kind: the type of its value.
 
     Raises:
-        InputError: if it is missing.
+        InputError: if it is missing, or of another type.
     """
     here: Any = content
     for key in dotted.split("."):
         if not isinstance(here, Mapping) or key not in here:
             raise InputError(f"{path}: key {dotted!r} is missing.")
         here = here[key]
+    _typed(path, here, kind, [dotted], strict=True)
+
+
+def _typed(path: Path, value: object, kind: Any, place: Sequence[str] = (), strict: bool = False) -> Any:
+    try:
+        return _adapter(kind).validate_python(value, strict=strict)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key, found = ".".join(map(str, [*place, *first["loc"]])), repr(first["input"])
+        raise InputError(f"{path}: key {key!r} is {found}. {first['msg']}.") from error
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def _finite(value: object) -> object:

@@ -11,6 +11,20 @@ from gluelamp.errors import InputError
 from gluelamp.records.files import read_layout, require
 
 STATUSES = ("complete", "failed")
+_NEEDED: dict[str, Any] = {
+    "config.backbone.name": str,
+    "config.method.name": str,
+    "config.task.name": str,
+    "config.seed": int,
+}
+_NEEDED_IF_COMPLETE: dict[str, Any] = {
+    "config.trainer.epochs": float,
+    "data.source": str,
+    "data.fingerprint": str,
+    "data.rows": Mapping[str, int],
+    "data.deviations": list[str],
+    "backbone.checksum": str,
+}
 
 
 @dataclass(frozen=True)
@@ -79,13 +93,12 @@ def read_record(path: Path) -> RunRecord:
     record = read_layout(path, RunRecord)
     if record.status not in STATUSES:
         raise InputError(f"{path}: status {record.status!r} is neither of {', '.join(STATUSES)}.")
-    needed = ["config.backbone.name", "config.method.name", "config.task.name", "config.seed"]
+    needed = _NEEDED
     if record.status == "complete":
-        needed += ["config.trainer.epochs", "data.source", "data.fingerprint", "data.rows"]
-        needed += ["data.deviations", "backbone.checksum"]
-        needed += [f"metrics.{selection}.{record.main_metric}" for selection in ("best", "last")]
-    for key in needed:
-        require(path, vars(record), key)
+        scores = {f"metrics.{selection}.{record.main_metric}": float | None for selection in ("best", "last")}
+        needed = _NEEDED | _NEEDED_IF_COMPLETE | scores
+    for key, kind in needed.items():
+        require(path, vars(record), key, kind)
     return record
 
 

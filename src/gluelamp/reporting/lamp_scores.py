@@ -10,6 +10,7 @@ import pandas as pd
 
 from gluelamp.errors import InputError
 from gluelamp.tasks.lamp.metrics import UserMean, lamp_metrics, mean_over_users, user_scores
+from gluelamp.tasks.sources.files import read_parquet
 from gluelamp.tasks.task import Task
 
 _SPLIT, _SELECTION = "test", "last"
@@ -45,13 +46,13 @@ def read_test_rows(folder: Path, task: Task) -> pd.DataFrame:
         columns ``idx``, ``user``, ``label``, ``prediction``, ``baseline_all`` and ``baseline_user``.
 
     Raises:
-        InputError: if the file is not there, or lacks a column.
+        InputError: if the file is not there or damaged, or lacks a column.
     """
     path = folder / "predictions.parquet"
     needs = f"the scores of task {task.name!r} are made from each person's predictions"
     if not path.is_file():
         raise InputError(f"{path} is missing: {needs}. Copy it to its record, or train again.")
-    frame = pd.read_parquet(path)
+    frame = read_parquet(path).rows
     outputs = [f"output_{number}" for number in range(task.num_outputs)]
     if lacking := [column for column in (*_NEEDED, *outputs) if column not in frame]:
         raise InputError(f"{path} has no column {lacking[0]!r}: {needs}. Train again.")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gluelamp.measurement.kind import Cell, Kind, Row, Subject
-from gluelamp.records import write_json
+from gluelamp.records import read_json, write_json
 from gluelamp.runs.progress import progress_bar
 
 _log = logging.getLogger(__name__)
@@ -19,11 +19,14 @@ class KeptCells:
 
     Args:
         path: the file; what it holds is taken up again.
+
+    Raises:
+        InputError: if the file is damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows: dict[str, list[Row]] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        self._rows: dict[str, list[Row]] = read_json(path) if path.is_file() else {}
 
     def missing(self, cells: Sequence[Cell]) -> list[Cell]:
         """Return those of some cells that are not kept yet."""

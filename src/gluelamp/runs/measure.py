@@ -21,7 +21,7 @@ from gluelamp.measurement.parameters import Parameters
 from gluelamp.measurement.storage import Storage
 from gluelamp.measurement.xpeft_bytes import XPeftBytes
 from gluelamp.methods.method import Method
-from gluelamp.records import write_json
+from gluelamp.records import read_json, write_json
 from gluelamp.runs.cells import measure_cells
 from gluelamp.runs.config import HeadConfig, ResultsConfig, parse_sections
 from gluelamp.runs.environment import package_versions
@@ -94,8 +94,8 @@ def measure(config: MeasureConfig) -> Path:
         the rows.
 
     Raises:
-        InputError: if the method cannot be measured so on this backbone, the device is not there, or
-            another process is at the same measurement.
+        InputError: if the method cannot be measured so on this backbone, the device is not there, the
+            file that is there is damaged, or another process is at the same measurement.
         CertificateFailedError: if a certificate, new or kept, says FAIL.
     """
     kind, method, backbone = config.kind, config.method, config.backbone
@@ -107,6 +107,7 @@ def measure(config: MeasureConfig) -> Path:
     lock = path.with_suffix(".lock")
     with locked(lock, f"{path} is being measured"):
         if path.is_file() and config.on_existing == "skip":
+            read_json(path)  # a damaged file is no measurement
             _log.info("skipped, measured: %s", path)
         else:
             cells = path.with_suffix(".cells")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from gluelamp.records import write_json
+from gluelamp.records import read_json, write_json
 from gluelamp.runs.config import RunConfig
 
 
@@ -19,11 +18,14 @@ class JsonLog:
 
     Args:
         folder: of the run.
+
+    Raises:
+        InputError: if the log is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "log.json"
-        written = json.loads(self.path.read_text("utf-8"))["evaluations"] if self.path.is_file() else []
+        written = read_json(self.path)["evaluations"] if self.path.is_file() else []
         self.entries: dict[int, Mapping[str, float]] = {entry["step"]: entry for entry in written}
 
     def log(self, step: int, values: Mapping[str, float]) -> None:

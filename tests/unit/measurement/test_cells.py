@@ -55,6 +55,13 @@ def test_a_stopped_measurement_goes_on_with_the_missing_cells(subject: Subject, 
     assert rows == [row for number in range(4) for row in ({"twice": 2 * number}, {"thrice": 3 * number})]
 
 
+def test_damaged_cells_are_named(subject: Subject, tmp_path: Path) -> None:
+    path = tmp_path / "some.cells"
+    path.write_text('{"{\\"number\\": 0}": [{"tw', encoding="utf-8")
+    with pytest.raises(InputError, match=r"some\.cells is not JSON: .*\. Remove it and run again\."):
+        measure_cells(FourCells(4, []), subject, path)
+
+
 def test_each_cell_is_on_disk_before_the_next_one_begins(subject: Subject, tmp_path: Path) -> None:
     path = tmp_path / "some.cells"
 

@@ -38,11 +38,21 @@ def test_a_measurement_is_found_where_tables_look_for_it(
 
 def test_a_measurement_that_is_there_is_kept_or_replaced(measuring: Measuring) -> None:
     path = measure(measuring(*TINY))
-    path.write_text("mine", encoding="utf-8")
+    path.write_text('"mine"', encoding="utf-8")
     assert measure(measuring(*TINY, "on_existing=skip")) == path
-    assert path.read_text(encoding="utf-8") == "mine"
+    assert path.read_text(encoding="utf-8") == '"mine"'
     assert measure(measuring(*TINY, "on_existing=retrain")) == path
     assert json.loads(path.read_text(encoding="utf-8"))["method"] == "lora"
+
+
+def test_a_damaged_measurement_is_not_taken_for_one(measuring: Measuring) -> None:
+    path = measure(measuring(*TINY))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    with pytest.raises(InputError, match=r"json is not JSON: .*\. Remove it and run again\."):
+        measure(measuring(*TINY))
+    measure(measuring(*TINY, "on_existing=retrain"))
+    assert path.read_bytes() == whole
 
 
 def test_too_little_memory_is_a_sentence(monkeypatch: pytest.MonkeyPatch, measuring: Measuring) -> None:

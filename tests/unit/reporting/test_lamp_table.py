@@ -405,6 +405,9 @@ def test_predictions_that_are_missing_are_named(tmp_path: Path) -> None:
     pd.read_parquet(path).drop(columns="user").to_parquet(path)
     with pytest.raises(InputError, match=r"predictions\.parquet has no column 'user'"):
         write_tables(tmp_path)
+    path.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"predictions\.parquet cannot be read as a whole Parquet file"):
+        write_tables(tmp_path)
     path.unlink()
     with pytest.raises(InputError, match=r"predictions\.parquet is missing: the scores of task 'lamp2n'"):
         write_tables(tmp_path)

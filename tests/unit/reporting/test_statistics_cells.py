@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from gluelamp.errors import InputError
@@ -72,6 +73,18 @@ def test_what_is_missing_is_named(
     add_predictions(record, LABELS, LABELS, ("best",))
     with pytest.raises(InputError, match="no rows of selection 'held_out' and split 'validation'"):
         read_cell(find_runs(tmp_path), "held_out")
+
+
+def test_damaged_predictions_are_named(
+    tmp_path: Path, add_record: AddRecord, add_predictions: AddPredictions
+) -> None:
+    path = add_predictions(add_record(), LABELS, LABELS, ("best",))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"predictions\.parquet cannot be read as a whole Parquet file"):
+        read_cell(find_runs(tmp_path), "best")
+    pd.DataFrame({"selection": ["best"]}).to_parquet(path)
+    with pytest.raises(InputError, match=r"predictions\.parquet has no column 'split'"):
+        read_cell(find_runs(tmp_path), "best")
 
 
 def test_several_tasks_learnt_at_once_are_no_cell(

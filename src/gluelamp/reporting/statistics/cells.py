@@ -14,9 +14,12 @@ from gluelamp.errors import InputError
 from gluelamp.records import FoundRun
 from gluelamp.reporting.statistics.weighted import resampled_scores, weighted_scores
 from gluelamp.tasks.catalogue import known_task
+from gluelamp.tasks.sources.files import read_parquet
+from gluelamp.tasks.sources.table import require_columns
 from gluelamp.tasks.task import Task
 
 PREDICTIONS = "predictions.parquet"
+_COLUMNS = ("selection", "split", "idx", "label", "output_0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +62,8 @@ def read_cell(runs: Sequence[FoundRun], selection: str, metric: str | None = Non
             None.
 
     Raises:
-        InputError: if the predictions of a run are missing or do not hold the selection, or if the runs are
-            not on the same rows.
+        InputError: if the predictions of a run are missing, damaged or without the selection, or if the runs
+            are not on the same rows.
     """
     runs = sorted(runs, key=lambda run: run[1].config["seed"])
     (_, first), *others = runs
@@ -107,7 +110,9 @@ def _read(path: Path, selection: str, split: str) -> pd.DataFrame:
 
 @lru_cache(maxsize=16)  # selections and metrics of the same runs are read one after the other
 def _file(path: Path, changed: int) -> pd.DataFrame:
-    return pd.read_parquet(path)
+    rows = read_parquet(path).rows
+    require_columns(str(path), rows.columns, _COLUMNS)
+    return rows
 
 
 def _predictions(task: Task, frame: pd.DataFrame) -> np.ndarray:
