@@ -37,9 +37,9 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "name that is a path": (
         ("backbone.name=org/tiny",),
-        "backbone.name='org/tiny' is not allowed: String should match pattern",
+        "backbone.name='org/tiny' is not allowed: it should match pattern",
     ),
-    "no name": (("method.name=''",), "method.name='' is not allowed: String should match pattern"),
+    "no name": (("method.name=''",), "method.name='' is not allowed: it should match pattern"),
     "device without values": (("trainer.device=meta",), "device='meta' is not usable here."),
     "out of range": (("seed=-1",), "seed=-1 is not allowed: it should be greater than or equal to 0."),
     "added key": (("+trainer.momentum=0.9",), "trainer key 'momentum' is unknown"),
@@ -50,6 +50,10 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         "method._target_='os.system' is not allowed",
     ),
     "no closing bracket": (("trainer.betas=[0.9",), "The configuration is not valid: "),
+    "reference to nothing": (
+        ("trainer.epochs=${nope}",),
+        "The configuration is not valid: Interpolation key 'nope' not found",
+    ),
     "no equals sign": (("epochs",), "The configuration is not valid: "),
     "no such device": (("trainer.device=tpu",), "device='tpu' is not usable here."),
     "no such data": (("data=local", "data.root=/nowhere"), "/nowhere is no folder with task 'cola'."),
@@ -176,8 +180,22 @@ def test_a_value_that_must_be_given_is_named(
             ("seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"),
             "hydra.launcher.n_jobs=0 is not allowed: ",
         ),
+        (
+            ("seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=two"),
+            "The configuration is not valid: Error merging override hydra.launcher.n_jobs=two: Value 'two' ",
+        ),
     ],
-    ids=["value", "leaf", "field", "field of one method only", "task", "no job", "step", "processes"],
+    ids=[
+        "value",
+        "leaf",
+        "field",
+        "field of one method only",
+        "task",
+        "no job",
+        "step",
+        "processes",
+        "no number",
+    ],
 )
 def test_a_sweep_with_one_bad_job_trains_nothing(
     train_here: Callable[..., tuple[int, str, str]],

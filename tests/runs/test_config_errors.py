@@ -58,7 +58,20 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "two wrong keys": (
         lambda raw: raw["trainer"].update(epochs=0, batch_size=0),
-        "trainer.epochs=0 is not allowed: it should be greater than or equal to 1. (1 more keys are wrong.)",
+        "trainer.epochs=0 is not allowed: it should be greater than or equal to 1. "
+        "Also wrong: trainer.batch_size.",
+    ),
+    "a value for a list": (
+        lambda raw: raw["method"].update(targets="query"),
+        "method.targets='query' is not allowed: it should be a list, as in [A] or [A,B].",
+    ),
+    "an empty list": (
+        lambda raw: raw["method"].update(targets=[]),
+        "method.targets=[] is not allowed: it should have at least 1 item.",
+    ),
+    "no text": (
+        lambda raw: raw["results"].update(root=None),
+        "results.root=None is not allowed: it should be text.",
     ),
     "a value for a section": (
         lambda raw: raw.update(head=3),

@@ -99,12 +99,14 @@ def plain(config: DictConfig) -> dict[str, Any]:
     """Return a composed configuration as plain containers.
 
     Raises:
-        InputError: if a value that must be given is missing.
+        InputError: if a value that must be given is missing, or refers to one that is not there.
     """
     try:
         content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise InputError(f"{error.full_key} is missing; give it a value.") from error
+    except OmegaConfBaseException as error:
+        raise InputError(_not_valid(error)) from error
     return cast("dict[str, Any]", content)
 
 
@@ -156,8 +158,12 @@ def _explain(error: Exception, config_name: str) -> str:
     match = _OVERRIDE_KEY.search(str(error))
     if match:
         return str(unknown("key", match[1], _siblings(match[1], config_name)))
-    text = " ".join(str(error).split())
-    return f"The configuration is not valid: {text}"
+    return _not_valid(error)
+
+
+def _not_valid(error: BaseException) -> str:
+    reasons = [str(one).partition("full_key:")[0] for one in (error, error.__cause__) if one]
+    return f"The configuration is not valid: {': '.join(' '.join(reason.split()) for reason in reasons)}"
 
 
 def _explain_no_leaf() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
@@ -19,6 +20,12 @@ from gluelamp.tasks.mixture import find_task
 from gluelamp.training.config import TrainerConfig
 
 PACKAGE = "gluelamp."
+_WORDS = {  # pydantic's, and those of a command line
+    "a valid tuple": "a list, as in [A] or [A,B]",
+    "a valid string": "text",
+    "a valid dictionary": "a section",
+    " after validation, not 0": "",
+}
 _T = TypeVar("_T")
 
 
@@ -180,7 +187,7 @@ def parse(cls: type[_T], values: Mapping[str, Any], section: str) -> _T:
         section: where the fields stand in the configuration, for messages.
 
     Raises:
-        InputError: naming the first wrong key, and how many more there are.
+        InputError: naming the wrong keys, and what is wrong with the first.
     """
     try:
         return cls(**_section(values, section))
@@ -198,15 +205,21 @@ def _section(values: object, name: str) -> Mapping[str, Any]:
 
 def _sentence(error: ValidationError, cls: type, section: str) -> str:
     first, *others = error.errors(include_url=False)
-    more = f" ({len(others)} more keys are wrong.)" if others else ""
-    path = [str(part) for part in first["loc"]]
-    if not path:  # raised by a check over several fields, which names its keys itself
+    if not first["loc"]:  # raised by a check over several fields, which names its keys itself
         return str(first["ctx"]["error"]) + "."
-    key = ".".join([section, *path] if section else path)
+    keys = [_dotted(section, other["loc"]) for other in others if other["loc"] != first["loc"][:-1]]
+    more = f" Also wrong: {', '.join(keys)}." if keys else ""  # not a list for its one wrong item
+    key = _dotted(section, first["loc"])
     if first["type"] == "unexpected_keyword_argument":
         known = [field.name for field in fields(cls)] if is_dataclass(cls) else []
-        return str(unknown(f"{section or 'configuration'} key", path[-1], known)) + more
+        return str(unknown(f"{section or 'configuration'} key", str(first["loc"][-1]), known)) + more
     if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{key} is missing; give it a value.{more}"
-    what = first["msg"].replace("Input should", "it should")
+    what = re.sub(r"^(Input|String|Tuple) should", "it should", first["msg"])
+    for theirs, ours in _WORDS.items():
+        what = what.replace(theirs, ours)
     return f"{key}={first['input']!r} is not allowed: {what}.{more}"
+
+
+def _dotted(section: str, loc: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, (section, *loc) if section else loc))
