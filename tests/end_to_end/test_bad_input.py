@@ -227,20 +227,27 @@ def test_no_traceback_reaches_the_terminal(tmp_path: Path, environment: dict[str
 
 
 @pytest.mark.parametrize(
-    ("script", "override", "sentence"),
+    ("script", "arguments", "sentence"),
     [
         ("report", "what=table", "what 'table' is unknown; did you mean 'tables'?"),
         ("report", "what=3", "what=3 is not allowed: give a name, or a list of them as in what=[A,B]."),
         ("prepare", "tasks=colla", "task 'colla' is unknown; did you mean 'cola'?"),
         ("prepare", "destination=null", "destination=None is not allowed: give a path."),
+        (
+            "prepare",
+            "data=sample tasks=cola destination=taken/x",
+            "taken/x/cola cannot be used: Not a directory.",
+        ),
         ("train", "trainer=5", "trainer=5 is not allowed: give the name of a file in that folder"),
+        ("train", "--cfg job -m seed=0,1", "Only one of --run, --multirun, --cfg, --info and "),
     ],
 )
-def test_a_value_of_another_kind_is_one_sentence(
-    tmp_path: Path, environment: dict[str, str], script: str, override: str, sentence: str
+def test_bad_input_of_any_script_is_one_sentence(
+    tmp_path: Path, environment: dict[str, str], script: str, arguments: str, sentence: str
 ) -> None:
+    (tmp_path / "taken").touch()
     done = subprocess.run(
-        [sys.executable, str(TRAIN.with_stem(script)), override],
+        [sys.executable, str(TRAIN.with_stem(script)), *arguments.split()],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -248,6 +255,7 @@ def test_a_value_of_another_kind_is_one_sentence(
         check=False,
     )
     assert done.stderr.startswith(f"error: {sentence}")
+    assert done.stderr.count("\n") == 1
     assert done.returncode == 2
 
 

@@ -25,6 +25,7 @@ from gluelamp.errors import InputError, unknown
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 _NO_LEAF = "Config group override must be a string"  # Hydra's only word on method=null
+_ONE_FLAG = "Only one of --run, --multirun, --cfg"  # Hydra's on -m --cfg job
 _OVERRIDE_KEY = re.compile(r"Could not override '([^']+)'")
 
 
@@ -77,8 +78,10 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(_report(_explain(error, config_name), 2))
     except OSError as error:
-        sys.exit(_report(f"{error.filename or error} cannot be used: {error.strerror or error}.", 2))
+        sys.exit(_report(_unusable(error), 2))
     except ValueError as error:
+        if _ONE_FLAG in str(error):
+            stop(InputError(f"{error}. Leave out -m: what is shown is a single run."))
         if _NO_LEAF not in str(error):
             raise
         sys.exit(_report(_explain_no_leaf(), 2))
@@ -92,6 +95,8 @@ def _exit_code(task: Callable[[dict[str, Any]], object], config: DictConfig) -> 
         return _report(str(error), 2)
     except RunFailedError as error:
         return _report(str(error), 1)
+    except OSError as error:  # here, for Hydra would print a line of its own before
+        return _report(_unusable(error), 2)
     return 0
 
 
@@ -149,6 +154,10 @@ def stop(error: InputError) -> NoReturn:
 def _report(message: str, code: int) -> int:
     sys.stderr.write(f"error: {message}\n")
     return code
+
+
+def _unusable(error: OSError) -> str:
+    return f"{error.filename or error} cannot be used: {error.strerror or error}."
 
 
 def _explain(error: Exception, config_name: str) -> str:
