@@ -239,6 +239,14 @@ def test_no_traceback_reaches_the_terminal(tmp_path: Path, environment: dict[str
             "taken/x/cola cannot be used: Not a directory.",
         ),
         ("train", "trainer=5", "trainer=5 is not allowed: give the name of a file in that folder"),
+        ("train", "~trainer trainer.epochs=3", "key 'trainer.epochs' is unknown. Known: none."),
+        (
+            "train",
+            "-m experiment=parameters",
+            "experiment=parameters gives what, which this script does not have. The first lines of configs/",
+        ),
+        ("measure", "-m experiment=glue_demo", "experiment=glue_demo gives task, trainer, which "),
+        ("measure", "-m experiment=lamp_warm", "experiment=lamp_warm gives task, which "),
         ("train", "--cfg job -m seed=0,1", "Only one of --run, --multirun, --cfg, --info and "),
     ],
 )

@@ -68,6 +68,7 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
         if code:
             sys.exit(code)
 
+    _check_experiment(config_name)
     decorate = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
     try:
         decorate(job)()
@@ -86,6 +87,24 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
             raise
         sys.exit(_report(_explain_no_leaf(), 2))
     sys.exit(0)
+
+
+def _check_experiment(config_name: str) -> None:
+    """Refuse an experiment that is for another script, and would be a heap of unknown keys."""
+    for name in [one.removeprefix("experiment=") for one in sys.argv[1:] if one.startswith("experiment=")]:
+        file = CONFIGS / "experiment" / f"{name}.yaml"
+        if not file.is_file():
+            continue  # Hydra knows the names
+        content = OmegaConf.load(file)
+        swept = OmegaConf.select(content, "hydra.sweeper.params", default={})
+        given = {str(key).partition(".")[0] for key in [*content, *swept]} - {"defaults", "hydra"}
+        if foreign := sorted(given - set(_known(config_name, []))):
+            stop(
+                InputError(
+                    f"experiment={name} gives {', '.join(foreign)}, which this script does not have. The "
+                    f"first lines of configs/experiment/{name}.yaml say which script it is for."
+                )
+            )
 
 
 def _exit_code(task: Callable[[dict[str, Any]], object], config: DictConfig) -> int:
@@ -182,15 +201,22 @@ def _explain_no_leaf() -> str:
 
 def _siblings(key: str, config_name: str) -> list[str]:
     """Return the known keys of the section in which a key was sought."""
-    GlobalHydra.instance().clear()
-    overrides = [o for o in sys.argv[1:] if "=" in o and not o.lstrip("+~").startswith(f"{key}=")]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        try:
-            composed = compose(config_name, overrides=overrides)
-        except HydraException:
-            composed = compose(config_name)
+    overrides = [
+        o for o in sys.argv[1:] if re.match(r"~|.*=", o) and not o.lstrip("+~").startswith(f"{key}=")
+    ]
+    try:
+        known = _known(config_name, overrides)
+    except HydraException:
+        known = _known(config_name, [])
     section = key.rpartition(".")[0]
-    return [name for name in _keys(composed, "") if name.rpartition(".")[0] == section]
+    return [name for name in known if name.rpartition(".")[0] == section]
+
+
+def _known(config_name: str, overrides: list[str]) -> list[str]:
+    """Return the keys of all sections of a composed configuration."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return list(_keys(compose(config_name, overrides=overrides), ""))
 
 
 def _keys(node: Mapping[Any, Any], prefix: str) -> Iterator[str]:
