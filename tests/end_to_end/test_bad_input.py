@@ -239,6 +239,9 @@ def test_no_traceback_reaches_the_terminal(tmp_path: Path, environment: dict[str
             "taken/x/cola cannot be used: Not a directory.",
         ),
         ("train", "trainer=5", "trainer=5 is not allowed: give the name of a file in that folder"),
+        ("train", "results.root=null", "results.root=None is not allowed: it should be text."),
+        ("train", "results.root=", "results.root='' is not allowed: it should have at least 1 character."),
+        ("report", "results.root=misspelt", "No records stand below misspelt."),
         ("train", "~trainer trainer.epochs=3", "key 'trainer.epochs' is unknown. Known: none."),
         (
             "train",
@@ -265,6 +268,7 @@ def test_bad_input_of_any_script_is_one_sentence(
     assert done.stderr.startswith(f"error: {sentence}")
     assert done.stderr.count("\n") == 1
     assert done.returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
 def test_a_run_that_diverges_is_code_1_and_the_sweep_goes_on(

@@ -87,7 +87,7 @@ class ResultsConfig:
         root: the results folder.
     """
 
-    root: str = "results"
+    root: str = Field(default="results", min_length=1)
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
