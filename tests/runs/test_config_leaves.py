@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from gluelamp.runs.app import CONFIGS
 from gluelamp.runs.config import RunConfig, parse_run
+from gluelamp.runs.plan import check_run
 from gluelamp.runs.sweep import expand
 from gluelamp.tasks.catalogue import TASKS
 from gluelamp.tasks.glue import GLUE
@@ -70,14 +71,14 @@ def test_a_methods_leaf_names_every_field(compose: Compose) -> None:
 
 
 @pytest.mark.parametrize("sweep", SWEEPS, ids=leaf_id)
-def test_each_job_of_an_experiment_parses(compose: Compose, sweep: Path) -> None:
+def test_each_job_of_an_experiment_passes_the_check_of_a_sweep(compose: Compose, sweep: Path) -> None:
     own = OmegaConf.load(sweep)
     params = OmegaConf.select(own, "hydra.sweeper.params", default={})
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         jobs = [job for key, value in params.items() for job in expand([f"{key}={value}"], loader)]
     for job in jobs or [[]]:
-        parse_run(compose(leaf_id(sweep), *job))
+        check_run(compose(leaf_id(sweep), *job))
     assert jobs or not params
 
 

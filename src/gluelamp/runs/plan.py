@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from gluelamp.backbones.device import choose_device, choose_dtype
 from gluelamp.backbones.load import Checkpoint, find_checkpoint
 from gluelamp.errors import InputError
-from gluelamp.runs.config import RunConfig
+from gluelamp.runs.config import RunConfig, parse_run
 from gluelamp.runs.identity import effective_config, identity
 from gluelamp.runs.users import check_users, of_chosen_users
 from gluelamp.tasks.data import load_task_data
@@ -75,19 +76,34 @@ class Plan:
         return rows.sample(limit, random_state=_SUBSET_SEED).sort_index()
 
 
+def check_run(raw: Mapping[str, Any]) -> None:
+    """Refuse a composed configuration for what is wrong with it on any data, weights and device.
+
+    Raises:
+        InputError: as `parse_run`; or if the method cannot learn the task, or settings for persons do not
+            fit task or method.
+    """
+    _checked_task(parse_run(raw))
+
+
+def _checked_task(config: RunConfig) -> Task | Mixture:
+    task = find_task(config.task.name, config.task.members)
+    config.method.check_task(task.kind)
+    check_users(config, task.user_column is not None)
+    return task
+
+
 def plan_run(config: RunConfig) -> Plan:
     """Find a run's inputs and give it its identity.
 
     Raises:
-        InputError: if device, data or backbone are not there, or if the method cannot learn the task.
+        InputError: if device, data or backbone are not there, or as `check_run`.
     """
-    task = find_task(config.task.name, config.task.members)
+    task = _checked_task(config)
     members = task.members if isinstance(task, Mixture) else (task,)
     device = choose_device(config.trainer.device)
     dtype = choose_dtype(config.trainer.precision, device)
-    config.method.check_task(task.kind)
     checkpoint = find_checkpoint(config.backbone)
-    check_users(config, task.user_column is not None)
     data = tuple(load_task_data(member, config.data) for member in members)
     _check_sources(data)
     rates = Rates.of(config.method, config.trainer.learning_rate)

@@ -56,7 +56,7 @@ def _parser(name: str) -> Callable[[dict[str, Any]], object]:
     if not module.startswith(PACKAGE):
         raise InputError(
             f"hydra.callbacks.sweep.parse={name!r} is not allowed: it must name a function inside "
-            "this package, such as 'gluelamp.runs.config.parse_run'."
+            "this package, such as 'gluelamp.runs.plan.check_run'."
         )
     try:
         return getattr(import_module(module), function)
@@ -69,7 +69,7 @@ class SweepCallback(Callback):
 
     Args:
         parse: dotted name of the function of this package that checks a job's composed
-            configuration, such as ``gluelamp.runs.config.parse_run``; if None, nothing is checked.
+            configuration, such as ``gluelamp.runs.plan.check_run``; if None, nothing is checked.
     """
 
     def __init__(self, parse: str | None = None) -> None:

@@ -118,7 +118,7 @@ def test_bad_input_is_named(
 
 @pytest.mark.parametrize(
     ("primary", "parser"),
-    [("measure", "gluelamp.runs.measure.parse_measure"), ("train", "gluelamp.runs.config.parse_run")],
+    [("measure", "gluelamp.runs.measure.parse_measure"), ("train", "gluelamp.runs.plan.check_run")],
 )
 def test_a_sweep_is_checked_by_the_parser_of_its_own_configuration(primary: str, parser: str) -> None:
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
