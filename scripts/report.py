@@ -14,7 +14,7 @@ from gluelamp.runs.app import CONFIGS, names, path, run_app
 
 def report(raw: dict[str, Any]) -> None:
     """Write the tables of a results folder, and its page with the figures."""
-    from gluelamp.errors import unknown
+    from gluelamp.errors import InputError, unknown
     from gluelamp.reporting.report import write_report
     from gluelamp.reporting.tables import write_tables
 
@@ -22,11 +22,17 @@ def report(raw: dict[str, Any]) -> None:
         "tables": write_tables,
         "report": partial(write_report, configs=CONFIGS),
     }
-    for name in names(raw["what"], "what"):
+    chosen = names(raw["what"], "what")
+    for name in chosen:
         if name not in writers:
             raise unknown("what", name, writers)
-        places = path(raw["results"]["root"], "results.root"), path(raw["published"], "published")
-        for written in writers[name](*places):
+    root, published = path(raw["results"]["root"], "results.root"), path(raw["published"], "published")
+    if not published.is_dir():
+        raise InputError(
+            f"published={published} is no folder; name that of the papers' numbers, as results/published is."
+        )
+    for name in chosen:
+        for written in writers[name](root, published):
             logging.getLogger(__name__).info("%s", written)
 
 

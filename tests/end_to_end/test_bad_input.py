@@ -245,7 +245,9 @@ def test_no_traceback_reaches_the_terminal(tmp_path: Path, environment: dict[str
         ("train", "trainer=5", "trainer=5 is not allowed: give the name of a file in that folder"),
         ("train", "results.root=null", "results.root=None is not allowed: it should be text."),
         ("train", "results.root=", "results.root='' is not allowed: it should have at least 1 character."),
-        ("report", "results.root=misspelt", "No records stand below misspelt."),
+        ("report", "results.root=misspelt published=.", "No records stand below misspelt."),
+        ("report", "published=nowhere", "published=nowhere is no folder; name that of the papers' numbers, "),
+        ("report", "what=[tables,foo]", "what 'foo' is unknown. Known: report, tables."),
         ("train", "~trainer trainer.epochs=3", "key 'trainer.epochs' is unknown. Known: none."),
         (
             "train",
