@@ -92,7 +92,10 @@ def test_a_cell_stands_once_in_a_file_and_never_with_two_values(tmp_path: Path) 
 def test_the_columns_must_be_those_of_the_folder(tmp_path: Path) -> None:
     file = tmp_path / "mine.csv"
     file.write_text("method,value\nhiwi,50\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"row 1, column paper: Field required"):
+    with pytest.raises(InputError, match=r"mine\.csv has no column 'paper' and no column 'table'"):
+        add_published(file, "pafi_hiwi", tmp_path, *NAMES)
+    file.write_bytes(b"method,value\nhiwi,\xe9\n")
+    with pytest.raises(InputError, match=r"mine\.csv cannot be read as CSV in UTF-8: "):
         add_published(file, "pafi_hiwi", tmp_path, *NAMES)
     write(file)
     with pytest.raises(InputError, match=r"mine\.csv has no row"):

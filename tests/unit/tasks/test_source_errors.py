@@ -68,6 +68,10 @@ def cola(line: str) -> str:
         ),
         ('{"text": "a"}\n', r"no column 'idx' and no column 'sentence'.*columns are: text"),
         ("", r"train\.jsonl has no rows"),
+        (
+            cola(r'{"idx": 1, "sentence": "b \ud83d", "label": 1}'),
+            r"line 3 holds '\\ud83d', half of a character",
+        ),
         (b'{"idx": 0, "sentence": "\xff", "label": 1}\n', r"train\.jsonl cannot be read as UTF-8"),
     ],
 )

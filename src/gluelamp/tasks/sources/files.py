@@ -22,7 +22,7 @@ def read_jsonl(path: Path) -> Table:
     """Read a file with one JSON object a line; blank lines are skipped.
 
     Raises:
-        InputError: if a line is not a JSON object; the message names the line.
+        InputError: if a line is not a JSON object, or holds half of a character; the message names the line.
     """
     with _text(path) as file:
         records = {number: line for number, line in enumerate(file, start=1) if line.strip()}
@@ -106,6 +106,11 @@ def _record(line: str, where: str) -> dict[str, Any]:
         raise InputError(f"{where} is not valid JSON: {error.msg} (column {error.colno}).") from error
     if not isinstance(record, dict):
         raise InputError(f"{where} is not a JSON object with named columns.")
+    try:
+        "".join(map(str, record.values())).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise InputError(f"{where} holds {half!r}, half of a character. Remove it or mend it.") from error
     return record
 
 
