@@ -31,7 +31,7 @@ def test_every_leaf_is_tried_on_every_architecture(parsed: Parse) -> None:
     assert {method.name for method in config.methods} == {p.stem for p in (CONFIGS / "method").glob("*.yaml")}
     tried = {shape.shape["model_type"] for shape in config.architectures.values()}
     assert tried == set(ARCHITECTURES)
-    assert Path(config.page) == Path("docs/capabilities.md")
+    assert config.page == Path("docs/capabilities.md")
 
 
 def test_some_leaves_can_be_tried_alone(parsed: Parse, tmp_path: Path) -> None:
@@ -59,3 +59,21 @@ def test_the_small_shape_is_the_full_one_cut_down(parsed: Parse) -> None:
 def test_an_unknown_leaf_is_refused(parsed: Parse) -> None:
     with pytest.raises(InputError, match="method 'loora' is unknown; did you mean 'lora'"):
         parsed("methods=[loora]")
+
+
+@pytest.mark.parametrize(
+    ("page", "sentence"),
+    [("", r"page='' is not allowed: give a path\."), (".", r"page=\. is a folder; give a file")],
+)
+def test_a_page_that_is_no_file_is_refused(parsed: Parse, page: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=f"^{sentence}"):
+        parsed("methods=lora", f"page={page}")
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_tried(
+    parsed: Parse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").touch()
+    monkeypatch.setattr("gluelamp.runs.capabilities.make_bench", lambda *_: pytest.fail("a method was tried"))
+    with pytest.raises(FileExistsError):
+        write_capabilities(parsed("methods=lora", f"page={tmp_path / 'taken' / 'page.md'}"))

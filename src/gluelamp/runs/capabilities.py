@@ -14,13 +14,13 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.backbones.load import BackboneConfig
-from gluelamp.errors import unknown
+from gluelamp.errors import InputError, unknown
 from gluelamp.measurement.bench import make_bench
 from gluelamp.measurement.capabilities import LENGTH, find_capabilities
 from gluelamp.methods.method import Method
 from gluelamp.records import write_text
 from gluelamp.reporting.capabilities import capabilities_page
-from gluelamp.runs.app import names, plain
+from gluelamp.runs.app import names, path, plain
 from gluelamp.runs.config import parse, parse_method
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class CapabilitiesConfig:
     small: BackboneConfig
     architectures: Mapping[str, BackboneConfig]
     methods: tuple[Method, ...] = Field(min_length=1)
-    page: str
+    page: Path
 
 
 def parse_capabilities(raw: Mapping[str, Any]) -> CapabilitiesConfig:
@@ -62,9 +62,17 @@ def parse_capabilities(raw: Mapping[str, Any]) -> CapabilitiesConfig:
             for name, shape in raw["architectures"].items()
         },
         "methods": _methods(raw["methods"]),
+        "page": _page(raw["page"]),
     }
     rest = {key: value for key, value in raw.items() if key != "results"}  # where Hydra itself writes
     return parse(CapabilitiesConfig, {**rest, **sections}, "")
+
+
+def _page(value: object) -> Path:
+    page = path(value, "page")
+    if page.is_dir():
+        raise InputError(f"page={page} is a folder; give a file, such as docs/capabilities.md.")
+    return page
 
 
 def _methods(value: object) -> list[Method]:
@@ -82,11 +90,11 @@ def write_capabilities(config: CapabilitiesConfig) -> Path:
     Raises:
         InputError: if a method cannot serve the full or the small shape.
     """
+    config.page.parent.mkdir(parents=True, exist_ok=True)  # what cannot be written is said now
     bench = make_bench(config.full, config.small, config.architectures.values())
     found = {}
     for method in config.methods:
         found[method.name] = asdict(find_capabilities(method, bench))
         _log.info("tried %s", method.name)
-    path = Path(config.page)
-    write_text(path, capabilities_page(found, config.full.name, config.small.name, LENGTH))
-    return path
+    write_text(config.page, capabilities_page(found, config.full.name, config.small.name, LENGTH))
+    return config.page
