@@ -116,7 +116,7 @@ def _interval(metric: str, low: float, high: float, sign: str = "") -> str:
 
 
 def _number(metric: str, value: float, sign: str = "") -> str:
-    return f"{100 * value:{sign}.2f}" if metric in _FRACTIONS else f"{value:{sign}.3f}"
+    return f"{100 * value:{sign}z.2f}" if metric in _FRACTIONS else f"{value:{sign}z.3f}"
 
 
 def _whole(value: object) -> str:
