@@ -193,7 +193,7 @@ def load_model(checkpoint: Checkpoint, num_outputs: int, attention: str) -> PreT
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging as transformers_logging
 
-    from gluelamp.backbones.anatomy import architecture_of, new_head
+    from gluelamp.backbones.anatomy import new_head
 
     transformers_logging.set_verbosity_error()  # the new head is meant to be missing in the file
     transformers_logging.disable_progress_bar()
@@ -212,23 +212,29 @@ def load_model(checkpoint: Checkpoint, num_outputs: int, attention: str) -> PreT
     except Exception as error:  # a broken file raises errors of many kinds
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{checkpoint.folder} holds no usable encoder ({reason}).") from error
-    head = new_head(model)
-    misfits = [name for name, *_ in report["mismatched_keys"] if not name.startswith(tuple(head))]
-    if misfits:
-        raise InputError(
-            f"{checkpoint.folder} holds no usable encoder: {misfits[0]!r} has another shape than config.json "
-            "says. Take both from one place."
-        )
-    head_paths = architecture_of(model).head
-    if lost := sorted(name for name in report["missing_keys"] if not name.startswith(head_paths)):
-        raise InputError(
-            f"{checkpoint.folder} holds no whole encoder: it lacks {lost[0]!r}, one of {len(lost)} tensors "
-            "that would be random. Take a checkpoint that has them."
-        )
-    for path, module in head.items():
+    _check_encoder(checkpoint.folder, model, report)
+    for path, module in new_head(model).items():
         if not any(name.startswith(path) for name in report["missing_keys"]):
             _draw_again(model, module)
     return set_attention(model, attention)
+
+
+def _check_encoder(folder: Path, model: PreTrainedModel, report: Mapping[str, Any]) -> None:
+    """Refuse values that are missing or of another shape: ``transformers`` has drawn them at random."""
+    from gluelamp.backbones.anatomy import architecture_of, new_head
+
+    head = architecture_of(model).head
+    misfits = [name for name, *_ in report["mismatched_keys"] if not name.startswith(tuple(new_head(model)))]
+    if misfits:
+        raise InputError(
+            f"{folder} holds no usable encoder: {misfits[0]!r} has another shape than config.json "
+            "says. Take both from one place."
+        )
+    if lost := sorted(name for name in report["missing_keys"] if not name.startswith(head)):
+        raise InputError(
+            f"{folder} holds no whole encoder: it lacks {lost[0]!r}, one of {len(lost)} tensors "
+            "that would be random. Take a checkpoint that has them."
+        )
 
 
 def _draw_again(model: PreTrainedModel, read: nn.Module) -> None:
