@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from gluelamp.backbones.anatomy import anatomy
 from gluelamp.methods.method import learn_choice
 from gluelamp.methods.weights import diff_pruning
 from gluelamp.methods.weights.diff_pruning import (
@@ -80,3 +81,16 @@ def test_training_begins_with_the_largest_differences(method: GetMethod) -> None
     kept = torch.cat([value.detach().abs() for value in adaptation.trainable.values()])
     every = torch.cat([v.detach().abs().flatten() for n, v in found.items() if n.endswith(".values")])
     torch.testing.assert_close(kept.sort().values, every.sort().values[-len(kept) :])
+
+
+def test_only_the_methods_own_differences_count_as_open(
+    method: GetMethod, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe, model = method("diff_pruning", "density=0.2"), tiny("bert")
+    found = recipe.phases()[0].method.adapt(tiny("bert")).task_state()
+    recipe.choose(model, anatomy(model), [found])
+    assert not caplog.messages  # nothing was trained: all differences are zero, though the head is not
+    first = next(name for name in found if name.endswith(".values"))
+    found[first] = (torch.arange(found[first].numel()) < 7).view_as(found[first]).float()
+    recipe.choose(model, anatomy(model), [found])
+    assert "closed all but 7 of the" in caplog.text

@@ -22,10 +22,10 @@ BYTES_A_VALUE = 4
 """Of a backbone in fp32, of which a method stores a share."""
 SETTING_NOTE = (
     "All methods of a table were trained alike, as most of its runs were, but for their learning rates and "
-    "what their own recipe does first: `lt_sft` fine-tunes all weights for three epochs to find its mask, "
-    "`hadamard` trains the head alone for one. Where a method ran in several settings, the one on the most "
-    "tasks stands here, of equals the one with the most runs, then the first by its options: never by its "
-    "scores. `glue_accuracy` has them all."
+    "what their own recipe trains first (`phases` of a record): `lt_sft` fine-tunes all weights to find its "
+    "mask, `hadamard` begins with the head alone. Where a method ran in several settings, the one on the "
+    "most tasks stands here, of equals the one with the most runs, then the first by its options: never by "
+    "its scores. `glue_accuracy` has them all."
 )
 
 _WHOLE = ("epochs", "seeds", "trained", "method_bytes", "head_bytes", "shared_bytes")

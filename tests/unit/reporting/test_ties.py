@@ -1,4 +1,4 @@
-"""Ties: what cannot be told apart from the best."""
+"""Bold: the methods that none is better than."""
 
 from __future__ import annotations
 
