@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from transformers import BertConfig, BertForSequenceClassification
 
 from gluelamp.backbones.anatomy import anatomy
@@ -13,6 +16,7 @@ from gluelamp.errors import InputError
 from gluelamp.methods.activations.xpeft import XPeft
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.weights.full import FullFineTuning
+from gluelamp.training import precision
 from gluelamp.training.precision import MasterWeights
 from tiny_models import logits, same_bits, tiny
 
@@ -161,3 +165,38 @@ def test_precision_auto_is_fp32_where_torch_has_no_onednn(monkeypatch: pytest.Mo
 def test_a_device_that_is_not_there_is_an_input_error(name: str) -> None:
     with pytest.raises(InputError, match=f"device='{name}' is not usable here. Allowed:"):
         choose_device(name)
+
+
+@pytest.mark.parametrize(
+    ("product", "shapes"),
+    [
+        (functional.linear, [(2, 8, 64), (16, 64), (16,)]),
+        (torch.Tensor.__matmul__, [(2, 8, 64), (64, 16)]),
+        (functional.scaled_dot_product_attention, [(2, 8, 64), (2, 16, 64), (2, 16, 64)]),
+    ],
+)
+def test_without_bf16_instructions_products_are_those_of_fp64_rounded_once(
+    monkeypatch: pytest.MonkeyPatch, product: Callable[..., torch.Tensor], shapes: list[tuple[int, ...]]
+) -> None:
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda _: False)
+    torch.manual_seed(0)
+    narrow = [torch.randn(shape).bfloat16().requires_grad_() for shape in shapes]
+    wide = [x.detach().double().requires_grad_() for x in narrow]
+    with precision.products(torch.bfloat16, torch.device("cpu")):
+        found = product(*narrow)
+    truth = product(*wide)
+    slope = torch.randn(found.shape).bfloat16()
+    gradients = torch.autograd.grad(found, narrow, slope)
+    true_gradients = torch.autograd.grad(truth, wide, slope.double())
+    for got, expected in zip([found, *gradients], [truth, *true_gradients], strict=True):
+        assert got.dtype == torch.bfloat16
+        # sums in fp32 err by far less than the one rounding, but may fall to the other side of a middle
+        torch.testing.assert_close(got.double(), expected, rtol=HALF_A_BF16_STEP * 1.01, atol=1e-5)
+
+
+def test_products_of_two_types_are_refused_with_and_without_bf16_instructions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda _: False)
+    with precision.products(torch.bfloat16, torch.device("cpu")), pytest.raises(RuntimeError, match="dtype"):
+        functional.linear(torch.ones(2, 4, dtype=torch.bfloat16), torch.ones(3, 4))

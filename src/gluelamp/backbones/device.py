@@ -36,13 +36,15 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         device: where the passes take place.
     """
     if precision == "auto":
-        native = (
-            torch.cuda.is_bf16_supported(including_emulation=False)
-            if device.type == "cuda"
-            else torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        )
-        precision = "bf16" if native else "fp32"
+        precision = "bf16" if multiplies_bf16(device) else "fp32"
     return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Return whether a device has instructions for products of bf16 matrices."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def synchronize(device: torch.device) -> None:

@@ -24,7 +24,7 @@ from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.submission import write_submission, zip_submission
 from gluelamp.tasks.task import Task
 from gluelamp.training.evaluation import predict
-from gluelamp.training.precision import MasterWeights
+from gluelamp.training.precision import MasterWeights, products
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +67,8 @@ def write_test_predictions(config: RunConfig, choice: PredictConfig) -> Path:
 
     def frame(rows: pd.DataFrame) -> pd.DataFrame:
         split = encode(rows, task, tokenizer, config.trainer.max_length)
-        outputs = predict(model, split, config.trainer.eval_batch_size, plan.device)
+        with products(plan.dtype, plan.device):
+            outputs = predict(model, split, config.trainer.eval_batch_size, plan.device)
         return pd.DataFrame({"idx": split.idx, "prediction": predictions_from_outputs(task, outputs)})
 
     place = plan.root / "submissions" / config.backbone.name / config.method.name

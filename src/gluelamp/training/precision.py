@@ -7,14 +7,69 @@ moves, and its bf16 copy in the model, which the passes read. The head, and any 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import anatomy
+from gluelamp.backbones.device import multiplies_bf16
+
+_PRODUCTS = {
+    functional.linear,
+    functional.scaled_dot_product_attention,
+    torch.bmm,
+    torch.einsum,
+    torch.matmul,
+    torch.tensordot,
+    Tensor.matmul,
+    Tensor.__matmul__,
+}
+
+
+def products(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which a device multiplies numbers of a type as fast as it can.
+
+    PyTorch's products of bf16 matrices on a CPU without instructions for them run at a fiftieth of the speed
+    of fp32. There they are taken in fp32 and rounded to bf16, as bf16 instructions do, too: they also sum
+    in fp32 and round once. Their gradients come out likewise.
+
+    Args:
+        dtype: of the passes.
+        device: where they take place.
+    """
+    slow = dtype == torch.bfloat16 and device.type == "cpu" and not multiplies_bf16(device)
+    return _ProductsByFp32() if slow else nullcontext()
+
+
+class _ProductsByFp32(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in _PRODUCTS or not _are_bf16([*args, *kwargs.values()]):
+            return func(*args, **kwargs)
+        named = {name: _widened(value) for name, value in kwargs.items()}
+        return func(*map(_widened, args), **named).to(torch.bfloat16)
+
+
+def _are_bf16(values: Iterable[Any]) -> bool:
+    """Return whether the floating-point tensors among some values are bf16, and none of another type."""
+    found = {x.dtype for x in values if torch.is_tensor(x) and x.is_floating_point()}
+    return found == {torch.bfloat16}
+
+
+def _widened(value: Any) -> Any:
+    return value.float() if torch.is_tensor(value) and value.dtype == torch.bfloat16 else value
 
 
 class MasterWeights:

@@ -35,7 +35,7 @@ from gluelamp.training.evaluation import Outputs, evaluate_splits
 from gluelamp.training.graphs import GraphedPasses
 from gluelamp.training.learner import Learner, Profile
 from gluelamp.training.passes import Passes, SinglePasses, StackedPasses
-from gluelamp.training.precision import MasterWeights
+from gluelamp.training.precision import MasterWeights, products
 
 _log = logging.getLogger(__name__)
 _LOSSES_BETWEEN_CHECKS = 50  # reading a loss waits for the device
@@ -162,7 +162,8 @@ class Trainer:
         self._resume()
         self.model.train()
         every_token = self.adaptation.needs_every_token
-        with nullcontext() if every_token else first_token_only(self.model):
+        tokens = nullcontext() if every_token else first_token_only(self.model)
+        with tokens, products(self.dtype, self.device):
             self._started = time.perf_counter()
             while active := self._active():
                 self._step(active)
