@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,8 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from gluelamp.backbones.dropout import install_dropout
+from gluelamp.measurement.operators import trace_operators
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.method import learn_choice
+from gluelamp.training import precision
 from gluelamp.training.precision import MasterWeights
 from methods.cases import GetMethod, adapt, frozen_originals, labels, learn, logits_of
 from methods.rows import ONE_OF_EACH
@@ -21,6 +24,7 @@ from tiny_models import batch, logits, same_bits, tiny
 
 CELLS = [(row, architecture) for (_, architecture), row in ONE_OF_EACH.items()]
 STEPS = 2
+PRODUCT = re.compile("mm[.]|scaled_dot_product|[.]dot[.]|[.]mv[.]")
 
 matrix = pytest.mark.parametrize("half", CELLS, ids=[f"{r}-{a}" for r, a in CELLS], indirect=True)
 
@@ -96,6 +100,19 @@ def test_the_passes_stay_near_those_in_fp32(half: Half) -> None:
     _, exact = half.again
     scale = logits(exact.model).abs().max()
     assert (half.outputs.float() - logits(exact.model)).abs().max() < 0.1 * scale
+
+
+@matrix
+def test_without_bf16_instructions_every_product_is_taken_in_fp32(
+    half: Half, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda _: False)
+    with precision.products(torch.bfloat16, torch.device("cpu")):
+        outputs = logits(half.adaptation.model)
+        operators = trace_operators(half.adaptation.model, batch())
+    taken = {layout.dtype for call in operators if PRODUCT.search(call.name) for layout in call.outputs}
+    assert taken == {torch.float32}
+    assert (outputs - half.outputs).abs().max() < 0.05 * half.outputs.abs().max()
 
 
 @matrix
