@@ -56,11 +56,11 @@ def undisturbed(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def content_of(folder: Path) -> dict[str, Any]:
-    """By run, all of a sweep's results that do not say how fast it was."""
+    """By run, all of a sweep's results that say neither how fast it was nor at which commit."""
     found = {}
     for path in sorted(folder.glob("results/runs/*/*/*/*/record.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        del record["speed"], record["memory"]
+        del record["speed"], record["memory"], record["git"]
         predictions = pd.read_parquet(path.parent / "predictions.parquet").to_dict("list")
         log = json.loads((path.parent / "log.json").read_text(encoding="utf-8"))
         found[str(path.relative_to(folder))] = (record, predictions, log)
