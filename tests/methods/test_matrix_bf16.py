@@ -112,6 +112,7 @@ def test_without_bf16_instructions_every_product_is_taken_in_fp32(
         operators = trace_operators(half.adaptation.model, batch())
     taken = {layout.dtype for call in operators if PRODUCT.search(call.name) for layout in call.outputs}
     assert taken == {torch.float32}
+    # sums in another order round some values the other way, which grows from block to block
     assert (outputs - half.outputs).abs().max() < 0.05 * half.outputs.abs().max()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -172,7 +173,8 @@ def test_a_device_that_is_not_there_is_an_input_error(name: str) -> None:
     [
         (functional.linear, [(2, 8, 64), (16, 64), (16,)]),
         (torch.Tensor.__matmul__, [(2, 8, 64), (64, 16)]),
-        (functional.scaled_dot_product_attention, [(2, 8, 64), (2, 16, 64), (2, 16, 64)]),
+        (torch.bmm, [(2, 8, 64), (2, 64, 16)]),
+        (partial(torch.einsum, "...ai,iab->...bi"), [(8, 2, 64), (64, 2, 16)]),
     ],
 )
 def test_without_bf16_instructions_products_are_those_of_fp64_rounded_once(
@@ -194,9 +196,10 @@ def test_without_bf16_instructions_products_are_those_of_fp64_rounded_once(
         torch.testing.assert_close(got.double(), expected, rtol=HALF_A_BF16_STEP * 1.01, atol=1e-5)
 
 
+@pytest.mark.parametrize("instructions", [True, False])
 def test_products_of_two_types_are_refused_with_and_without_bf16_instructions(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, instructions: bool
 ) -> None:
-    monkeypatch.setattr(precision, "multiplies_bf16", lambda _: False)
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda _: instructions)
     with precision.products(torch.bfloat16, torch.device("cpu")), pytest.raises(RuntimeError, match="dtype"):
         functional.linear(torch.ones(2, 4, dtype=torch.bfloat16), torch.ones(3, 4))

@@ -20,23 +20,14 @@ from transformers import PreTrainedModel
 from gluelamp.backbones.anatomy import anatomy
 from gluelamp.backbones.device import multiplies_bf16
 
-_PRODUCTS = {
-    functional.linear,
-    functional.scaled_dot_product_attention,
-    torch.bmm,
-    torch.einsum,
-    torch.matmul,
-    torch.tensordot,
-    Tensor.matmul,
-    Tensor.__matmul__,
-}
+_PRODUCTS = {functional.linear, torch.bmm, torch.einsum, torch.matmul, Tensor.matmul}  # x @ y is the last
 
 
 def products(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
     """Return a context in which a device multiplies numbers of a type as fast as it can.
 
-    PyTorch's products of bf16 matrices on a CPU without instructions for them run at a fiftieth of the speed
-    of fp32. There they are taken in fp32 and rounded to bf16, as bf16 instructions do, too: they also sum
+    PyTorch's products of bf16 matrices are far slower than those of fp32 on a CPU without instructions for
+    them. There they are taken in fp32 and rounded to bf16, as bf16 instructions do, too: they also sum
     in fp32 and round once. Their gradients come out likewise.
 
     Args:
