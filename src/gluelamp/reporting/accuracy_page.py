@@ -9,7 +9,8 @@ import pandas as pd
 
 from gluelamp.records import RunRecord
 from gluelamp.reporting.aggregation import SAMPLE, SELECTIONS
-from gluelamp.reporting.markdown import failures, literal, markdown_table
+from gluelamp.reporting.markdown import literal, markdown_table
+from gluelamp.reporting.pages import failures, grid_as_markdown
 from gluelamp.reporting.statistics import Cell, rank_intervals
 from gluelamp.reporting.ties import RULE, possibly_best
 from gluelamp.tasks.glue import GLUE
@@ -47,7 +48,7 @@ def accuracy_page(rows: pd.DataFrame, failed: Sequence[RunRecord]) -> str:
         for (data, backbone), of_backbone in rows[rows["is_main"]].groupby(["data", "backbone"], sort=False):
             parts += _sections(f"## {data} data, {backbone}, ", of_backbone)
     if failed:
-        parts += failures(failed)
+        parts.append(grid_as_markdown(failures(failed)))
     return "\n".join(parts)
 
 

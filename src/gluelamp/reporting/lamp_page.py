@@ -1,4 +1,4 @@
-"""The table of the tasks with persons for human readers, as Markdown."""
+"""The table of the tasks with persons."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pandas as pd
 
 from gluelamp.records import RunRecord
 from gluelamp.reporting.aggregation import SAMPLE
-from gluelamp.reporting.lamp import REFERENCES, SECTION
-from gluelamp.reporting.markdown import failures, literal, markdown_table
+from gluelamp.reporting.lamp import LAMP_COLUMNS, REFERENCES, SECTION
+from gluelamp.reporting.markdown import literal
+from gluelamp.reporting.pages import Grid, Page, failures
 
 LAMP_SAMPLE_NOTE = (
     "The bundled sample is synthetic: it shows that the machinery runs and says nothing about LaMP."
@@ -19,23 +20,23 @@ NOT_COMPARABLE = (
     "Not comparable with published LaMP or X-PEFT numbers: each person's rows are split here, from what "
     "the records of this copy hold."
 )
-_READING = """\
-Scores on the test rows after the last epoch: no epoch is selected, since a person has few validation rows.
-Accuracy, over all rows pooled, and macro-F1, over all labels of the task, are times 100, and differences too;
-of MAE and RMSE less is better. Scores are averaged over seeds first.
-
-- **one adaptation for**: *all* persons together; *each* person; *all, then each*: each person's begins with
-  that of all. Trained values and bytes are those of one adaptation, and of its head. Shared bytes are stored
-  once, however many adaptations there are.
-- **mean of persons**: of the accuracy (or MAE) of each; all count alike. In brackets: the 95 % interval, a
-  bootstrap over persons, which says nothing about other seeds.
-- **vs head_only**, **vs pfeiffer**: the mean over persons of the row's score minus the other method's, under
-  the same protocol, its 95 % interval, and how many persons both have. The verdict is *tie* if the interval
-  contains 0; that of two equal methods misses 0 once in twenty times. Empty where there is no such run, or
-  where of several not exactly one is on the same choice of persons for as many epochs.
-- **majority**, **median**: the most frequent class, or the median score, of the training rows of all persons
-  or of the person's own.
-"""
+_READING = (
+    "Scores on the test rows after the last epoch: no epoch is selected, since a person has few validation "
+    "rows. Accuracy, over all rows pooled, and macro-F1, over all labels of the task, are times 100, and "
+    "differences too; of MAE and RMSE less is better. Scores are averaged over seeds first.",
+    "**one adaptation for**: *all* persons together; *each* person; *all, then each*: each person's begins "
+    "with that of all. Trained values and bytes are those of one adaptation, and of its head. Shared bytes "
+    "are stored once, however many adaptations there are.",
+    "**mean of persons**: of the accuracy (or MAE) of each; all count alike. In brackets: the 95 % interval, "
+    "a bootstrap over persons, which says nothing about other seeds.",
+    "**vs head_only**, **vs pfeiffer**: the mean over persons of the row's score minus the other method's, "
+    "under the same protocol, its 95 % interval, and how many persons both have. The verdict is *tie* if the "
+    "interval contains 0; that of two equal methods misses 0 once in twenty times, and it is not corrected "
+    "for the number of rows. Empty where there is no such run, or where of several not exactly one is on the "
+    "same choice of persons for as many epochs.",
+    "**majority**, **median**: the most frequent class, or the median score, of the training rows of all "
+    "persons or of the person's own.",
+)
 _PROTOCOLS = {"shared": "all", "each": "each", "shared_then_each": "all, then each"}
 _METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "mae": "MAE", "rmse": "RMSE"}
 _COUNTS = {"persons": "persons", "test_rows": "test rows", "seeds": "seeds"}
@@ -48,39 +49,38 @@ _COSTS = {
 _FRACTIONS = ("accuracy", "macro_f1")
 
 
-def lamp_page(rows: pd.DataFrame, failed: Sequence[RunRecord]) -> str:
-    """Return ``lamp.md``: a table per data, task and backbone, and the failures.
+def lamp_page(rows: pd.DataFrame, failed: Sequence[RunRecord]) -> Page:
+    """Return the page: a table per data, task and backbone, and the failures.
 
     Args:
         rows: the rows of `gluelamp.reporting.lamp.lamp_rows`; may be empty.
         failed: the runs that failed.
     """
-    parts = ["# LaMP: tasks with persons\n"]
-    if len(rows):
-        parts.append(_READING)
-        for _, section in rows.groupby(SECTION, sort=False):
-            parts += _section(section)
+    grids = [_grid(section) for _, section in rows.groupby(SECTION, sort=False)]
     if failed:
-        parts += failures(failed)
-    return "\n".join(parts)
+        grids.append(failures(failed))
+    return Page("lamp", "LaMP: tasks with persons", _READING, rows[LAMP_COLUMNS], grids)
 
 
-def _section(rows: pd.DataFrame) -> Iterator[str]:
+def _grid(rows: pd.DataFrame) -> Grid:
+    first, metrics = rows.iloc[0], _metrics(rows)
+    cells = pd.DataFrame([_line(row, metrics) for row in rows.to_dict("records")])
+    title = f"{first['data']} data, {first['task']}, {first['backbone']}"
+    return Grid(title, cells, texts=2, last_texts=len(REFERENCES), notes=list(_notes(rows)))
+
+
+def _notes(rows: pd.DataFrame) -> Iterator[str]:
     first = rows.iloc[0]
-    yield f"## {first['data']} data, {first['task']}, {first['backbone']}\n"
     least = " or ".join(map(str, sorted(rows["min_user_rows"].dropna().unique())))
-    checksums = f"Data {first['fingerprint']}, weights {first['checksum']}"
-    yield f"{checksums}; persons with at least {least} rows. {NOT_COMPARABLE}\n"
+    yield f"Data {first['fingerprint']}, weights {first['checksum']}; persons with at least {least} rows."
+    yield NOT_COMPARABLE
     if first["data"].startswith(SAMPLE):
-        yield LAMP_SAMPLE_NOTE + "\n"
-    if first["deviations"]:
-        yield "".join(f"- {sentence}\n" for sentence in first["deviations"])
-    lines = [_line(row, _metrics(rows)) for row in rows.to_dict("records")]
-    yield markdown_table(list(lines[0]), [list(line.values()) for line in lines], 2, len(REFERENCES))
+        yield LAMP_SAMPLE_NOTE
+    yield from first["deviations"]
     for row in rows[rows["diverged"].fillna(0) > 0].to_dict("records"):
         yield (
             f"Trainings that diverged with {literal(row['method'])}, one adaptation for "
-            f"{_PROTOCOLS[row['users']]}: {row['diverged']}. Their rows count as they left them.\n"
+            f"{_PROTOCOLS[row['users']]}: {row['diverged']}. Their rows count as they left them."
         )
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from gluelamp.records import RunRecord
-
 _MARKUP = re.compile(r"[\\*`<]|(?<!\w)_|_(?!\w)")  # within a word, an underscore is only itself
 
 
@@ -30,22 +28,6 @@ def markdown_table(
 def literal(text: str) -> str:
     """Return a text, such as a label with a regular expression, as Markdown that shows it as it is."""
     return _MARKUP.sub(r"\\\g<0>", text)
-
-
-def failures(failed: Sequence[RunRecord]) -> list[str]:
-    """Return the section of a page about runs that failed: its title and its table."""
-    lines = [
-        [
-            record.config["backbone"]["name"],
-            record.config["method"]["name"],
-            record.config["task"]["name"],
-            str(record.config["seed"]),
-            literal(record.error or "no message"),
-        ]
-        for record in failed
-    ]
-    header = ["backbone", "method", "task", "seed", "error"]
-    return ["## Failed runs\n", markdown_table(header, sorted(lines), texts=len(header))]
 
 
 def _in_a_cell(text: str) -> str:

@@ -9,8 +9,9 @@ from textwrap import fill
 
 import pandas as pd
 
+from gluelamp.records import RunRecord
 from gluelamp.reporting.latex import latex_table
-from gluelamp.reporting.markdown import markdown_table
+from gluelamp.reporting.markdown import literal, markdown_table
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,20 @@ class Page:
     grids: Sequence[Grid]
 
 
+def failures(failed: Sequence[RunRecord]) -> Grid:
+    """Return the table of the runs that failed, with their messages."""
+    lines = [
+        [
+            *(record.config[part]["name"] for part in ("backbone", "method", "task")),
+            str(record.config["seed"]),
+            literal(record.error or "no message"),
+        ]
+        for record in failed
+    ]
+    cells = pd.DataFrame(sorted(lines), columns=["backbone", "method", "task", "seed", "error"])
+    return Grid("Failed runs", cells, texts=len(cells.columns))
+
+
 def page_files(folder: Path, page: Page) -> dict[Path, str]:
     """Return the content of a page's files: the CSV, the Markdown and the LaTeX."""
     return {
@@ -69,12 +84,16 @@ def as_markdown(page: Page) -> str:
     """Return a page as Markdown."""
     parts = [f"# {page.title}\n"]
     parts += [f"{fill(paragraph, 115, break_on_hyphens=False)}\n" for paragraph in page.reading]
-    for grid in page.grids:
-        parts += [f"## {grid.title}\n"] if grid.title else []
-        parts.append(
-            markdown_table(list(grid.cells), grid.cells.to_numpy().tolist(), grid.texts, grid.last_texts)
-        )
-        parts += ["\n".join(f"- {note}" for note in grid.notes) + "\n"] if grid.notes else []
+    return "\n".join([*parts, *map(grid_as_markdown, page.grids)])
+
+
+def grid_as_markdown(grid: Grid) -> str:
+    """Return a printed table as Markdown, its title as a heading of the second level."""
+    parts = [f"## {grid.title}\n"] if grid.title else []
+    parts.append(
+        markdown_table(list(grid.cells), grid.cells.to_numpy().tolist(), grid.texts, grid.last_texts)
+    )
+    parts += ["\n".join(f"- {note}" for note in grid.notes) + "\n"] if grid.notes else []
     return "\n".join(parts)
 
 

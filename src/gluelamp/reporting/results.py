@@ -22,6 +22,8 @@ from gluelamp.reporting.certificates_page import certificates_page
 from gluelamp.reporting.claims import claim_rows, claims_page
 from gluelamp.reporting.counts import PublishedCount, read_counts
 from gluelamp.reporting.entries import entries
+from gluelamp.reporting.lamp import has_persons, lamp_rows
+from gluelamp.reporting.lamp_page import lamp_page
 from gluelamp.reporting.main_page import main_page
 from gluelamp.reporting.main_table import main_rows
 from gluelamp.reporting.measurements import measurement_pages
@@ -111,6 +113,10 @@ class Results:
             yield sparse_page(self.sparse)
         if len(self.xpeft):
             yield xpeft_page(self.xpeft, self.scores)
+        if persons := [run for run in self.runs if has_persons(run[1])]:
+            complete = [run for run in persons if run[1].status == "complete"]
+            failed = [record for _, record in persons if record.status == "failed"]
+            yield lamp_page(lamp_rows(complete), failed)
         yield from measurement_pages(self.measurements, self.counts)
         if self.certificates:
             yield certificates_page(self.certificates)

@@ -11,8 +11,7 @@ from gluelamp.errors import InputError
 from gluelamp.records import FoundRun, write_text
 from gluelamp.reporting.accuracy_page import accuracy_page
 from gluelamp.reporting.aggregation import ACCURACY_COLUMNS, summarise
-from gluelamp.reporting.lamp import LAMP_COLUMNS, has_persons, lamp_rows
-from gluelamp.reporting.lamp_page import lamp_page
+from gluelamp.reporting.lamp import has_persons
 from gluelamp.reporting.pages import as_csv, page_files
 from gluelamp.reporting.published import read_published
 from gluelamp.reporting.results import Results
@@ -40,7 +39,6 @@ def write_tables(root: Path, published: Path | None = None) -> list[Path]:
     folder = root / "tables"
     files = {
         **_accuracy(folder, results.published, [run for run in results.runs if not has_persons(run[1])]),
-        **_lamp(folder, [run for run in results.runs if has_persons(run[1])]),
         **{path: text for page in results.pages() for path, text in page_files(folder, page).items()},
     }
     if not files:
@@ -62,16 +60,7 @@ def _accuracy(folder: Path, published: Path, runs: Sequence[FoundRun]) -> dict[P
         rows = summarise(complete, read_published(published))
     else:
         rows = pd.DataFrame(columns=ACCURACY_COLUMNS)
-    return _files(folder, "glue_accuracy", rows[ACCURACY_COLUMNS], accuracy_page(rows, failed))
-
-
-def _lamp(folder: Path, runs: Sequence[FoundRun]) -> dict[Path, str]:
-    if not runs:
-        return {}
-    rows = lamp_rows([run for run in runs if run[1].status == "complete"])
-    failed = [record for _, record in runs if record.status == "failed"]
-    return _files(folder, "lamp", rows[LAMP_COLUMNS], lamp_page(rows, failed))
-
-
-def _files(folder: Path, name: str, table: pd.DataFrame, page: str) -> dict[Path, str]:
-    return {folder / f"{name}.csv": as_csv(table), folder / f"{name}.md": page}
+    return {
+        folder / "glue_accuracy.csv": as_csv(rows[ACCURACY_COLUMNS]),
+        folder / "glue_accuracy.md": accuracy_page(rows, failed),
+    }

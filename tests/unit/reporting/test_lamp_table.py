@@ -16,6 +16,8 @@ from sklearn import metrics as sk
 from gluelamp.errors import InputError
 from gluelamp.records import RunRecord, write_json
 from gluelamp.reporting import write_tables
+from gluelamp.reporting.report import write_report
+from gluelamp.runs.app import CONFIGS
 from gluelamp.tasks.lamp.tasks import LAMP
 
 AddRecord = Callable[..., RunRecord]
@@ -231,6 +233,16 @@ def test_a_planted_difference_is_found_in_pairs(tmp_path: Path) -> None:
     assert "| +11.25 [+10.00, +15.00] (8) |  | better |  |" in page(tmp_path)
 
 
+def test_the_report_sorts_the_table_by_numbers(tmp_path: Path) -> None:
+    add_run(tmp_path, "head_only", right(0, 2, 4))
+    add_run(tmp_path, "pfeiffer", right(1, 3, 6))
+    write_report(tmp_path, tmp_path / "published", CONFIGS)
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    _, lamp = report.split('<section id="lamp"')
+    assert 'data-order="13.33">+13.33 [+10.00, +20.00] (3)</td>' in " ".join(lamp.split())
+    assert '<th scope="col" class="number">vs head_only</th>' in lamp
+
+
 def test_a_tie_is_called_a_tie(tmp_path: Path) -> None:
     add_run(tmp_path, "head_only", right(2, 5, 8, 4))
     add_run(tmp_path, "pfeiffer", right(2, 5, 8, 4))
@@ -239,9 +251,7 @@ def test_a_tie_is_called_a_tie(tmp_path: Path) -> None:
     assert verdicts == ["tie", "tie"]
     same = row_of(tmp_path, "pfeiffer")
     assert same[["vs_head_only", "vs_head_only_low", "vs_head_only_high"]].tolist() == [0, 0, 0]
-    assert page(tmp_path).endswith(
-        "| +0.00 [-10.00, +10.00] (4) | +0.00 [-10.00, +10.00] (4) | tie | tie |\n"
-    )
+    assert "| +0.00 [-10.00, +10.00] (4) | +0.00 [-10.00, +10.00] (4) | tie | tie |\n" in page(tmp_path)
 
 
 def test_equal_means_over_seeds_are_no_difference(tmp_path: Path) -> None:
@@ -350,7 +360,7 @@ def test_glue_s_table_does_not_know_of_runs_with_persons(tmp_path: Path, add_rec
     add_run(tmp_path, "pafi", {}, error="broken", seed=1)
     after = {path.name: path.read_bytes() for path in write_tables(tmp_path)}
     assert {name: after[name] for name in before} == before
-    assert after.keys() - before.keys() == {"lamp.csv", "lamp.md"}
+    assert after.keys() - before.keys() == {"lamp.csv", "lamp.md", "lamp.tex"}
 
 
 def test_a_mixture_has_no_persons_even_under_the_name_of_a_task_with_some(tmp_path: Path) -> None:
@@ -379,7 +389,7 @@ def test_a_section_says_whose_rows_they_are(tmp_path: Path) -> None:
     assert local.startswith("local (subset) data, lamp2n, minilm\n")
     assert "".join(f"- {sentence}\n" for sentence in partial) in local
     for section, digits, least in ((local, "ffffffff", 20), (sample, "55555555", 25)):
-        assert f"Data {digits}, weights cccccccc; persons with at least {least} rows. Not comp" in section
+        assert f"Data {digits}, weights cccccccc; persons with at least {least} rows.\n" in section
         assert "Not comparable with published LaMP or X-PEFT numbers" in section
         assert ("bundled sample is synthetic" in section) == (section is sample)
 
@@ -389,9 +399,9 @@ def test_trainings_that_diverged_are_told(tmp_path: Path) -> None:
     add_run(tmp_path, "lora", random_answers(2), diverged=["p1"], seed=1)
     add_run(tmp_path, "xpeft", random_answers(2))
     assert row_of(tmp_path, "lora")["diverged"] == 3
-    notes = [line for line in page(tmp_path).splitlines() if line.startswith("Trainings that diverged")]
+    notes = [line for line in page(tmp_path).splitlines() if line.startswith("- Trainings that diverged")]
     assert notes == [
-        "Trainings that diverged with lora, one adaptation for each: 3. Their rows count as they left them."
+        "- Trainings that diverged with lora, one adaptation for each: 3. Their rows count as they left them."
     ]
 
 

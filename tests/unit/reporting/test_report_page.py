@@ -29,6 +29,7 @@ class Page(HTMLParser):
         self.source = path.read_text(encoding="utf-8")
         self.attributes: dict[str, list[str]] = defaultdict(list)
         self.texts: dict[str, str] = defaultdict(str)
+        self.code: list[dict[str, str | None]] = []
         self._place = ""
         self.feed(self.source)
 
@@ -36,6 +37,8 @@ class Page(HTMLParser):
         for name, value in attrs:
             self.attributes[name].append(value or "")
         self._place = dict(attrs).get("id") or self._place
+        if tag == "pre":
+            self.code.append(dict(attrs))
 
     def handle_data(self, data: str) -> None:
         self.texts[self._place] += data
@@ -119,6 +122,13 @@ def test_the_front_holds_who_is_beaten_by_nobody(page: Page) -> None:
             for row in sorted(rows, key=lambda row: (row["stored_bytes"], -row["score"])):
                 assert (row["method"] in front) == (row["score"] > best_so_far)
                 best_so_far = max(best_so_far, row["score"])
+
+
+def test_charts_say_what_they_show_and_code_scrolls_by_keyboard(page: Page) -> None:
+    charts = json.loads(page.texts["charts"])
+    assert "Score against bytes stored for the task: CoLA" in [spec["description"] for spec in charts.values()]
+    assert page.code
+    assert {attributes["tabindex"] for attributes in page.code} == {"0"}
 
 
 def test_a_family_has_the_same_colour_on_every_task(tmp_path: Path) -> None:

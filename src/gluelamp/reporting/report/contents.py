@@ -8,18 +8,16 @@ from functools import cached_property
 from pathlib import Path
 
 from gluelamp.errors import InputError
-from gluelamp.records import FoundRun, RunRecord
+from gluelamp.records import FoundRun
 from gluelamp.reporting.aggregation import summarise
 from gluelamp.reporting.entries import entries
-from gluelamp.reporting.lamp import has_persons, lamp_rows
-from gluelamp.reporting.lamp_page import lamp_page
+from gluelamp.reporting.lamp import has_persons
 from gluelamp.reporting.measurements import measurement_rows
-from gluelamp.reporting.pages import Page
+from gluelamp.reporting.pages import Grid, Page, failures
 from gluelamp.reporting.published import read_published
 from gluelamp.reporting.report.cells import Key, RunCell, run_cells
 from gluelamp.reporting.report.panels import Panels, latency_panels
 from gluelamp.reporting.report.sections import Section, section
-from gluelamp.reporting.report.sheets import Field, Sheet
 from gluelamp.reporting.results import Results
 
 
@@ -31,20 +29,20 @@ class Contents:
         runs: how many were completed.
         claims: with their verdicts; None where nothing is known.
         sections: scores, by source of data and backbone.
-        lamp: the tables of tasks with persons, in Markdown; empty where no such task was learnt.
+        lamp: the tables of tasks with persons; None where no such task was learnt.
         latencies: charts, by backbone and machine.
         pages: the other tables of the results folder.
-        failures: one row a run that failed.
+        failures: one row a run that failed, on tasks without persons.
         cells: what scores open.
     """
 
     runs: int
     claims: Page | None
     sections: Sequence[Section]
-    lamp: str
+    lamp: Page | None
     latencies: Sequence[Panels]
     pages: Sequence[Page]
-    failures: Sheet
+    failures: Grid
     cells: Sequence[RunCell]
 
     @cached_property
@@ -65,11 +63,10 @@ def gather(results: Results, configs: Path) -> Contents:
         InputError: if there are no records, or if one cannot be read.
     """
     runs = [run for run in results.runs if not has_persons(run[1])]
-    persons = [run for run in results.runs if has_persons(run[1])]
     complete = [run for run in runs if run[1].status == "complete"]
     cells = run_cells(complete, results.root, configs)
     pages = {page.name: page for page in results.pages()}
-    claims = pages.pop("claims", None)
+    claims, lamp = pages.pop("claims", None), pages.pop("lamp", None)
     if not (results.runs or pages):
         raise InputError(f"No records stand below {results.root}: there is nothing to report.")
     timed = results.measurements["latency"]
@@ -77,10 +74,10 @@ def gather(results: Results, configs: Path) -> Contents:
         runs=sum(record.status == "complete" for _, record in results.runs),
         claims=claims,
         sections=_sections(complete, cells, results.published),
-        lamp=_lamp(persons) if persons else "",
+        lamp=lamp,
         latencies=list(latency_panels(measurement_rows(timed))) if timed else [],
         pages=list(pages.values()),
-        failures=_failures([record for _, record in runs if record.status == "failed"]),
+        failures=failures([record for _, record in runs if record.status == "failed"]),
         cells=list(cells.values()),
     )
 
@@ -93,22 +90,3 @@ def _sections(runs: Sequence[FoundRun], cells: Mapping[Key, RunCell], published:
         section(some, cells, rows[(rows["data"] == data) & (rows["backbone"] == backbone)])
         for (data, backbone), some in entries(runs).items()
     ]
-
-
-def _lamp(runs: Sequence[FoundRun]) -> str:
-    complete = [run for run in runs if run[1].status == "complete"]
-    return lamp_page(lamp_rows(complete), [record for _, record in runs if record.status == "failed"])
-
-
-def _failures(records: Sequence[RunRecord]) -> Sheet:
-    header = ["method", "task", "backbone", "seed", "error"]
-    rows = [
-        [
-            *(record.config[part]["name"] for part in header[:3]),
-            record.config["seed"],
-            record.error or "no message",
-        ]
-        for record in records
-    ]
-    fields = [[Field(str(value)) for value in row] for row in rows]
-    return Sheet("Runs that failed", header, [False] * len(header), fields)

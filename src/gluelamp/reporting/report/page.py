@@ -15,7 +15,7 @@ from gluelamp.reporting.report import assets
 from gluelamp.reporting.report.contents import Contents, gather
 from gluelamp.reporting.report.figures import figure_files, specification
 from gluelamp.reporting.report.score_sheets import SELECTIONS
-from gluelamp.reporting.report.sheets import blocks, inline, sheet_of
+from gluelamp.reporting.report.sheets import inline, sheet_of
 from gluelamp.reporting.report.theme import DARK, LIGHT
 from gluelamp.reporting.results import Results
 
@@ -72,9 +72,13 @@ def render(contents: Contents) -> str:
 
 
 def _specifications(contents: Contents) -> dict[str, Any]:
-    """The charts by the names of their places."""
+    """The charts by the names of their places, each with a description for those who do not see it."""
     return {
-        f"{name}-{number}": specification(chart.configure_legend(disable=not some.legend))
+        f"{name}-{number}": specification(
+            chart.configure_legend(disable=not some.legend).properties(
+                description=f"{some.title}: {chart.title}"
+            )
+        )
         for name, some in contents.panels.items()
         for number, chart in enumerate(some.charts, 1)
     }
@@ -89,7 +93,6 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
     )
     environment.filters |= {
-        "blocks": blocks,
         "inline": inline,
         "points": points,
         "seconds": _seconds,

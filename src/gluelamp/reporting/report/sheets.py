@@ -22,7 +22,7 @@ class Field:
 
     Args:
         text: what it shows, as HTML or plain text.
-        order: what it is sorted by: the text if None.
+        order: what it is sorted by in a column of numbers; None where there is none.
         opens: the name of the runs that it opens; empty for none.
         is_top: whether nothing is better than it.
         family: of the method that it names.
@@ -69,11 +69,6 @@ def sheet_of(grid: Grid) -> Sheet:
 def inline(text: str) -> Markup:
     """Return a line of Markdown as HTML."""
     return Markup(_MARKDOWN.renderInline(text))  # HTML in the text is escaped
-
-
-def blocks(text: str) -> Markup:
-    """Return a page of Markdown as HTML, its headings below those of the page that it stands in."""
-    return Markup(_MARKDOWN.render(re.sub("^#", "##", text, flags=re.MULTILINE)))
 
 
 def _field(text: str, is_number: bool) -> Field:

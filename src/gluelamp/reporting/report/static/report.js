@@ -41,7 +41,7 @@ dark.addEventListener("change", drawAll);
 const library = new Blob([document.getElementById("datatables").textContent], { type: "text/javascript" });
 const { default: DataTable } = await import(URL.createObjectURL(library));
 
-for (const table of document.querySelectorAll("table.sheet, #lamp table")) {
+for (const table of document.querySelectorAll("table.sheet")) {
   new DataTable(table, {
     autoWidth: false,
     paging: false,
@@ -65,8 +65,9 @@ document.addEventListener("click", (event) => {
   }
   const copier = event.target.closest("[data-copies]");
   if (copier) {
-    navigator.clipboard.writeText(copier.previousElementSibling.textContent);
-    copier.textContent = "Copied";
+    navigator.clipboard.writeText(copier.previousElementSibling.textContent).then(() => {
+      copier.textContent = "Copied";
+    });
   }
 });
 
