@@ -226,6 +226,22 @@ def test_an_encoder_that_is_not_whole_is_refused(lost: str, number: int, tmp_pat
         load_model(Checkpoint(tmp_path, None, ""), 3, "sdpa")
 
 
+def test_a_pretrained_head_that_is_missing_is_refused(tmp_path: Path) -> None:
+    tiny("modernbert").base_model.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"it lacks 'head\.[\w.]+'"):
+        load_model(Checkpoint(tmp_path, None, ""), 3, "sdpa")
+
+
+def test_a_head_that_is_not_whole_is_drawn_whole(tmp_path: Path) -> None:
+    tiny("roberta").save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    read = load_file(path)
+    kept = {name: value for name, value in read.items() if not name.startswith("classifier.out_proj")}
+    save_file(kept, path, metadata={"format": "pt"})
+    drawn = load_model(Checkpoint(tmp_path, None, ""), 3, "sdpa").get_parameter("classifier.dense.weight")
+    assert not torch.equal(drawn, read["classifier.dense.weight"])
+
+
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     tiny("bert").save_pretrained(tmp_path)
     path = tmp_path / "config.json"

@@ -54,11 +54,12 @@ def expected_mask(model: PreTrainedModel, method: PaFi) -> set[tuple[str, int]]:
         if not (method.exclude and re.search(method.exclude, name))
     }
     if method.scope == "per_tensor":
-        share = budget / sum(value.size for value in tensors.values())
+        ends = np.cumsum([value.size for value in tensors.values()])
+        counts = np.diff([budget * int(end) // int(ends[-1]) for end in (0, *ends)])
         return {
             (name, position)
-            for name, value in tensors.items()
-            for position in first_smallest(value, round(share * value.size))
+            for (name, value), count in zip(tensors.items(), counts, strict=True)
+            for position in first_smallest(value, count)
         }
     places = [(name, position) for name, value in tensors.items() for position in range(value.size)]
     return {places[i] for i in first_smallest(np.concatenate([*tensors.values()]), budget)}

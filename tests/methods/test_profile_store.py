@@ -248,7 +248,9 @@ def test_flipped_values_are_named_and_only_their_profile_is_refused(
     assert readable(store) == EVERYONE - {"charles"}
 
     store.append(["charles"], {name: value[:1] for name, value in drawn(2, 1).items()})
-    assert readable(store) == EVERYONE
+    for repaired in (store, ProfileStore.open(store.path, check)):
+        assert readable(repaired) == EVERYONE
+        assert repaired.problems == []
 
 
 def test_a_flipped_byte_of_the_header_is_refused_unless_it_means_nothing(path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from gluelamp.backbones.device import multiplies_bf16
 from gluelamp.methods.weights.lora import LoRA
 from gluelamp.methods.weights.pafi import PaFi
 from gluelamp.runs.config import RunConfig
@@ -152,7 +153,7 @@ def test_a_rate_is_known_by_its_value_whichever_key_gave_it(base: RunConfig) -> 
 
 
 def test_precision_is_known_by_what_it_comes_to(base: RunConfig) -> None:
-    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    native = multiplies_bf16(torch.device("cpu"))
     written = changed(base, "trainer", {"precision": "bf16" if native else "fp32"})
     assert name_of(changed(base, "trainer", {"precision": "auto"})) == name_of(written)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from functools import partial
 
@@ -12,7 +13,7 @@ from torch.nn import functional
 from transformers import BertConfig, BertForSequenceClassification
 
 from gluelamp.backbones.anatomy import anatomy
-from gluelamp.backbones.device import choose_device, choose_dtype
+from gluelamp.backbones.device import choose_device, choose_dtype, multiplies_bf16
 from gluelamp.errors import InputError
 from gluelamp.methods.activations.xpeft import XPeft
 from gluelamp.methods.adaptation import Adaptation
@@ -147,7 +148,7 @@ def test_the_model_still_follows_the_masters_after_exposed() -> None:
 
 def test_precision_auto_is_what_the_processor_has() -> None:
     cpu = torch.device("cpu")
-    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    native = multiplies_bf16(cpu)
     assert choose_dtype("auto", cpu) == (torch.bfloat16 if native else torch.float32)
     assert choose_dtype("fp32", cpu) == torch.float32
     assert choose_dtype("bf16", cpu) == torch.bfloat16
@@ -157,9 +158,18 @@ def test_precision_auto_is_fp32_where_torch_has_no_onednn(monkeypatch: pytest.Mo
     def missing() -> bool:
         raise AttributeError("no such operator")
 
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", missing)
     assert choose_dtype("auto", torch.device("cpu")) == torch.float32
+
+
+@pytest.mark.parametrize("has_instructions", [False, True])
+def test_avx512_alone_multiplies_no_bf16(monkeypatch: pytest.MonkeyPatch, has_instructions: bool) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)  # it emulates them
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_instructions)
+    assert multiplies_bf16(torch.device("cpu")) == has_instructions
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:x"])

@@ -44,6 +44,8 @@ def multiplies_bf16(device: torch.device) -> bool:
     """Return whether a device has instructions for products of bf16 matrices."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    if platform.machine() in ("x86_64", "AMD64"):  # oneDNN says yes to any AVX-512, on which it emulates them
+        return torch.cpu._is_avx512_bf16_supported()
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 

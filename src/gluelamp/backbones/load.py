@@ -214,17 +214,17 @@ def load_model(checkpoint: Checkpoint, num_outputs: int, attention: str) -> PreT
         raise InputError(f"{checkpoint.folder} holds no usable encoder ({reason}).") from error
     _check_encoder(checkpoint.folder, model, report)
     for path, module in new_head(model).items():
-        if not any(name.startswith(path) for name in report["missing_keys"]):
+        if not {f"{path}.{name}" for name, _ in module.named_parameters()} <= set(report["missing_keys"]):
             _draw_again(model, module)
     return set_attention(model, attention)
 
 
 def _check_encoder(folder: Path, model: PreTrainedModel, report: Mapping[str, Any]) -> None:
     """Refuse values that are missing or of another shape: ``transformers`` has drawn them at random."""
-    from gluelamp.backbones.anatomy import architecture_of, new_head
+    from gluelamp.backbones.anatomy import new_head
 
-    head = architecture_of(model).head
-    misfits = [name for name, *_ in report["mismatched_keys"] if not name.startswith(tuple(new_head(model)))]
+    head = tuple(new_head(model))
+    misfits = [name for name, *_ in report["mismatched_keys"] if not name.startswith(head)]
     if misfits:
         raise InputError(
             f"{folder} holds no usable encoder: {misfits[0]!r} has another shape than config.json "

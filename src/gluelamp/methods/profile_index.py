@@ -74,6 +74,7 @@ class ProfileIndex:
         self._firsts.append(first + batch.rows)
         for row in range(batch.rows):
             name = str(batch.id(data, row), "utf-8", "backslashreplace")
+            self._damaged.pop(self.rows.get(name, -1), None)  # this row takes that one's place
             self.rows[name] = first + row
             if check and not batch.is_intact(data, row):
                 self.name_damage(name)

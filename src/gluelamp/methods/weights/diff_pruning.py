@@ -141,8 +141,8 @@ class DiffPruning(TaskSparse):
 
     structured: bool = True
     first_epochs: int = Field(default=3, ge=1)
-    first_learning_rate: float = Field(default=1e-4, gt=0)
-    gate_learning_rate: float = Field(default=0.1, gt=0)
+    first_learning_rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
+    gate_learning_rate: float = Field(default=0.1, gt=0, allow_inf_nan=False)
     first_logit: float = 5.0
     penalty: float = Field(default=1.25e-7, ge=0)
 

@@ -14,18 +14,19 @@ from gluelamp.methods.weights.masks import Dense, TaskSparse
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class LtSft(TaskSparse):
-    """Fine-tune in full, keep the positions that moved most, go back, and train these alone.
+    """Fine-tune all candidates, keep the positions that moved most, go back, and train these alone.
 
     The head trained in the first phase stays, as in the released code.
 
     Args:
         density: see `Sparse`; the released default is 1 %, here 0.5 % as for the other masks.
-        first_epochs: epochs of the full fine-tuning.
+        first_epochs: epochs of the fine-tuning of all candidates, which leaves out the pooler unless it is
+            trained with the head.
         first_learning_rate: its peak learning rate.
     """
 
     first_epochs: int = Field(default=3, ge=1)
-    first_learning_rate: float = Field(default=1e-4, gt=0)
+    first_learning_rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
 
     def phases(self) -> tuple[Phase, ...]:
         """Fine-tune all candidates."""

@@ -101,10 +101,17 @@ class TaskSparse(Sparse):
         return 0
 
     def choose(self, model: PreTrainedModel, parts: Anatomy, found: Sequence[Mapping[str, Tensor]]) -> Choice:
-        """Take the positions of the highest scores over all candidates together."""
+        """Take the positions of the highest scores over all candidates together.
+
+        Where nothing was learnt, so that all scores are zero, the magnitudes of the candidates stand for
+        them: a mask that lies in all parts of the encoder, to time and to merge.
+        """
         candidates = self.candidates(model, parts)
         last = {name: found[-1][f"{name}.values"].to(value.device) for name, value in candidates.items()}
-        lowest_first = {name: -score for name, score in self.scores(candidates, last).items()}
+        scores = self.scores(candidates, last)
+        if not any(score.is_meta or score.any() for score in scores.values()):
+            scores = {name: value.abs() for name, value in candidates.items()}
+        lowest_first = {name: -score for name, score in scores.items()}
         chosen = lowest(lowest_first, self.budget(model, parts, spent=self.spent(parts)))
         positions = {name: where.to(torch.int32) for name, where in chosen.items() if len(where)}
         return Choice({f"{name}.positions": where for name, where in positions.items()})

@@ -48,11 +48,12 @@ class PaFi(Sparse):
         available = sum(value.numel() for value in candidates.values())
         generator = torch.Generator().manual_seed(self.mask_seed)
         positions: dict[str, Tensor] = {}
+        seen = 0
         for names in grouped(list(candidates), self.scope):
             group = {name: candidates[name] for name in names}
-            size = sum(value.numel() for value in group.values())
-            scores = self._scores(group, generator)
-            positions |= lowest(scores, round(budget * size / available))
+            before, seen = seen, seen + sum(value.numel() for value in group.values())
+            share = budget * seen // available - budget * before // available  # all shares sum to the budget
+            positions |= lowest(self._scores(group, generator), share)
         return [*sparse_changes(model, positions, shares_positions=True)]
 
     def _scores(self, group: Mapping[str, Tensor], generator: torch.Generator) -> Mapping[str, Tensor]:
