@@ -10,9 +10,9 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
-PLACE := data=$(DATA) $(if $(ROOT),data.root=$(ROOT))
+PLACE = data=$(DATA) $(if $(ROOT),data.root=$(ROOT))
 SIDE_BY_SIDE := $(if $(filter-out 1,$(JOBS)),hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS))
-SWEEP := $(RUN) scripts/train.py -m $(PLACE) $(SIDE_BY_SIDE)
+SWEEP = $(RUN) scripts/train.py -m $(PLACE) $(SIDE_BY_SIDE)
 
 help:  ## list every target
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 18
@@ -35,6 +35,8 @@ reproduce-glue: setup  ## train methods x tasks at SCALE on DATA, count, time, w
 	$(RUN) scripts/measure.py -m experiment=latency latency.batches=[1] latency.lengths=[128] latency.precisions=[fp32]
 	$(MAKE) --no-print-directory report
 
+# banks lie in a folder named after their source
+reproduce-lamp: DATA := $(if $(filter auto,$(DATA)),sample,$(DATA))
 reproduce-lamp: setup  ## train one adaptation for each person of LaMP-2N, warm X-PEFT too, write the tables and report.html
 	$(SWEEP) experiment=lamp_demo
 	$(SWEEP) experiment=lamp_shared

@@ -15,7 +15,7 @@ def publish(raw: dict[str, Any]) -> None:
 
     known = [{leaf.stem for leaf in (CONFIGS / group).glob("*.yaml")} for group in ("method", "backbone")]
     folder = path(raw["published"], "published")
-    added = add_published(path(raw["file"], "file"), raw["paper"], folder, *known)
+    added = add_published(path(raw["file"], "file"), str(raw["paper"]), folder, *known)
     logging.getLogger(__name__).info("%d new rows in %s", added, folder / f"{raw['paper']}.csv")
 
 

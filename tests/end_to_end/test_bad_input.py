@@ -125,7 +125,7 @@ def test_a_part_that_the_architecture_lacks_is_named(
 ) -> None:
     folder, results = tmp_path / "modernbert", tmp_path / "results"
     shutil.copytree(tiny_backbone, folder)  # for its tokenizer
-    tiny("modernbert").base_model.save_pretrained(folder)
+    tiny("modernbert").save_pretrained(folder)
     capfd.readouterr()  # the progress bar of saving
     code, _, err = train_here(*small, f"backbone.path={folder}", f"results.root={results}", "method=lora")
     assert err.startswith("error: The architecture 'modernbert' has no separate 'attention.query', which ")

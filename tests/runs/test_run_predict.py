@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from gluelamp.errors import InputError
 from gluelamp.records import write_json
+from gluelamp.runs import predict
 from gluelamp.runs.config import RunConfig
 from gluelamp.runs.execute import execute
 from gluelamp.runs.plan import plan_run
 from gluelamp.runs.predict import PredictConfig, write_test_predictions
+from gluelamp.tasks.data import load_task_data
+from gluelamp.tasks.glue import glue_task
 
 
 @pytest.mark.parametrize(("trained", "asked"), [("lamp2n", None), ("lamp2n", "cola"), ("cola", "lamp2n")])
@@ -34,3 +37,13 @@ def test_a_run_that_is_not_complete_predicts_nothing(tiny_run: Callable[..., Run
     record.unlink()
     with pytest.raises(InputError, match=r"The run in .* is not complete\. Train it"):
         write_test_predictions(config, PredictConfig())
+
+
+def test_rows_of_another_source_than_the_run_s_are_not_predicted(
+    tiny_run: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_run("method=head_only", "task=mnli")
+    elsewhere = replace(load_task_data(glue_task("ax"), config.data), source="hub")
+    monkeypatch.setattr(predict, "load_task_data", lambda *_: elsewhere)
+    with pytest.raises(InputError, match="on sample data, and the rows of 'ax' would be hub ones"):
+        write_test_predictions(config, PredictConfig(task="ax"))

@@ -64,3 +64,12 @@ def test_weights_and_biases_writes_offline_into_the_folder_of_the_run(
     assert (offline / f"run-{record.identity}.wandb").stat().st_size > 0
     assert [entry["step"] for entry in evaluations(folder)] == [6]
     assert not [path for path in home.iterdir() if path.name != ".cache"]
+
+
+def test_a_project_that_weights_and_biases_refuses_is_bad_input(
+    tiny_run: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    config = tiny_run("tracker=wandb", "tracker.mode=offline", "tracker.project=team/gluelamp")
+    with pytest.raises(InputError, match=r"Weights & Biases does not start: .*Change tracker\.project"):
+        execute(config)

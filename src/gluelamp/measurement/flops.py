@@ -33,8 +33,8 @@ class Flops(Kind):
     lengths: tuple[PositiveInt, ...] = Field(default=(32, 128, 512), min_length=1)
 
     def setting(self, subject: Subject) -> dict[str, Any]:
-        """Return the sizes."""
-        return asdict(self)
+        """Return the sizes, and whether the pooler is trained."""
+        return asdict(self) | {"train_pooler": subject.train_pooler}
 
     def cells(self, rows: Sequence[Row]) -> list[Cell]:
         """Return each batch size with each length."""
@@ -43,11 +43,12 @@ class Flops(Kind):
     def measure(self, subject: Subject, cells: Sequence[Cell]) -> Iterator[list[Row]]:
         """Count, on shapes alone where they suffice."""
         sizes = [(cell["batch"], cell["length"]) for cell in cells]
+        what = (subject.backbone, subject.method, sizes, subject.train_pooler)
         try:
             with torch.device("meta"):
-                counted = measure_flops(subject.backbone, subject.method, sizes)
+                counted = measure_flops(*what)
         except NotImplementedError:  # an operator asks for values
-            counted = measure_flops(subject.backbone, subject.method, sizes)
+            counted = measure_flops(*what)
         yield from counted
 
     def line(self, row: Row) -> str:
@@ -59,7 +60,7 @@ class Flops(Kind):
 
 
 def measure_flops(
-    backbone: BackboneConfig, method: Method, sizes: Sequence[tuple[int, int]]
+    backbone: BackboneConfig, method: Method, sizes: Sequence[tuple[int, int]], train_pooler: bool = False
 ) -> list[list[Row]]:
     """Return the operations of a sample, a row for each state.
 
@@ -71,6 +72,7 @@ def measure_flops(
         backbone: its ``shape`` is read.
         method: the recipe.
         sizes: examples a pass, and tokens an example.
+        train_pooler: whether the pre-trained pooler is trained with the head.
 
     Returns:
         Of each size, rows with ``state``: forward passes of ``base`` (the bare backbone), ``unmerged`` and,
@@ -82,7 +84,7 @@ def measure_flops(
         NotImplementedError: if an operator asks for values and there are none.
     """
     states = build_states(backbone, method)
-    adaptation = method.adapt(build_bare(backbone))
+    adaptation = method.adapt(build_bare(backbone), train_pooler)
 
     def rows(batch: int, length: int) -> list[Row]:
         inputs = random_inputs(states["base"], batch, length)

@@ -75,7 +75,8 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
     except JobFailedError as error:
         sys.exit(error.code)
     except KeyboardInterrupt:
-        sys.exit(_report("interrupted. The same command goes on where this one stopped.", 130))
+        again = "The same command goes on where this one stopped, or, with on_existing=retrain, begins anew."
+        sys.exit(_report(f"interrupted. {again}", 130))
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(_report(_explain(error, config_name), 2))
     except OSError as error:

@@ -34,7 +34,7 @@ def known_facts(plan: Plan) -> RunRecord:
             "revision": checkpoint.revision,
         },
         protocol={
-            **_selection_facts(config.task.users == "shared"),
+            **_selection_facts(config.task.users == "shared", config.trainer.patience),
             "head_counted": False,
             "starts_from": "the pre-trained checkpoint",
             "truncated_to": config.trainer.max_length,
@@ -52,12 +52,14 @@ def known_facts(plan: Plan) -> RunRecord:
     )
 
 
-def _selection_facts(one_adaptation: bool) -> dict[str, str]:
+def _selection_facts(one_adaptation: bool, patience: int | None) -> dict[str, str]:
     """What the record says of the choice of epochs."""
     if one_adaptation:
+        reused = "best: all rows choose; held_out: each half by the other's choice; last: no"
+        ended = f"; by all: when training ends (patience {patience})" if patience else ""
         return {
             "selection": "best on validation, last, and held_out, from the same run",
-            "validation_reused": "best: all rows choose; held_out: each half by the other's choice; last: no",
+            "validation_reused": reused + ended,
         }
     return {
         "selection": "best on each person's validation rows, and last, from the same run",

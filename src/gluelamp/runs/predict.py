@@ -53,11 +53,19 @@ def write_test_predictions(config: RunConfig, choice: PredictConfig) -> Path:
         The zip, ``submissions/<backbone>/<method>/seed<seed>.zip`` in the results folder.
 
     Raises:
-        InputError: if the run is not finished, or the task has no test rows here or is none of GLUE's.
+        InputError: if the run is not finished, or the task has no test rows here, is none of GLUE's, or
+            comes from another source than the run's.
     """
     plan = plan_run(config)
     task = _task_to_predict(plan, choice.task)
-    data = plan.data[0] if task is plan.task else load_task_data(task, config.data)
+    data = plan.data[0]
+    if task is not plan.task:
+        source, data = data.source, load_task_data(task, config.data)
+        if data.source != source:
+            raise InputError(
+                f"The run is on {source} data, and the rows of {task.name!r} would be {data.source} ones. "
+                f"Take data={source} for both, from a place that has {task.name!r}."
+            )
     splits = {name: data.splits[name] for name in task.test_splits if name in data.splits}
     if not splits:
         raise InputError(f"{task.name!r} has no test rows in this source; take data=hub or another root.")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from gluelamp.errors import InputError
 from gluelamp.records import read_json, write_json
 from gluelamp.runs.config import RunConfig
 
@@ -44,6 +45,9 @@ class WandbTracker(JsonLog):
         config: of the run.
         identity: the run's name, also its id, so that a resumed run goes on in the same place.
         folder: of the run.
+
+    Raises:
+        InputError: if Weights & Biases refuses the project's name, or knows nobody by the key.
     """
 
     def __init__(self, config: RunConfig, identity: str, folder: Path) -> None:
@@ -53,16 +57,22 @@ class WandbTracker(JsonLog):
         if mode == "auto":
             mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
         super().__init__(folder)
-        self.run = wandb.init(
-            project=config.tracker.project,
-            id=identity,
-            name=f"{config.backbone.name}-{config.method.name}-{config.task.name}-{config.seed}",
-            config=asdict(config),
-            dir=str(folder),
-            mode=mode,
-            resume="allow",
-            reinit="finish_previous",
-        )
+        try:
+            self.run = wandb.init(
+                project=config.tracker.project,
+                id=identity,
+                name=f"{config.backbone.name}-{config.method.name}-{config.task.name}-{config.seed}",
+                config=asdict(config),
+                dir=str(folder),
+                mode=mode,
+                resume="allow",
+                reinit="finish_previous",
+            )
+        except wandb.Error as error:
+            raise InputError(
+                f"Weights & Biases does not start: {error} Change tracker.project, or take "
+                "tracker.mode=offline or tracker=none."
+            ) from error
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Send the values of a step."""

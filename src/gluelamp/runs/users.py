@@ -71,6 +71,11 @@ def _check_together(config: RunConfig) -> None:
             f"trainer.together={together} is not allowed with method {method.name!r}, which learns "
             "something about each person before its own training. Take trainer.together=1."
         )
+    if config.trainer.graphs:
+        raise InputError(
+            f"trainer.together={together} is not allowed with trainer.graphs=true, which replays the steps of "
+            "one adaptation. Take trainer.together=1, or trainer.graphs=false."
+        )
 
 
 def of_chosen_users(data: TaskData, config: TaskConfig) -> TaskData:

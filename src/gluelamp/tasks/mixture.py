@@ -60,8 +60,8 @@ def find_task(name: str, members: Sequence[str] = ()) -> Task | Mixture:
         members: the names of a mixture's tasks; none for a single task.
 
     Raises:
-        InputError: if a task does not exist or cannot be trained on, or if a mixture is of one task or
-            names a task twice.
+        InputError: if a task does not exist or cannot be trained on, or if a mixture is of one task, names
+            a task twice, or has one that is measured by an error.
     """
     tasks = tuple(map(known_task, members or [name]))
     for task in tasks:
@@ -73,6 +73,13 @@ def find_task(name: str, members: Sequence[str] = ()) -> Task | Mixture:
         raise InputError(
             f"task.members={list(members)} is not allowed: a mixture is of two or more different tasks."
         )
+    for task in tasks:
+        if task.lower_is_better:
+            raise InputError(
+                f"task.members={list(members)} is not allowed: of {task.name!r} less {task.main_metric} is "
+                "better, and an average with the other members' scores would say nothing. Take a task that "
+                "is measured by a score, such as 'lamp3' for 'lamp3_score'."
+            )
     return Mixture(name, tasks)
 
 

@@ -31,7 +31,8 @@ class TrainerConfig:
         precision: ``bf16`` holds the backbone and runs the passes in bf16, and keeps trained values
             and optimiser in fp32; ``auto`` takes it where the processor has it.
         eval_steps: steps between evaluations; once an epoch if None.
-        patience: evaluations without a better main metric before training stops; None never stops.
+        patience: evaluations without a better main metric before training stops; None never stops. All
+            validation rows then decide which epochs there are, in held-out scores, too.
         together: profiles (persons of a task) that one pass trains, where each has values of its own.
         pass_tokens: tokens of one such pass, padding counted: more fill a GPU, fewer stay in a cache.
         eval_batch_size: examples a step in evaluation.

@@ -39,7 +39,7 @@ class PhaseLearner:
         new_trainer: makes the trainer of an adaptation.
         task: the declaration.
         train: the training rows.
-        config: the run's knobs; a phase has its own number of epochs.
+        config: the run's knobs; a phase has its own rates and number of epochs, and goes on to its end.
         seed: of the run.
         folder: of the run.
     """
@@ -73,7 +73,7 @@ class PhaseLearner:
 
     def _train(self, phase: Training, adaptation: Adaptation) -> Mapping[str, Tensor]:
         folder = self._next_folder()
-        config = replace(self.config, epochs=phase.epochs, learning_rate=None)
+        config = replace(self.config, epochs=phase.epochs, learning_rate=None, patience=None)
         (outcome,) = self.new_trainer(adaptation, config, Rates.of(phase.method), folder).run()
         self.reports.append(
             {

@@ -205,7 +205,10 @@ class Trainer:
                 self._give_up(learner, problem)
 
     def _give_up(self, learner: Learner, problem: str) -> None:
-        message = f"{problem} Lower trainer.learning_rate, or train with trainer.precision=fp32."
+        message = (
+            f"{problem} Lower trainer.learning_rate (of a phase before the method's own training: "
+            "method.first_learning_rate), or train with trainer.precision=fp32."
+        )
         if not self.goes_on:
             raise DivergedError(message, learner.progress.history)
         self.errors[self.learners.index(learner)] = message

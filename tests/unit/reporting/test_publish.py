@@ -105,14 +105,14 @@ def test_the_columns_must_be_those_of_the_folder(tmp_path: Path) -> None:
 
 
 def test_the_command_knows_the_suites_names_and_ends_with_2_on_bad_input(tmp_path: Path) -> None:
-    def publish(*rows: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-        options = [f"file={write(tmp_path / 'mine.csv', *rows)}", "paper=pafi_hiwi", f"published={tmp_path}"]
+    def publish(*rows: tuple[str, ...], paper: str = "pafi_hiwi") -> subprocess.CompletedProcess[str]:
+        options = [f"file={write(tmp_path / 'mine.csv', *rows)}", f"paper={paper}", f"published={tmp_path}"]
         command = [sys.executable, str(ROOT / "scripts" / "publish.py"), *options, f"results.root={tmp_path}"]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     done = publish(SOUND, changed(method="sparse_random"))
     assert (done.returncode, "2 new rows in" in done.stdout) == (0, True)
-    refused = publish(changed(method="sparse_randon"))
-    assert refused.returncode == 2
-    assert refused.stderr.startswith("error: ")
-    assert refused.stderr.count("\n") == 1
+    for refused in (publish(changed(method="sparse_randon")), publish(SOUND, paper="5")):
+        assert refused.returncode == 2
+        assert refused.stderr.startswith("error: ")
+        assert refused.stderr.count("\n") == 1

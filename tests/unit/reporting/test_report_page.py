@@ -126,7 +126,8 @@ def test_the_front_holds_who_is_beaten_by_nobody(page: Page) -> None:
 
 def test_charts_say_what_they_show_and_code_scrolls_by_keyboard(page: Page) -> None:
     charts = json.loads(page.texts["charts"])
-    assert "Score against bytes stored for the task: CoLA" in [spec["description"] for spec in charts.values()]
+    described = [spec["description"] for spec in charts.values()]
+    assert "Score against bytes stored for the task: CoLA" in described
     assert page.code
     assert {attributes["tabindex"] for attributes in page.code} == {"0"}
 

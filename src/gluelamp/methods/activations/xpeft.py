@@ -36,8 +36,9 @@ class XPeft(Method):
     """Train masks over a bank of frozen adapters, placed as the Pfeiffer adapter is.
 
     Trained: 2 N a block. Stored: 8 N bytes a block for soft masks, 2 ceil(N / 8) for hard ones. An
-    ``inner_layer_norm`` adds 2 b values, in fp32. The bank in memory: N (2 d b) a block, half of it with ``banks: shared``; a trained one has its biases,
-    N (b + d), too. On disk, once for all tasks: a trained bank; of a random one a few numbers.
+    ``inner_layer_norm`` adds 2 b values, in fp32. The bank in memory: N (2 d b) a block, half of it with
+    ``banks: shared``; a trained one has its biases, N (b + d), too. On disk, once for all tasks: a trained
+    bank; of a random one a few numbers.
 
     Args:
         mask: ``soft`` weights by softmax; ``hard`` takes the ``top_k``, with a straight-through
