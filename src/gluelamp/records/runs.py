@@ -46,7 +46,7 @@ class RunRecord:
         history: one mapping per evaluation, in order.
         parameters: numbers of values: ``trained``, ``head``, ``backbone``, ``stored_values``; and
             ``trained_pct``, in percent of the backbone.
-        bytes: bytes on disk: ``task``, ``head``, ``shared``, ``checkpoint``.
+        bytes: bytes on disk: ``method``, ``head``, ``shared``, ``file``.
         speed: timings.
         memory: peak memory.
         versions: version per package.

@@ -31,7 +31,7 @@ OTHER_METRICS = {
 _Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 _PROTOCOL = (
     r"^(dev|dev from MNLI|held-out part of dev|test|unstated split"
-    r"|dev after \d+ training rows|dev on [^;]+)(;|$)"
+    r"|dev after \d+ training rows|(dev|test|unstated split) on [^;]+)(;|$)"
 )
 
 

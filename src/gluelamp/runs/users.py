@@ -73,7 +73,7 @@ def _check_together(config: RunConfig) -> None:
         )
     if config.trainer.graphs:
         raise InputError(
-            f"trainer.together={together} is not allowed with trainer.graphs=true, which replays the steps of "
+            f"trainer.together={together} is not allowed with trainer.graphs=true, which replays steps of "
             "one adaptation. Take trainer.together=1, or trainer.graphs=false."
         )
 
