@@ -176,7 +176,7 @@ ROWS = (
         **ALONE,
     ),
     Row("sparse_random", of("", "delta"), ("density=0.3",), **ALONE),
-    Row("sparse_largest", of("", "delta"), ("density=0.05", "scope=per_tensor"), **ALONE),
+    Row("sparse_largest", of("", "delta"), ("density=0.07", "scope=per_tensor"), **ALONE),
     Row("sparse_middle", of("", "delta"), ("density=0.05", "scope=per_tensor"), on=TWO, **ALONE),
     Row("fish", None, ("density=0.3", "examples=8"), **ALONE),
     Row("fish", None, ("density=0.95", "counts_head=true", "labels=expected"), on=TWO, **ALONE),
