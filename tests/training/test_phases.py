@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from gluelamp.methods.method import Scoring
+from gluelamp.methods.method import Scoring, Training
 from gluelamp.methods.weights.full import FullFineTuning
 from gluelamp.training.batches import collate
+from gluelamp.training.config import TrainerConfig
 from gluelamp.training.phases import PhaseLearner, squared_gradients
+from gluelamp.training.trainer import Trainer
 from solo_trainer import SoloTrainer
 
 EXAMPLES = 6
@@ -63,3 +66,19 @@ def test_a_resumed_run_chooses_by_the_scores_that_it_had(
     first = learn()
     monkeypatch.setattr("gluelamp.training.phases.squared_gradients", pytest.fail)  # would round otherwise
     torch.testing.assert_close(learn(), first, rtol=0, atol=0)
+
+
+def test_a_phase_is_not_ended_by_validation_rows(
+    make_trainer: Callable[..., SoloTrainer], tmp_path: Path
+) -> None:
+    trainer, seen = make_trainer(method=FULL), []
+
+    def new_trainer(_: object, config: TrainerConfig, *__: object) -> Trainer:
+        seen.append(config)
+        raise KeyboardInterrupt
+
+    config = replace(trainer.config, patience=1, learning_rate=0.5)
+    learner = PhaseLearner(new_trainer, trainer.task, trainer.profile.train, config, 0, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        learner(Training(FULL, epochs=7), trainer.adaptation)
+    assert [(one.epochs, one.patience, one.learning_rate) for one in seen] == [(7, None, None)]

@@ -92,3 +92,14 @@ def test_a_method_that_asks_for_values_is_counted_with_values(measuring: Measuri
 def test_a_length_beyond_the_last_position_is_refused(count: Callable[..., dict[str, float]]) -> None:
     with pytest.raises(InputError, match="length=129 is not allowed: the backbone reads at most 128 tokens"):
         count("lora", length=129)
+
+
+def test_a_trained_pooler_costs_its_gradient_and_that_of_the_head_s_input(measuring: Measuring) -> None:
+    config = measuring("backbone=tiny", "backbone.path=null", "method=head_only")
+
+    def training(train_pooler: bool) -> float:
+        with torch.device("meta"):
+            (rows,) = measure_flops(config.backbone, config.method, [(1, 7)], train_pooler)
+        return next(row["flops_per_sample"] for row in rows if row["state"] == "training")
+
+    assert training(True) - training(False) == 2 * D * D + 2 * D * 2
