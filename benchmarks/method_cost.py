@@ -31,15 +31,14 @@ import numpy as np
 import torch
 import transformers
 
-from gluelamp.backbones.device import choose_device, synchronize
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.first_token import first_token_only
 from gluelamp.backbones.load import Checkpoint, find_checkpoint, load_model, load_tokenizer
-from gluelamp.backbones.memory import peak_memory, reset_peak_memory
+from gluelamp.cli.app import CONFIGS
+from gluelamp.experiments.config import RunConfig
+from gluelamp.hardware import choose_device, peak_memory, reset_peak_memory, synchronize
 from gluelamp.measurement.latency import ratio_to_base
-from gluelamp.methods.method import Method, Scoring, Training
-from gluelamp.runs.app import CONFIGS
-from gluelamp.runs.config import RunConfig
+from gluelamp.methods.base import Method, Scoring, Training
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.tasks.glue import glue_task

@@ -40,12 +40,12 @@ from torch import Tensor
 
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import build_from_shape
-from gluelamp.methods.activations.xpeft import XPeft, selected_adapters
+from gluelamp.experiments.config import RunConfig
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.method import Method
-from gluelamp.methods.profile_store import ProfileStore
-from gluelamp.methods.stacked import Rows, StackedValues, values_of
-from gluelamp.runs.config import RunConfig
+from gluelamp.methods.base import Method
+from gluelamp.methods.xpeft import XPeft, selected_adapters
+from gluelamp.profiles.store import ProfileStore
+from gluelamp.training.stacked import Rows, StackedValues, values_of
 from setting import compose_run, silence
 
 OUTPUTS, BATCH, ADAPTERS, MIB = 2, 10_000, 200, 2**20

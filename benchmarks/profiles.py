@@ -35,18 +35,16 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from gluelamp.backbones.device import choose_device, synchronize
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.first_token import first_token_only
 from gluelamp.backbones.load import Checkpoint, find_checkpoint, load_model, load_tokenizer
-from gluelamp.backbones.memory import peak_memory, reset_peak_memory
+from gluelamp.experiments.config import RunConfig
+from gluelamp.hardware import choose_device, matmul_rate, peak_memory, reset_peak_memory, synchronize
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.runs.config import RunConfig
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import EncodedSplit, concatenated, encode
 from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.training.batches import collate
-from gluelamp.training.cost import matmul_rate
 from gluelamp.training.learner import Profile, Rates
 from gluelamp.training.trainer import Trainer
 from peer import peer_trainer

@@ -14,8 +14,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import transformers
 from hydra import compose, initialize_config_dir
 
-from gluelamp.runs.app import CONFIGS, plain
-from gluelamp.runs.config import RunConfig, parse_run
+from gluelamp.cli.app import CONFIGS, plain
+from gluelamp.experiments.config import RunConfig, parse_run
 
 
 def compose_run(*overrides: str) -> RunConfig:

@@ -26,10 +26,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pandas as pd
 import torch
 
-from gluelamp.backbones.device import choose_device
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import find_checkpoint, load_model, load_tokenizer
-from gluelamp.runs.config import RunConfig
+from gluelamp.experiments.config import RunConfig
+from gluelamp.hardware import choose_device
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import encode
 from gluelamp.tasks.glue import glue_task

@@ -6,12 +6,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from gluelamp.runs.app import run_app
+from gluelamp.cli.app import run_app
 
 
 def try_methods(raw: dict[str, Any]) -> None:
     """Try the methods of a composed configuration."""
-    from gluelamp.runs.capabilities import parse_capabilities, write_capabilities
+    from gluelamp.cli.capabilities import parse_capabilities, write_capabilities
 
     logging.getLogger(__name__).info("%s", write_capabilities(parse_capabilities(raw)))
 

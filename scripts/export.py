@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from gluelamp.runs.app import run_app
+from gluelamp.cli.app import run_app
 
 
 def export(raw: dict[str, Any]) -> None:
     """Write the merged model of a composed configuration."""
-    from gluelamp.runs.config import parse, parse_run
-    from gluelamp.runs.export import ExportConfig, export_model
+    from gluelamp.experiments.config import parse, parse_run
+    from gluelamp.experiments.export import ExportConfig, export_model
 
     choice = parse(ExportConfig, raw.pop("export"), "export")
     export_model(parse_run(raw), choice)

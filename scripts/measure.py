@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from gluelamp.runs.app import RunFailedError, run_app
+from gluelamp.cli.app import RunFailedError, run_app
 
 
 def run(raw: dict[str, Any]) -> None:
     """Measure the method of a composed configuration on its backbone's shape."""
     import torch
 
+    from gluelamp.experiments.measure import measure, parse_measure
     from gluelamp.measurement.certificate import CertificateFailedError
-    from gluelamp.runs.measure import measure, parse_measure
 
     try:
         measure(parse_measure(raw))

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from gluelamp.runs.app import names, path, run_app
+from gluelamp.cli.app import names, path, run_app
 
 
 def prepare(raw: dict[str, Any]) -> None:
     """Copy the tasks of a composed configuration."""
-    from gluelamp.runs.config import parse
+    from gluelamp.experiments.config import parse
     from gluelamp.tasks.catalogue import known_task
     from gluelamp.tasks.data import DataConfig
     from gluelamp.tasks.prepare import prepare as copy

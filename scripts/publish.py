@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from gluelamp.runs.app import CONFIGS, path, run_app
+from gluelamp.cli.app import CONFIGS, path, run_app
 
 
 def publish(raw: dict[str, Any]) -> None:

@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gluelamp.runs.app import CONFIGS, names, path, run_app
+from gluelamp.cli.app import CONFIGS, names, path, run_app
 
 
 def report(raw: dict[str, Any]) -> None:
     """Write the tables of a results folder, and its page with the figures."""
     from gluelamp.errors import InputError, unknown
-    from gluelamp.reporting.report import write_report
+    from gluelamp.reporting.site import write_report
     from gluelamp.reporting.tables import write_tables
 
     writers: dict[str, Callable[[Path, Path], list[Path]]] = {

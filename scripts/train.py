@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from gluelamp.runs.app import RunFailedError, run_app
+from gluelamp.cli.app import RunFailedError, run_app
 
 
 def train(raw: dict[str, Any]) -> None:
     """Train the run of a composed configuration."""
     import torch
 
-    from gluelamp.runs.config import parse_run
-    from gluelamp.runs.execute import execute
+    from gluelamp.experiments.config import parse_run
+    from gluelamp.experiments.run import execute
     from gluelamp.training.trainer import DivergedError
 
     try:

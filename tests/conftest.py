@@ -17,7 +17,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 if TYPE_CHECKING:
-    from gluelamp.runs.config import RunConfig
+    from gluelamp.experiments.config import RunConfig
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -42,7 +42,7 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from omegaconf import OmegaConf
     from transformers import BertConfig, BertModel
 
-    from gluelamp.runs.app import CONFIGS
+    from gluelamp.cli.app import CONFIGS
 
     folder = tmp_path_factory.mktemp("backbone") / "tiny"
     shape = OmegaConf.to_container(OmegaConf.load(CONFIGS / "backbone" / "tiny.yaml").shape)
@@ -86,7 +86,7 @@ def compose() -> Compose:
     import hydra
     from omegaconf import OmegaConf
 
-    from gluelamp.runs.app import CONFIGS, plain
+    from gluelamp.cli.app import CONFIGS, plain
 
     def composed(*overrides: str) -> dict[str, Any]:
         with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
@@ -101,7 +101,7 @@ def compose() -> Compose:
 @pytest.fixture
 def tiny_run(compose: Compose, tiny_backbone: Path, tmp_path: Path) -> TinyRun:
     """Return the typed configuration of a small run; its results go below ``tmp_path``."""
-    from gluelamp.runs.config import parse_run
+    from gluelamp.experiments.config import parse_run
 
     def run(*overrides: str) -> RunConfig:
         places = (f"backbone.path={tiny_backbone}", f"results.root={tmp_path / 'results'}")

@@ -12,7 +12,7 @@ from torch import nn
 
 from gluelamp.backbones.anatomy import ARCHITECTURES
 from gluelamp.backbones.dropout import Dropout, DropoutMasks, attention_forward, install_dropout
-from gluelamp.methods.activations.houlsby import Houlsby
+from gluelamp.methods.houlsby import Houlsby
 from tiny_models import batch, logits, tiny
 
 DRAWS = 1_000_000

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from browser.driver import Browser
-from gluelamp.reporting.report import write_report
-from gluelamp.runs.app import CONFIGS
+from gluelamp.cli.app import CONFIGS
+from gluelamp.reporting.site import write_report
 from synthetic_results import write_results
 
 COMMITTED = CONFIGS.parent / "results" / "report.html"

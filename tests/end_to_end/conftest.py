@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 import gluelamp
-from gluelamp.runs.app import CONFIGS, run_app
+from gluelamp.cli.app import CONFIGS, run_app
 
 SCRIPTS = CONFIGS.parent / "scripts"
 

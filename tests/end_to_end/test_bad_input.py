@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gluelamp.runs.app import CONFIGS
+from gluelamp.cli.app import CONFIGS
 from gluelamp.training.passes import SinglePasses
 from tiny_models import tiny
 

@@ -10,10 +10,10 @@ from statistics import mean
 import pytest
 from hydra import compose, initialize_config_dir
 
+from gluelamp.cli.app import CONFIGS
+from gluelamp.experiments.identity import identity
 from gluelamp.records import find_runs
 from gluelamp.reporting.tables import write_tables
-from gluelamp.runs.app import CONFIGS
-from gluelamp.runs.identity import identity
 
 ROOT = CONFIGS.parent
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gluelamp.runs.app import CONFIGS
+from gluelamp.cli.app import CONFIGS
 
 ROOT = CONFIGS.parent
 HEAVY = ("torch", "transformers", "datasets", "evaluate", "pandas", "pydantic", "wandb", "peft")

@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from gluelamp.cli.app import CONFIGS
 from gluelamp.records import find_records
-from gluelamp.runs.app import CONFIGS
 
 TRAIN = CONFIGS.parent / "scripts" / "train.py"
 SWEEP = (

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from gluelamp.backbones.anatomy import Anatomy, anatomy
 from gluelamp.backbones.dropout import install_dropout
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.method import Choice, Method, Phase, Training, learn_choice
+from gluelamp.methods.base import Choice, Method, Phase, Training, learn_choice
 from methods.rows import Row
 from tiny_models import OUTPUTS, batch, logits, tiny
 

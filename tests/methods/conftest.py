@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gluelamp.methods.method import Method
-from gluelamp.runs.config import parse_method
+from gluelamp.experiments.config import parse_method
+from gluelamp.methods.base import Method
 from methods.cases import Case, GetMethod, make_case
 
 

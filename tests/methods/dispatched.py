@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gluelamp.methods.activations.dyt import DispatchedNetwork, DyT
+from gluelamp.backbones.dropout import set_dropout
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.training.trainer import set_dropout
+from gluelamp.methods.dyt import DispatchedNetwork, DyT
 from tiny_models import batch, tiny
 
 

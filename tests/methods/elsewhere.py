@@ -22,10 +22,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
+from gluelamp.cli.app import CONFIGS, plain
+from gluelamp.experiments.config import parse_method
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.method import learn_choice
-from gluelamp.runs.app import CONFIGS, plain
-from gluelamp.runs.config import parse_method
+from gluelamp.methods.base import learn_choice
 from methods.cases import adapt, labels, learn, logits_of
 from methods.rows import ROWS, Row
 from tiny_models import batch, tiny

@@ -23,9 +23,9 @@ def main(folder: Path) -> None:
     """Write the outputs of each stored task."""
     from hydra import compose, initialize_config_dir
 
+    from gluelamp.cli.app import CONFIGS, plain
+    from gluelamp.experiments.config import parse_method
     from gluelamp.methods.storage import load_task_state, provenance, read_choice
-    from gluelamp.runs.app import CONFIGS, plain
-    from gluelamp.runs.config import parse_method
     from tiny_models import logits, tiny
 
     outputs = {}

@@ -12,12 +12,12 @@ from scipy.special import erf, log_softmax, softmax
 from torch import Tensor
 from torch.nn import functional
 
+from gluelamp.backbones.dropout import set_dropout
 from gluelamp.errors import InputError
-from gluelamp.methods.activations.adamix import AdaMix, Mixture
+from gluelamp.methods.adamix import AdaMix, Mixture
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.storage import count_bytes
 from gluelamp.training.precision import MasterWeights
-from gluelamp.training.trainer import set_dropout
 from methods.cases import adapt, train
 from tiny_models import HIDDEN, LAYERS, batch, logits, tiny
 

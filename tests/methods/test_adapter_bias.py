@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.weights.adapter_bias import AdapterBias
+from gluelamp.methods.adapter_bias import AdapterBias
 from methods.test_wiring import drawn
 from tiny_models import FFN, HIDDEN, LAYERS, logits, tiny
 

@@ -20,8 +20,8 @@ from transformers import PreTrainedModel
 from gluelamp.backbones.anatomy import anatomy
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
-from gluelamp.methods.activations.inserted import Bottleneck, InsertedModule, between_norms
 from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.changes.inserted import Bottleneck, InsertedModule, between_norms
 from methods.cases import GetMethod
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "parity"

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from gluelamp.errors import InputError
-from gluelamp.methods.activations.compacter import Compacter, KroneckerAdapter, KroneckerLinear
-from gluelamp.methods.activations.houlsby import Houlsby
 from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.compacter import Compacter, KroneckerAdapter, KroneckerLinear
+from gluelamp.methods.houlsby import Houlsby
 from gluelamp.training.precision import MasterWeights
 from methods.cases import adapt, train
 from tiny_models import HIDDEN, batch, logits, tiny

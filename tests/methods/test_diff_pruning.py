@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from gluelamp.methods.weights import diff_pruning
 
 from gluelamp.backbones.anatomy import anatomy
-from gluelamp.methods.method import learn_choice
-from gluelamp.methods.weights import diff_pruning
-from gluelamp.methods.weights.diff_pruning import (
+from gluelamp.methods.base import learn_choice
+from gluelamp.methods.diff_pruning import (
     GatedDifference,
     expected_gate,
     open_probability,

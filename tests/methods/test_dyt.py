@@ -10,7 +10,7 @@ import torch
 from scipy.special import expit
 from torch import Tensor, nn
 
-from gluelamp.methods.activations.dyt import Dispatcher
+from gluelamp.methods.dyt import Dispatcher
 from methods.dispatched import drawn, dyt, networks, padded, share, watch_masks
 from methods.rows import ARCHITECTURES
 from tiny_models import FFN, HIDDEN, LAYERS, batch, logits, tiny

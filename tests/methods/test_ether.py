@@ -17,7 +17,7 @@ from gluelamp.backbones.load import BackboneConfig
 from gluelamp.errors import InputError
 from gluelamp.measurement.parameters import measure_parameters
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.weights.ether import Ether
+from gluelamp.methods.ether import Ether
 from gluelamp.training.precision import MasterWeights
 from methods.cases import GetMethod
 from tiny_models import FFN, HIDDEN, batch, logits, same_bits, tiny

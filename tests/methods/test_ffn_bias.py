@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from gluelamp.methods.ffn_bias import FeedForwardBias
+from gluelamp.methods.hiwi import HiWi
 from gluelamp.methods.storage import count_bytes
-from gluelamp.methods.weights.ffn_bias import FeedForwardBias
-from gluelamp.methods.weights.hiwi import HiWi
 from methods.cases import train
 from tiny_models import tiny
 

@@ -10,7 +10,7 @@ import torch
 
 from gluelamp.errors import InputError
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.weights.hadamard import Hadamard
+from gluelamp.methods.hadamard import Hadamard
 from methods.test_wiring import drawn
 from tiny_models import HIDDEN, LAYERS, logits, tiny
 

@@ -11,8 +11,8 @@ import torch
 from scipy.special import erf
 
 from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.hiwi import HiWi
 from gluelamp.methods.storage import count_bytes, load_task_state, provenance, save_task_state
-from gluelamp.methods.weights.hiwi import HiWi
 from gluelamp.training.precision import MasterWeights
 from methods.cases import adapt, train
 from tiny_models import FFN, HIDDEN, LAYERS, batch, logits, same_bits, tiny

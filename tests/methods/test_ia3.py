@@ -9,7 +9,7 @@ import torch
 from peft import IA3Config, get_peft_model
 
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.weights.ia3 import IA3
+from gluelamp.methods.ia3 import IA3
 from methods.test_wiring import drawn
 from tiny_models import LAYERS, logits, tiny
 

@@ -15,11 +15,11 @@ from torch import nn
 
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.measurement.parameters import measure_parameters
-from gluelamp.methods.activations.loretta import LorettaAdp
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.method import Method
-from gluelamp.methods.tensor_train import TensorTrain, TensorTrainLinear, mode_sizes
-from gluelamp.methods.weights.loretta import LorettaRep
+from gluelamp.methods.base import Method
+from gluelamp.methods.changes.tensor_train import TensorTrain, TensorTrainLinear, mode_sizes
+from gluelamp.methods.loretta_adp import LorettaAdp
+from gluelamp.methods.loretta_rep import LorettaRep
 from gluelamp.training.precision import MasterWeights
 from methods.cases import GetMethod
 from tiny_models import FFN, HIDDEN, batch, logits, same_bits, tiny

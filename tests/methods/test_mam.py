@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gluelamp.methods.activations.parallel import Parallel
-from gluelamp.methods.inputs.mam import MAM
-from gluelamp.methods.inputs.prefix import Prefix
+from gluelamp.methods.mam import MAM
+from gluelamp.methods.parallel import Parallel
+from gluelamp.methods.prefix import Prefix
 from methods.cases import GetMethod
 from methods.dispatched import padded
 from methods.test_wiring import drawn

@@ -10,11 +10,11 @@ from transformers import PreTrainedModel
 from gluelamp.backbones.anatomy import anatomy
 from gluelamp.errors import InputError
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.method import Choice, Scoring, Training, learn_choice
-from gluelamp.methods.weights.fish import Fish
-from gluelamp.methods.weights.lt_sft import LtSft
-from gluelamp.methods.weights.masks import grouped, lowest
-from gluelamp.methods.weights.pafi import PaFi
+from gluelamp.methods.base import Choice, Scoring, Training, learn_choice
+from gluelamp.methods.fish import Fish
+from gluelamp.methods.lt_sft import LtSft
+from gluelamp.methods.masks import grouped, lowest
+from gluelamp.methods.pafi import PaFi
 from methods.cases import GetMethod, learn
 from tiny_models import tiny
 

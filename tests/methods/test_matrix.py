@@ -13,6 +13,7 @@ from torch.func import functional_call
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.load import build_from_shape
+from gluelamp.cli.app import CONFIGS
 from gluelamp.errors import InputError
 from gluelamp.methods.storage import (
     count_bytes,
@@ -21,7 +22,6 @@ from gluelamp.methods.storage import (
     provenance,
     save_task_state,
 )
-from gluelamp.runs.app import CONFIGS
 from methods.cases import Case, GetMethod, adapt, frozen_originals, outline, snapshot, train
 from methods.rows import ROWS, Row
 from tiny_models import OUTPUTS, SPECIAL_TOKENS, backbone, batch, logits, same_bits, tiny

@@ -15,7 +15,7 @@ from torch.nn import functional
 from gluelamp.backbones.dropout import install_dropout
 from gluelamp.measurement.operators import trace_operators
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.method import learn_choice
+from gluelamp.methods.base import learn_choice
 from gluelamp.training import precision
 from gluelamp.training.precision import MasterWeights
 from methods.cases import GetMethod, adapt, frozen_originals, labels, learn, logits_of

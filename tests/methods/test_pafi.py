@@ -17,9 +17,9 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import anatomy
 from gluelamp.errors import InputError
+from gluelamp.methods.changes.sparse import SparseDelta
+from gluelamp.methods.pafi import PaFi
 from gluelamp.methods.storage import count_bytes, load_task_state, provenance, save_task_state
-from gluelamp.methods.weights.pafi import PaFi
-from gluelamp.methods.weights.sparse import SparseDelta
 from methods.cases import snapshot
 from tiny_models import batch, logits, same_bits, tiny
 

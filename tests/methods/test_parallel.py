@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from gluelamp.backbones.anatomy import ARCHITECTURES, anatomy
+from gluelamp.backbones.dropout import set_dropout
 from gluelamp.backbones.first_token import first_token_only
-from gluelamp.methods.activations.inserted import Bottleneck
-from gluelamp.methods.activations.parallel import Parallel
 from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.changes.inserted import Bottleneck
+from gluelamp.methods.parallel import Parallel
 from gluelamp.training.precision import MasterWeights
-from gluelamp.training.trainer import set_dropout
 from methods.cases import adapt
 from methods.dispatched import padded
 from methods.test_wiring import drawn

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from gluelamp.errors import InputError
+from gluelamp.experiments.config import parse
 from gluelamp.methods.adaptation import content_hash
+from gluelamp.methods.peft import Peft
+from gluelamp.methods.peft_limits import TYPES
 from gluelamp.methods.storage import count_bytes, count_parameters
-from gluelamp.methods.weights.peft import Peft
-from gluelamp.methods.weights.peft_limits import TYPES
-from gluelamp.runs.config import parse
 from gluelamp.training.precision import MasterWeights
 from methods.cases import GetMethod, labels
 from methods.rows import ROWS

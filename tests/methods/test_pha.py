@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
 from gluelamp.backbones.task_ids import accept_task_ids, task_ids
-from gluelamp.methods.activations.pha import PHA, between_examples, to_prototypes
 from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.pha import PHA, between_examples, to_prototypes
 from gluelamp.methods.storage import count_parameters
 from methods.cases import GetMethod
 from tiny_models import OUTPUTS, batch, logits, tiny

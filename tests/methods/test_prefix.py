@@ -17,7 +17,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from gluelamp.backbones.first_token import first_token_only
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.inputs.prefix import ATTENTION, Prefix, attention_with_prefix
+from gluelamp.methods.prefix import ATTENTION, Prefix, attention_with_prefix
 from gluelamp.training.precision import MasterWeights
 from methods.cases import adapt, snapshot, train
 from methods.dispatched import padded

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from gluelamp.errors import InputError
-from gluelamp.methods.activations.xpeft import XPeft
-from gluelamp.methods.profile_store import ProfileStore
+from gluelamp.methods.xpeft import XPeft
+from gluelamp.profiles.store import ProfileStore
 from methods.cases import adapt, snapshot
 from tiny_models import logits, same_bits, tiny
 

@@ -14,7 +14,7 @@ from gluelamp.backbones.anatomy import anatomy
 from gluelamp.backbones.first_token import first_token_only
 from gluelamp.errors import InputError
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.inputs.prompt import Prompt
+from gluelamp.methods.prompt import Prompt
 from gluelamp.training.precision import MasterWeights
 from methods.cases import adapt
 from methods.dispatched import padded

@@ -16,9 +16,9 @@ from gluelamp.backbones.dropout import install_dropout
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
 from gluelamp.errors import InputError
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.method import Choice, learn_choice
+from gluelamp.methods.base import Choice, learn_choice
+from gluelamp.methods.spt import DropPath, Spt
 from gluelamp.methods.storage import load_task_state, read_choice, save_task_state
-from gluelamp.methods.weights.spt import DropPath, Spt
 from methods.cases import GetMethod, learn, outline
 from methods.test_wiring import drawn, gelu
 from tiny_models import HIDDEN, logits, same_bits, tiny

@@ -12,9 +12,9 @@ from torch.nn import functional
 from gluelamp.backbones.anatomy import anatomy
 from gluelamp.errors import InputError
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.method import Choice, Phase, Scoring, Training, learn_choice
-from gluelamp.methods.sensitivity import Structure, allocate
-from gluelamp.methods.weights.spt import Spt
+from gluelamp.methods.base import Choice, Phase, Scoring, Training, learn_choice
+from gluelamp.methods.spt import Spt
+from gluelamp.methods.spt_allocation import Structure, allocate
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.glue import glue_task
 from gluelamp.training.phases import squared_gradients

@@ -13,12 +13,12 @@ from torch.nn import functional
 
 from gluelamp.errors import InputError, UnsupportedError
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.method import Method
-from gluelamp.methods.profile_store import ProfileStore
-from gluelamp.methods.stacked import Rows, StackedValues, values_of
+from gluelamp.methods.base import Method
+from gluelamp.profiles.store import ProfileStore
 from gluelamp.tasks.glue import glue_task
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.passes import StackedPasses
+from gluelamp.training.stacked import Rows, StackedValues, values_of
 from methods.cases import GetMethod, adapt, snapshot
 from methods.rows import BANK, ONE_OF_EACH, ROWS, Row
 from tiny_models import OUTPUTS, batch, logits, tiny

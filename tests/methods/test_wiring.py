@@ -12,11 +12,11 @@ import torch
 from scipy.special import erf
 from torch import Tensor
 
-from gluelamp.methods.activations.houlsby import Houlsby
-from gluelamp.methods.activations.pfeiffer import Pfeiffer
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.method import Method
-from gluelamp.methods.weights.lora import LoRA
+from gluelamp.methods.base import Method
+from gluelamp.methods.houlsby import Houlsby
+from gluelamp.methods.lora import LoRA
+from gluelamp.methods.pfeiffer import Pfeiffer
 from tiny_models import HEADS, HIDDEN, logits, tiny
 
 Array = np.ndarray

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from gluelamp.errors import InputError
-from gluelamp.methods.activations.inserted import Bottleneck
-from gluelamp.methods.activations.pfeiffer import Pfeiffer
-from gluelamp.methods.activations.xpeft import XPeft, export_adapter, selected_adapters
-from gluelamp.methods.activations.xpeft_bank import Bank
-from gluelamp.methods.activations.xpeft_modules import Mask, SelectedAdapter
+from gluelamp.methods.changes.inserted import Bottleneck
+from gluelamp.methods.pfeiffer import Pfeiffer
+from gluelamp.methods.xpeft import XPeft, export_adapter, selected_adapters
+from gluelamp.methods.xpeft_bank import Bank
+from gluelamp.methods.xpeft_modules import Mask, SelectedAdapter
 from methods.cases import GetMethod, adapt, snapshot, train
 from tiny_models import HIDDEN, batch, logits, tiny
 

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from gluelamp.errors import InputError
-from gluelamp.methods.activations.pfeiffer import Pfeiffer
-from gluelamp.methods.activations.xpeft import XPeft, export_adapter, selected_adapters
-from gluelamp.methods.activations.xpeft_bank import drawn_banks
-from gluelamp.methods.profile_store import ProfileStore
+from gluelamp.experiments.config import parse_run
+from gluelamp.experiments.plan import plan_run
+from gluelamp.methods.pfeiffer import Pfeiffer
 from gluelamp.methods.storage import (
     count_bytes,
     load_task_state,
@@ -22,8 +21,9 @@ from gluelamp.methods.storage import (
     save_task_state,
     write_shared_state,
 )
-from gluelamp.runs.config import parse_run
-from gluelamp.runs.plan import plan_run
+from gluelamp.methods.xpeft import XPeft, export_adapter, selected_adapters
+from gluelamp.methods.xpeft_bank import drawn_banks
+from gluelamp.profiles.store import ProfileStore
 from methods.cases import adapt, snapshot, train
 from tiny_models import HIDDEN, LAYERS, logits, tiny
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
-from gluelamp.methods.activations.pfeiffer import Pfeiffer
-from gluelamp.methods.activations.xpeft import XPeft, selected_adapters
-from gluelamp.methods.activations.xpeft_bank import Bank
-from gluelamp.methods.activations.xpeft_modules import Mask, SelectedAdapter
+from gluelamp.methods.pfeiffer import Pfeiffer
+from gluelamp.methods.xpeft import XPeft, selected_adapters
+from gluelamp.methods.xpeft_bank import Bank
+from gluelamp.methods.xpeft_modules import Mask, SelectedAdapter
 from gluelamp.training.precision import MasterWeights
 from methods.cases import adapt, snapshot, train
 from tiny_models import batch, logits, tiny

@@ -14,12 +14,12 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from gluelamp.backbones.dropout import ATTENTION
+from gluelamp.backbones.dropout import ATTENTION, set_dropout
 from gluelamp.backbones.load import BackboneConfig, find_checkpoint, load_model, load_tokenizer
+from gluelamp.cli.app import CONFIGS
+from gluelamp.experiments.config import parse_method
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.method import learn_choice
-from gluelamp.runs.app import CONFIGS
-from gluelamp.runs.config import parse_method
+from gluelamp.methods.base import learn_choice
 from gluelamp.tasks.data import DataConfig, load_task_data
 from gluelamp.tasks.encoding import encode
 from gluelamp.tasks.glue import glue_task
@@ -28,7 +28,7 @@ from gluelamp.tasks.task import Task
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.learner import Profile, Rates
 from gluelamp.training.phases import PhaseLearner
-from gluelamp.training.trainer import Trainer, set_dropout
+from gluelamp.training.trainer import Trainer
 
 pytestmark = [pytest.mark.real_data, pytest.mark.embedded, pytest.mark.learning]
 

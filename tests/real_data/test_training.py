@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
-from gluelamp.runs.app import CONFIGS, plain
-from gluelamp.runs.config import RunConfig, parse_run
-from gluelamp.runs.execute import execute
-from gluelamp.runs.predict import PredictConfig, write_test_predictions
+from gluelamp.cli.app import CONFIGS, plain
+from gluelamp.experiments.config import RunConfig, parse_run
+from gluelamp.experiments.predict import PredictConfig, write_test_predictions
+from gluelamp.experiments.run import execute
 
 pytestmark = [pytest.mark.real_data, pytest.mark.embedded]
 

@@ -11,17 +11,16 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from gluelamp.backbones.dropout import ATTENTION
+from gluelamp.backbones.dropout import ATTENTION, set_dropout
 from gluelamp.backbones.load import BackboneConfig, find_checkpoint, load_model
-from gluelamp.methods.method import Method
-from gluelamp.methods.weights.lora import LoRA
+from gluelamp.methods.base import Method
+from gluelamp.methods.lora import LoRA
 from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.sample import generate
 from gluelamp.training import trainer as trainer_module
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.learner import Profile, Rates
-from gluelamp.training.trainer import set_dropout
 from solo_trainer import SoloTrainer
 
 TRAIN_ROWS, VALIDATION_ROWS, MAX_LENGTH = 40, 24, 64

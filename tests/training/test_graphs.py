@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gluelamp.errors import InputError
-from gluelamp.runs.config import parse_method
+from gluelamp.experiments.config import parse_method
 from gluelamp.training.batches import Batch
 from gluelamp.training.graphs import GraphedPasses, _Captured
 from solo_trainer import SoloTrainer

@@ -13,9 +13,9 @@ from peft import LoraConfig, get_peft_model
 from torch.utils.data import DataLoader
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
 
-from gluelamp.methods.method import Method
-from gluelamp.methods.weights.full import FullFineTuning
-from gluelamp.methods.weights.lora import LoRA
+from gluelamp.methods.base import Method
+from gluelamp.methods.full import FullFineTuning
+from gluelamp.methods.lora import LoRA
 from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.sample import generate
 from gluelamp.training.batches import training_order

@@ -13,11 +13,11 @@ from torch.nn import functional
 from transformers import BertConfig, BertForSequenceClassification
 
 from gluelamp.backbones.anatomy import anatomy
-from gluelamp.backbones.device import choose_device, choose_dtype, multiplies_bf16
 from gluelamp.errors import InputError
-from gluelamp.methods.activations.xpeft import XPeft
+from gluelamp.hardware import choose_device, choose_dtype, multiplies_bf16
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.weights.full import FullFineTuning
+from gluelamp.methods.full import FullFineTuning
+from gluelamp.methods.xpeft import XPeft
 from gluelamp.training import precision
 from gluelamp.training.precision import MasterWeights
 from tiny_models import logits, same_bits, tiny

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from gluelamp.methods.method import Scoring, Training
-from gluelamp.methods.weights.full import FullFineTuning
+from gluelamp.methods.base import Scoring, Training
+from gluelamp.methods.full import FullFineTuning
 from gluelamp.training.batches import collate
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.phases import PhaseLearner, squared_gradients

@@ -14,11 +14,11 @@ import torch
 from safetensors import safe_open
 
 from gluelamp.errors import InputError
-from gluelamp.methods.activations.xpeft import XPeft
-from gluelamp.methods.method import Method
-from gluelamp.methods.weights.full import FullFineTuning
-from gluelamp.methods.weights.lora import LoRA
-from gluelamp.methods.weights.pafi import PaFi
+from gluelamp.methods.base import Method
+from gluelamp.methods.full import FullFineTuning
+from gluelamp.methods.lora import LoRA
+from gluelamp.methods.pafi import PaFi
+from gluelamp.methods.xpeft import XPeft
 from gluelamp.training import checkpoint as checkpoint_module
 from gluelamp.training import passes as passes_module
 from gluelamp.training import trainer as trainer_module

@@ -12,24 +12,24 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from gluelamp.backbones.dropout import ATTENTION
+from gluelamp.backbones.dropout import ATTENTION, set_dropout
 from gluelamp.backbones.load import BackboneConfig, find_checkpoint, load_model
 from gluelamp.errors import InputError
-from gluelamp.methods.activations.pfeiffer import Pfeiffer
-from gluelamp.methods.activations.xpeft import XPeft
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.inputs.prompt import Prompt
-from gluelamp.methods.method import Method
-from gluelamp.methods.weights.bitfit import BitFit
-from gluelamp.methods.weights.hiwi import HiWi
-from gluelamp.methods.weights.lora import LoRA
-from gluelamp.methods.weights.pafi import PaFi
+from gluelamp.methods.base import Method
+from gluelamp.methods.bitfit import BitFit
+from gluelamp.methods.hiwi import HiWi
+from gluelamp.methods.lora import LoRA
+from gluelamp.methods.pafi import PaFi
+from gluelamp.methods.pfeiffer import Pfeiffer
+from gluelamp.methods.prompt import Prompt
+from gluelamp.methods.xpeft import XPeft
 from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.sample import generate
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.learner import Profile, Rates
-from gluelamp.training.trainer import Outcome, Trainer, set_dropout
+from gluelamp.training.trainer import Outcome, Trainer
 
 METHODS = [
     LoRA(name="lora", learning_rate=1e-2),

@@ -15,13 +15,14 @@ from sklearn.metrics import accuracy_score, f1_score
 from transformers import AutoModelForSequenceClassification
 
 from gluelamp.backbones.anatomy import ARCHITECTURES
-from gluelamp.methods.weights.full import FullFineTuning
-from gluelamp.methods.weights.head_only import HeadOnly
-from gluelamp.methods.weights.lora import LoRA
+from gluelamp.backbones.dropout import set_dropout
+from gluelamp.methods.full import FullFineTuning
+from gluelamp.methods.head_only import HeadOnly
+from gluelamp.methods.lora import LoRA
 from gluelamp.training.batches import collate
 from gluelamp.training.evaluation import predict
 from gluelamp.training.learner import Rates
-from gluelamp.training.trainer import DivergedError, set_dropout
+from gluelamp.training.trainer import DivergedError
 from solo_trainer import SoloTrainer
 from tiny_models import batch, logits, tiny
 

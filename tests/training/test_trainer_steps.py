@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import mean_squared_error
 
-from gluelamp.methods.weights.full import FullFineTuning
-from gluelamp.methods.weights.head_only import HeadOnly
-from gluelamp.methods.weights.lora import LoRA
-from gluelamp.methods.weights.pafi import PaFi
+from gluelamp.methods.full import FullFineTuning
+from gluelamp.methods.head_only import HeadOnly
+from gluelamp.methods.lora import LoRA
+from gluelamp.methods.pafi import PaFi
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.training.batches import training_order
 from gluelamp.training.evaluation import predict

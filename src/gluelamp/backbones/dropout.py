@@ -155,3 +155,16 @@ def install_dropout(model: nn.Module, seed: int) -> DropoutMasks:
             module.__class__ = Dropout
             vars(module)["masks"] = masks
     return masks
+
+
+def set_dropout(model: nn.Module, p: float) -> None:
+    """Set the probability of every dropout of a model, attention's included.
+
+    A dropout that the model was built without is not reached: ModernBERT has an identity behind its
+    attention where the probability in its configuration is 0.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = p
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            vars(module)["attention_dropout"] = p

@@ -19,7 +19,7 @@ from gluelamp.measurement.bench import Bench
 from gluelamp.measurement.flops import forward_flops
 from gluelamp.measurement.states import move, moved, random_inputs
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.method import Method
+from gluelamp.methods.base import Method
 from gluelamp.methods.storage import count_bytes
 
 MERGE_TOLERANCE = 1e-5

@@ -36,7 +36,7 @@ from pydantic import ConfigDict, Field, PositiveInt
 from pydantic.dataclasses import dataclass as validated
 from torch import Tensor
 
-from gluelamp.backbones.device import choose_device, choose_dtype, describe_device
+from gluelamp.hardware import choose_device, choose_dtype, describe_device
 from gluelamp.measurement.kind import Cell, Kind, Origin, Row, Subject
 from gluelamp.measurement.pair import BASE, CANDIDATE, CONTROL, Pair
 from gluelamp.measurement.ratio import Ratio

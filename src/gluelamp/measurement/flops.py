@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.measurement.kind import Cell, Kind, Row, Subject
 from gluelamp.measurement.states import backward, build_bare, build_states, random_inputs
-from gluelamp.methods.method import Method
+from gluelamp.methods.base import Method
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

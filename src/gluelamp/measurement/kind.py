@@ -15,7 +15,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.backbones.load import BackboneConfig
-from gluelamp.methods.method import Method
+from gluelamp.methods.base import Method
 from gluelamp.records import SCHEMA_VERSION, Certificate, Measurement
 
 Row = dict[str, Any]

@@ -18,7 +18,7 @@ import torch
 from pydantic import ConfigDict, Field, PositiveInt
 from pydantic.dataclasses import dataclass as validated
 
-from gluelamp.backbones.device import choose_device, choose_dtype, device_name
+from gluelamp.hardware import choose_device, choose_dtype, device_name
 from gluelamp.measurement.kind import Cell, Kind, Row, Subject
 from gluelamp.measurement.operators import same_operators
 from gluelamp.measurement.states import build_states, random_inputs

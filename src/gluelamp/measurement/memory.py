@@ -17,9 +17,8 @@ from pydantic import ConfigDict, Field, PositiveInt
 from pydantic.dataclasses import dataclass as validated
 from torch import Tensor
 
-from gluelamp.backbones.device import choose_device, device_name
-from gluelamp.backbones.memory import peak_memory, reset_peak_memory
 from gluelamp.errors import InputError
+from gluelamp.hardware import choose_device, device_name, peak_memory, reset_peak_memory
 from gluelamp.measurement.kind import Cell, Kind, Row, Subject
 from gluelamp.measurement.states import backward, build_bare, build_states, random_inputs
 from gluelamp.methods.adaptation import Adaptation

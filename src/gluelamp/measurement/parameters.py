@@ -13,7 +13,7 @@ from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
 from gluelamp.errors import UnsupportedError
 from gluelamp.measurement.kind import Cell, Kind, Row, Subject
-from gluelamp.methods.method import Method
+from gluelamp.methods.base import Method
 from gluelamp.methods.storage import count_bytes, count_parameters
 from gluelamp.records import MEASUREMENT_COLUMNS
 

@@ -15,7 +15,7 @@ from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
 from gluelamp.errors import InputError
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.method import Method
+from gluelamp.methods.base import Method
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass as validated
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.measurement.kind import Cell, Kind, Row, Subject
 from gluelamp.measurement.states import build_bare
-from gluelamp.methods.method import Method
+from gluelamp.methods.base import Method
 from gluelamp.methods.storage import (
     count_bytes,
     count_parameters,

@@ -14,11 +14,11 @@ from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
 from gluelamp.errors import InputError
 from gluelamp.measurement.kind import Cell, Kind, Row, Subject
-from gluelamp.methods.activations.pfeiffer import Pfeiffer
-from gluelamp.methods.activations.xpeft import XPeft, bank_bytes, selected_adapters
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.method import Method
+from gluelamp.methods.base import Method
+from gluelamp.methods.pfeiffer import Pfeiffer
 from gluelamp.methods.storage import count_bytes, count_parameters
+from gluelamp.methods.xpeft import XPeft, bank_bytes, selected_adapters
 
 OUTPUTS = (2, 15)
 """Outputs of the heads that are counted beside the masks: GLUE's two classes, and LaMP-2N's 15."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gluelamp.errors import InputError
 from gluelamp.methods.adaptation import CHOICE, Adaptation, content_hash, select
-from gluelamp.methods.method import Choice
+from gluelamp.methods.base import Choice
 
 
 def count_parameters(adaptation: Adaptation) -> dict[str, int | float]:

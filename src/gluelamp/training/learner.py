@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gluelamp.methods.method import Method
+from gluelamp.methods.base import Method
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.training.batches import training_order
 from gluelamp.training.checkpoint import Progress

@@ -13,7 +13,6 @@ from torch import Tensor
 from gluelamp.backbones import task_ids
 from gluelamp.errors import InputError
 from gluelamp.methods.adaptation import Adaptation, one_pass
-from gluelamp.methods.stacked import Rows, StackedValues
 from gluelamp.tasks.encoding import EncodedSplit, concatenated
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
@@ -23,6 +22,7 @@ from gluelamp.training.evaluation import Outputs, predict
 from gluelamp.training.learner import Learner
 from gluelamp.training.loss import row_losses, task_loss
 from gluelamp.training.precision import MasterWeights
+from gluelamp.training.stacked import Rows, StackedValues
 
 
 class Passes(Protocol):
@@ -81,7 +81,7 @@ class SinglePasses:
 
 
 class StackedPasses:
-    """Many learners at once over one frozen backbone; see `gluelamp.methods.stacked`.
+    """Many learners at once over one frozen backbone; see `gluelamp.training.stacked`.
 
     The rows of all learners are sorted by length and cut into passes of about as many tokens, so that
     little is padded and memory does not grow with the number of learners, but for their values.

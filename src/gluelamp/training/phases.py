@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gluelamp.backbones import task_ids
-from gluelamp.backbones.device import choose_device
+from gluelamp.hardware import choose_device
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.method import Phase, Scoring, Training
+from gluelamp.methods.base import Phase, Scoring, Training
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
@@ -30,7 +30,7 @@ NewTrainer = Callable[[Adaptation, TrainerConfig, Rates, Path], Trainer]
 
 @dataclass
 class PhaseLearner:
-    """Carries out the phases of one run, in order; a `gluelamp.methods.method.Learn`.
+    """Carries out the phases of one run, in order; a `gluelamp.methods.base.Learn`.
 
     Each training phase has its own folder beside the run's, with its own checkpoint, so that a killed
     run goes on in the phase where it was.

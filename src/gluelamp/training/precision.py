@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import anatomy
-from gluelamp.backbones.device import multiplies_bf16
+from gluelamp.hardware import multiplies_bf16
 
 _PRODUCTS = {functional.linear, torch.bmm, torch.einsum, torch.matmul, Tensor.matmul}  # x @ y is the last
 

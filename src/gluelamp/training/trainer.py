@@ -20,17 +20,15 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from gluelamp.backbones.device import choose_device, choose_dtype
 from gluelamp.backbones.dropout import install_dropout
 from gluelamp.backbones.first_token import first_token_only
-from gluelamp.backbones.memory import peak_memory, reset_peak_memory
+from gluelamp.hardware import choose_device, choose_dtype, matmul_rate, peak_memory, reset_peak_memory
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.storage import save_task_state
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 from gluelamp.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from gluelamp.training.config import TrainerConfig
-from gluelamp.training.cost import matmul_rate
 from gluelamp.training.evaluation import Outputs, evaluate_splits
 from gluelamp.training.graphs import GraphedPasses
 from gluelamp.training.learner import Learner, Profile
@@ -300,16 +298,3 @@ class Trainer:
             self.eager.backward(self.learners[:1], [examples])
         self.model.zero_grad(set_to_none=True)
         return counter.get_total_flops() / int(rows.lengths[examples].sum())
-
-
-def set_dropout(model: torch.nn.Module, p: float) -> None:
-    """Set the probability of every dropout of a model, attention's included.
-
-    A dropout that the model was built without is not reached: ModernBERT has an identity behind its
-    attention where the probability in its configuration is 0.
-    """
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = p
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            vars(module)["attention_dropout"] = p

@@ -1,0 +1,1 @@
+"""The command line: Hydra composes the configuration, a function runs it, errors become exit codes."""

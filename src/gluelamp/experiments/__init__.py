@@ -1,0 +1,1 @@
+"""One run, from its configuration to its record, and the commands on a finished run."""

@@ -1,0 +1,139 @@
+"""A run with its inputs found, before anything heavy is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from gluelamp.backbones.load import Checkpoint, find_checkpoint
+from gluelamp.errors import InputError
+from gluelamp.experiments.config import RunConfig, parse_run
+from gluelamp.experiments.identity import effective_config, identity
+from gluelamp.experiments.user_selection import check_users, of_chosen_users
+from gluelamp.hardware import choose_device, choose_dtype
+from gluelamp.tasks.data import load_task_data
+from gluelamp.tasks.mixture import Mixture, find_task
+from gluelamp.tasks.task import Task, TaskData
+from gluelamp.training.learner import Rates
+
+_SUBSET_SEED = 0  # the rows of max_train_examples are the same in every run
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a configuration comes to on this machine and data.
+
+    Args:
+        config: of the run.
+        effective: what of it can change the result; see `gluelamp.experiments.identity`.
+        task: the declaration.
+        data: the rows of the task, or of each task of a mixture.
+        checkpoint: the backbone's weights.
+        rates: peak learning rates.
+        device: where it runs.
+        dtype: of the passes.
+        subfolder: of the run's own folder, for a run that trains beside the files of an older one.
+    """
+
+    config: RunConfig
+    effective: dict[str, Any]
+    task: Task | Mixture
+    data: tuple[TaskData, ...]
+    checkpoint: Checkpoint
+    rates: Rates
+    device: torch.device
+    dtype: torch.dtype
+    subfolder: str = ""
+
+    @property
+    def identity(self) -> str:
+        """The run's name."""
+        return identity(self.effective)
+
+    @property
+    def root(self) -> Path:
+        """The results folder."""
+        return Path(self.config.results.root)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's files go."""
+        config = self.config
+        names = (config.backbone.name, config.method.name, config.task.name, self.identity, self.subfolder)
+        return self.root.joinpath("runs", *names)
+
+    def training_rows(self, data: TaskData) -> pd.DataFrame:
+        """Return a task's rows to train on, at most ``task.max_train_examples``."""
+        rows, limit = data.splits["train"], self.config.task.max_train_examples
+        if limit is None or limit >= len(rows):
+            return rows
+        return rows.sample(limit, random_state=_SUBSET_SEED).sort_index()
+
+
+def check_run(raw: Mapping[str, Any]) -> None:
+    """Refuse a composed configuration for what is wrong with it on any data, weights and device.
+
+    Raises:
+        InputError: as `parse_run`; or if the method cannot learn the task, or settings for persons do not
+            fit task or method.
+    """
+    _checked_task(parse_run(raw))
+
+
+def _checked_task(config: RunConfig) -> Task | Mixture:
+    task = find_task(config.task.name, config.task.members)
+    config.method.check_task(task.kind)
+    check_users(config, task.user_column is not None)
+    return task
+
+
+def plan_run(config: RunConfig) -> Plan:
+    """Find a run's inputs and give it its identity.
+
+    Raises:
+        InputError: if device, data or backbone are not there, or as `check_run`.
+    """
+    task = _checked_task(config)
+    members = task.members if isinstance(task, Mixture) else (task,)
+    device = choose_device(config.trainer.device)
+    dtype = choose_dtype(config.trainer.precision, device)
+    checkpoint = find_checkpoint(config.backbone)
+    data = tuple(load_task_data(member, config.data) for member in members)
+    _check_sources(data)
+    rates = Rates.of(config.method, config.trainer.learning_rate)
+    resolved: dict[str, dict[str, Any]] = {
+        "data": {"fingerprint": _fingerprint(data)},
+        "backbone": {"checksum": checkpoint.checksum, "settings": checkpoint.settings},
+        "method": config.method.resolve(checkpoint.checksum),
+        "trainer": {
+            "learning_rate": rates.method,
+            "head_learning_rate": rates.head,
+            "precision": str(dtype).removeprefix("torch."),
+        },
+    }
+    if any(task.first_outputs):
+        resolved["task"] = {"head_starts_at": list(task.first_outputs)}
+    effective = effective_config(config, resolved)
+    chosen = tuple(of_chosen_users(member, config.task) for member in data)
+    return Plan(config, effective, task, chosen, checkpoint, rates, device, dtype)
+
+
+def _check_sources(data: tuple[TaskData, ...]) -> None:
+    if len({member.source for member in data}) > 1:
+        found = ", ".join(f"{member.task.name} from {member.source}" for member in data)
+        raise InputError(
+            f"The tasks of a mixture must come from one source; data.source=auto found {found}. "
+            "Take data=local, data=hub or data=sample."
+        )
+
+
+def _fingerprint(data: tuple[TaskData, ...]) -> str:
+    """The fingerprint of a task's data, or one over those of all tasks of a mixture."""
+    prints = [member.fingerprint for member in data]
+    return prints[0] if len(prints) == 1 else sha256(" ".join(prints).encode()).hexdigest()

@@ -1,0 +1,97 @@
+"""Trackers show a run's metrics while it goes on; the record stays the truth."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from gluelamp.errors import InputError
+from gluelamp.experiments.config import RunConfig
+from gluelamp.records import read_json, write_json
+
+
+class JsonLog:
+    """The local log: every evaluation so far in ``log.json``, rewritten whole at each.
+
+    A resumed run goes on in its log.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        InputError: if the log is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "log.json"
+        written = read_json(self.path)["evaluations"] if self.path.is_file() else []
+        self.entries: dict[int, Mapping[str, float]] = {entry["step"]: entry for entry in written}
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Add the values of a step."""
+        self.entries[step] = {"step": step, **values}
+        write_json(self.path, {"evaluations": list(self.entries.values())})
+
+    def close(self) -> None:
+        """End: there is nothing left to do."""
+
+
+class WandbTracker(JsonLog):
+    """Weights & Biases beside the local log; offline unless a key is set.
+
+    Args:
+        config: of the run.
+        identity: the run's name, also its id, so that a resumed run goes on in the same place.
+        folder: of the run.
+
+    Raises:
+        InputError: if Weights & Biases refuses the project's name, or knows nobody by the key.
+    """
+
+    def __init__(self, config: RunConfig, identity: str, folder: Path) -> None:
+        import wandb
+
+        mode = config.tracker.mode
+        if mode == "auto":
+            mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
+        super().__init__(folder)
+        try:
+            self.run = wandb.init(
+                project=config.tracker.project,
+                id=identity,
+                name=f"{config.backbone.name}-{config.method.name}-{config.task.name}-{config.seed}",
+                config=asdict(config),
+                dir=str(folder),
+                mode=mode,
+                resume="allow",
+                reinit="finish_previous",
+            )
+        except wandb.Error as error:
+            raise InputError(
+                f"Weights & Biases does not start: {error} Change tracker.project, or take "
+                "tracker.mode=offline or tracker=none."
+            ) from error
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Send the values of a step."""
+        super().log(step, values)
+        self.run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        """End the run at Weights & Biases."""
+        self.run.finish()
+
+
+def open_tracker(config: RunConfig, identity: str, folder: Path) -> JsonLog:
+    """Return the tracker that a configuration asks for.
+
+    Args:
+        config: of the run.
+        identity: of the run.
+        folder: of the run.
+    """
+    if config.tracker.name == "wandb":
+        return WandbTracker(config, identity, folder)
+    return JsonLog(folder)

@@ -1,0 +1,111 @@
+"""Which persons of a task a run is about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+
+from gluelamp.errors import InputError
+from gluelamp.experiments.config import RunConfig, TaskConfig
+from gluelamp.methods.base import Method
+from gluelamp.tasks.task import TaskData
+
+_FIELDS = ("users", "min_user_rows", "max_users", "user_group")
+_SMALLEST = 3  # a training row, a validation row and a test row
+
+
+def check_users(config: RunConfig, has_users: bool) -> None:
+    """Refuse settings for persons that the task or the method cannot serve, before data are read.
+
+    Args:
+        config: of the run.
+        has_users: whether the rows of the task belong to persons.
+
+    Raises:
+        InputError: naming the key and what is allowed.
+    """
+    task = config.task
+    usual = TaskConfig(name=task.name)
+    given = [name for name in _FIELDS if getattr(task, name) != getattr(usual, name)]
+    if given and not has_users:
+        raise InputError(
+            f"task.{given[0]}={getattr(task, given[0])!r} is not allowed: the rows of task {task.name!r} "
+            "belong to nobody. Take a task of LaMP, or leave it out."
+        )
+    if task.users != "shared":
+        _check_each(task, config.method)
+    if config.trainer.together > 1:
+        _check_together(config)
+
+
+def _check_each(task: TaskConfig, method: Method) -> None:
+    if task.min_user_rows < _SMALLEST:
+        raise InputError(
+            f"task.min_user_rows={task.min_user_rows} is not allowed with task.users={task.users}: each "
+            f"person needs rows to train, to validate and to test on. Take {_SMALLEST} or more."
+        )
+    if task.max_train_examples is not None:
+        raise InputError(
+            f"task.max_train_examples={task.max_train_examples} is not allowed with task.users={task.users}: "
+            "the rows are drawn from those of all persons, and some would be left without any. Take "
+            "task.max_train_examples=null, and task.max_users for fewer persons."
+        )
+    if task.users == "shared_then_each" and type(method).choose is not Method.choose:
+        raise InputError(
+            f"task.users=shared_then_each is not allowed with method {method.name!r}, which chooses anew for "
+            "each person what it trains: the values that all have learnt have no place there. Take "
+            "task.users=each."
+        )
+
+
+def _check_together(config: RunConfig) -> None:
+    together, method = config.trainer.together, config.method
+    if config.task.users == "shared":
+        raise InputError(
+            f"trainer.together={together} is not allowed with task.users=shared, where there is one "
+            "adaptation to train. Take task.users=each, or trainer.together=1."
+        )
+    if method.phases():
+        raise InputError(
+            f"trainer.together={together} is not allowed with method {method.name!r}, which learns "
+            "something about each person before its own training. Take trainer.together=1."
+        )
+    if config.trainer.graphs:
+        raise InputError(
+            f"trainer.together={together} is not allowed with trainer.graphs=true, which replays steps of "
+            "one adaptation. Take trainer.together=1, or trainer.graphs=false."
+        )
+
+
+def of_chosen_users(data: TaskData, config: TaskConfig) -> TaskData:
+    """Return the rows of the persons that a run is about; all rows of a task without persons.
+
+    Args:
+        data: of the task.
+        config: says which persons.
+
+    Raises:
+        InputError: if nobody is left.
+    """
+    column = data.task.user_column
+    if column is None:
+        return data
+    counts = pd.concat(data.splits.values())[column].value_counts()
+    able = counts[counts >= config.min_user_rows]
+    if config.users != "shared":  # equal texts are in one split, so rows alone do not fill the three
+        in_all = set.intersection(*(set(rows[column]) for rows in data.splits.values()))
+        able = able[able.index.isin(in_all)]
+    ordered = sorted(able.items(), key=lambda item: (-item[1], item[0]))
+    names = [name for name, _ in ordered][: config.max_users]
+    chosen = names if config.user_group is None else names[config.user_group :: 2]
+    if not chosen:
+        raise InputError(
+            f"No person of task {data.task.name!r} is left: {len(counts)} are there, the largest has "
+            f"{counts.max()} rows, and task.min_user_rows={config.min_user_rows}. Lower it. With "
+            "task.users=each a person needs rows in every split."
+        )
+    splits = {
+        name: rows[rows[column].isin(chosen)].reset_index(drop=True) for name, rows in data.splits.items()
+    }
+    return replace(data, splits=splits)

@@ -1,0 +1,133 @@
+"""The device of a run: its choice, its number format, its name, its peak memory and its speed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+import time
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from gluelamp.errors import InputError
+
+_CLEAR = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` is a GPU if there is one.
+
+    Raises:
+        InputError: if the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.partition(":")[0] in ("cpu", "cuda"):
+        with suppress(RuntimeError, AssertionError):
+            device = torch.device(name)
+            torch.empty(0, device=device)
+            return device
+    raise InputError(f"device={name!r} is not usable here. Allowed: auto, cpu, cuda, cuda:N.")
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Return the type of the passes; ``auto`` is bf16 where the processor computes in it.
+
+    Args:
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        device: where the passes take place.
+    """
+    if precision == "auto":
+        precision = "bf16" if multiplies_bf16(device) else "fp32"
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Return whether a device has instructions for products of bf16 matrices."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if platform.machine() in ("x86_64", "AMD64"):  # oneDNN says yes to any AVX-512, on which it emulates them
+        return torch.cpu._is_avx512_bf16_supported()
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done all that it was given; a CPU has done it already."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def describe_device(device: torch.device, dtype: torch.dtype) -> dict[str, str | int | None]:
+    """Return what something is computed on and in.
+
+    Args:
+        device: where the passes take place.
+        dtype: of the passes.
+    """
+    return {
+        "type": device.type,
+        "name": device_name(device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name that its maker gave to a GPU, or to the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start counting the peak memory anew: many runs may share one process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif _CLEAR.exists():
+        _CLEAR.write_text("5")
+
+
+def peak_memory(device: torch.device) -> dict[str, int | str]:
+    """Return the peak memory in bytes since the last reset, and what was measured."""
+    if device.type == "cuda":
+        return {"peak_bytes": torch.cuda.max_memory_allocated(device), "of": "device allocations"}
+    if _STATUS.exists():
+        lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+        return {
+            "peak_bytes": int(lines["VmHWM"].split()[0]) * 1024,
+            "of": "resident set of the run",
+        }
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"peak_bytes": peak, "of": "resident set of the process"}
+
+
+@lru_cache(maxsize=4)
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the floating-point operations a second of a large square product, measured once.
+
+    Args:
+        device: where.
+        dtype: of both factors.
+    """
+    size = 8192 if device.type == "cuda" else 1536
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(6):
+        synchronize(device)
+        start = time.perf_counter()
+        a @ b
+        synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best

@@ -1,1 +1,0 @@
-"""Methods that insert modules on hidden states."""

@@ -1,0 +1,29 @@
+"""BitFit (Ben Zaken, Goldberg, Ravfogel, ACL 2022, arXiv 2106.10199): the biases alone."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as validated
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.errors import InputError
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.base import Method
+from gluelamp.methods.changes.tensors import replace_tensors
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class BitFit(Method):
+    """Train every bias of the encoder, those of the LayerNorms among them.
+
+    On a BERT-style encoder of L layers, width d and feed-forward width f these are L(7d + f) + d
+    values. The pooler's bias goes with the head (``head.train_pooler``).
+    """
+
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
+        """Replace each bias by a trained one."""
+        biases = [name for name in parts.encoder_parameters if name.endswith(".bias")]
+        if not biases:
+            raise InputError("BitFit trains biases, and this encoder has none. Take another method.")
+        return [*replace_tensors(model, biases)]

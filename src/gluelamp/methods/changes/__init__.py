@@ -1,0 +1,1 @@
+"""The kinds of change that methods make to a model."""

@@ -1,0 +1,183 @@
+"""Diff pruning (Guo, Rush, Kim, ACL 2021, arXiv 2012.07463): learn which differences are not zero.
+
+Three phases: differences are trained together with gates that an L0 penalty closes; the largest
+differences are kept; these alone are trained on. The first is a phase here, the second its choice.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.methods.adaptation import Change, Forward, TaskLoss
+from gluelamp.methods.base import Choice, Phase, Training
+from gluelamp.methods.changes.tensors import Parametrization, TensorChange
+from gluelamp.methods.masks import Dense, TaskSparse
+
+_log = logging.getLogger(__name__)
+
+LOW, HIGH = -1.5, 1.5
+"""The stretched interval of the hard-concrete distribution, as released."""
+
+
+def open_probability(logit: Tensor) -> Tensor:
+    """Return the probability that a hard-concrete gate is not zero (Louizos et al., 2018, eq. 12)."""
+    return torch.sigmoid(logit - math.log(-LOW / HIGH))
+
+
+def sampled_gate(logit: Tensor) -> Tensor:
+    """Draw a hard-concrete gate in [0, 1], with a gradient to its logit; temperature 1."""
+    uniform = torch.rand_like(logit).clamp_(1e-6, 1 - 1e-6)
+    return _stretched(torch.logit(uniform) + logit)
+
+
+def expected_gate(logit: Tensor) -> Tensor:
+    """Return the gate without noise."""
+    return _stretched(logit)
+
+
+def _stretched(logit: Tensor) -> Tensor:
+    return (torch.sigmoid(logit) * (HIGH - LOW) + LOW).clamp(0, 1)
+
+
+class GatedDifference(Parametrization):
+    """``original + gate * difference``, with a gate for each entry and one for the whole tensor.
+
+    Args:
+        original: the tensor.
+        structured: whether the tensor has a gate of its own beside its entries'.
+        first_logit: where the gates' logits start.
+        gate_rate: how many times faster than the differences the logits learn.
+    """
+
+    def __init__(self, original: Tensor, structured: bool, first_logit: float, gate_rate: float) -> None:
+        super().__init__()
+        self.first_logit, self.gate_rate = first_logit, gate_rate
+        self.difference = nn.Parameter(torch.zeros_like(original))
+        self.entries = nn.Parameter(torch.zeros_like(original))
+        self.group = nn.Parameter(original.new_zeros(1)) if structured else None
+
+    def forward(self, original: Tensor) -> Tensor:
+        """Return the changed tensor, with gates drawn in training."""
+        changed = original + self.gated(sampled_gate if self.training else expected_gate)
+        return changed.to(original.dtype)
+
+    def gated(self, gate: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the differences that pass, (as the tensor) fp32."""
+        return math.prod((gate(logit) for logit in self._logits()), start=self.difference.float())
+
+    def expected_open(self) -> Tensor:
+        """Return how many gates are open, in expectation: a scalar.
+
+        As released, the tensor's gate counts as one, however many entries it closes. Were it counted with all
+        of them (the expected number of differences that are not zero), the penalty would close whole tensors.
+        """
+        return torch.stack([open_probability(logit).sum() for logit in self._logits()]).sum()
+
+    def stored(self, original: Tensor) -> dict[str, Tensor]:
+        """Return the differences, under the name that a dense phase gives its values."""
+        return {"values": self.gated(expected_gate)}
+
+    def _logits(self) -> list[Tensor]:
+        trained = [self.entries] if self.group is None else [self.entries, self.group]
+        return [self.first_logit + self.gate_rate * value.float() for value in trained]
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class GatedDifferences(Dense):
+    """The first phase: differences and gates of all candidates, with the L0 penalty.
+
+    Args:
+        structured: see `DiffPruning`.
+        first_logit: see `DiffPruning`.
+        gate_learning_rate: see `DiffPruning`.
+        penalty: see `DiffPruning`.
+    """
+
+    structured: bool
+    first_logit: float
+    gate_learning_rate: float
+    penalty: float
+
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
+        """Put a gated difference on each candidate."""
+        # One optimiser rate serves both: Adam's step does not depend on the scale of a gradient, as long as
+        # that is far above its eps. Gates follow the schedule, and are clipped with the differences; as
+        # released, their rate is constant and they are clipped apart.
+        gate_rate = self.gate_learning_rate / self.learning_rate
+        return [
+            TensorChange(model, name, GatedDifference(original, self.structured, self.first_logit, gate_rate))
+            for name, original in self.candidates(model, parts).items()
+        ]
+
+    def loss(self, changes: Sequence[Change], forward: Forward, task_loss: TaskLoss) -> Tensor:
+        """Add the expected number of open gates, times the penalty."""
+        rules = [c.parametrization for c in changes if isinstance(c, TensorChange)]
+        opened = sum(rule.expected_open() for rule in rules if isinstance(rule, GatedDifference))
+        return task_loss(forward()) + self.penalty * opened
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class DiffPruning(TaskSparse):
+    """Train gated differences, keep the largest, and train these on with a fixed mask.
+
+    Args:
+        structured: whether each tensor has a gate of its own beside its entries'.
+        first_epochs: epochs of the gated phase.
+        first_learning_rate: peak learning rate of its differences.
+        gate_learning_rate: that of the gates' logits.
+        first_logit: where the logits start.
+        penalty: of one open gate in the loss, as released for a model of 335 M parameters.
+    """
+
+    structured: bool = True
+    first_epochs: int = Field(default=3, ge=1)
+    first_learning_rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
+    gate_learning_rate: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    first_logit: float = 5.0
+    penalty: float = Field(default=1.25e-7, ge=0)
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Train the gated differences."""
+        gated = GatedDifferences(
+            name="gated differences",
+            learning_rate=self.first_learning_rate,
+            head_learning_rate=self.head_learning_rate,
+            exclude=self.exclude,
+            structured=self.structured,
+            first_logit=self.first_logit,
+            gate_learning_rate=self.gate_learning_rate,
+            penalty=self.penalty,
+        )
+        return (Training(gated, self.first_epochs),)
+
+    def scores(self, candidates: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the magnitudes of the differences."""
+        return {name: value.abs() for name, value in found.items()}
+
+    def choose(self, model: PreTrainedModel, parts: Anatomy, found: Sequence[Mapping[str, Tensor]]) -> Choice:
+        """Keep the largest differences, and begin with them."""
+        choice = super().choose(model, parts, found)
+        wanted = sum(len(where) for where in choice.stored.values())
+        values = [found[-1][f"{name}.values"] for name in self.candidates(model, parts)]
+        open_ones = sum(int(value.count_nonzero()) for value in values if not value.is_meta)
+        if 0 < open_ones < wanted:  # all zero: nothing was trained, only shapes count
+            _log.warning(
+                "the gates closed all but %s of the %s differences that the mask takes; the rest is chosen "
+                "by place alone. Lower method.penalty",
+                *(f"{open_ones:,}", f"{wanted:,}"),
+            )
+        start = {}
+        for key, where in choice.stored.items():
+            name = key.removesuffix(".positions")
+            start[f"{name}.delta"] = found[-1][f"{name}.values"].reshape(-1)[where.long()]
+        return replace(choice, start=start)

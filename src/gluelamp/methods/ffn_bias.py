@@ -1,0 +1,25 @@
+"""The feed-forward biases alone: the control for HiWi on biases, which stores the same values."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as validated
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.base import Method
+from gluelamp.methods.changes.tensors import replace_tensors
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class FeedForwardBias(Method):
+    """Train the biases of both feed-forward projections directly, without an adapter on them.
+
+    Trained and stored: L (d + f) values.
+    """
+
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
+        """Replace both biases of each block by trained ones."""
+        layers = ("ffn.up", "ffn.down")
+        return [*replace_tensors(model, [f"{b[layer].path}.bias" for b in parts.blocks for layer in layers])]

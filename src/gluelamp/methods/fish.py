@@ -1,0 +1,55 @@
+"""FISH Mask (Sung, Nair, Raffel, NeurIPS 2021, arXiv 2111.09839): tune where the Fisher is largest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated
+from torch import Tensor
+
+from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.errors import InputError
+from gluelamp.methods.base import Phase, Scoring, TaskKind
+from gluelamp.methods.masks import Dense, TaskSparse
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Fish(TaskSparse):
+    """Train a delta at the positions of largest empirical Fisher information, scored before training.
+
+    Args:
+        examples: training examples whose squared gradients are summed, one by one.
+        labels: the ``observed`` label, as in the released GLUE runs, or the ``expected`` square over
+            the model's own distribution.
+        counts_head: whether the head's values are taken out of the budget, as in the released code. On
+            RoBERTa's two-layer head that leaves little: the default counts the head apart.
+    """
+
+    examples: int = Field(default=1024, ge=1)
+    labels: Literal["observed", "expected"] = "observed"
+    counts_head: bool = False
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Score all candidates."""
+        dense = Dense(name="fisher", learning_rate=self.learning_rate, exclude=self.exclude)
+        return (Scoring(dense, self.examples, 1, self.labels),)
+
+    def check_task(self, kind: TaskKind) -> None:
+        """Refuse the expectation over labels where they are not the classes of one task."""
+        if kind != "classification" and self.labels == "expected":
+            raise InputError(
+                f"method.labels=expected takes its expectation over one task's classes, which a {kind} "
+                "does not have. Take method.labels=observed."
+            )
+
+    def scores(self, candidates: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the sums of squared gradients."""
+        return dict(found)
+
+    def spent(self, parts: Anatomy) -> int:
+        """Return the size of the head, if the budget counts it."""
+        if not self.counts_head:
+            return 0
+        return sum(value.numel() for part in parts.head for value in part.module.parameters())

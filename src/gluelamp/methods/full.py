@@ -1,0 +1,25 @@
+"""Full fine-tuning: every parameter."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as validated
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.base import Method
+from gluelamp.methods.changes.tensors import replace_tensors
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class FullFineTuning(Method):
+    """Train all parameters: the encoder's, and with the head a pre-trained pooler."""
+
+    trains_pooler: ClassVar[bool] = True
+
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
+        """Replace each tensor of the encoder by a trained one."""
+        return [*replace_tensors(model, list(parts.encoder_parameters))]

@@ -1,0 +1,142 @@
+"""HiWi (Liao, Meng, Monz, ACL 2023, arXiv 2305.16742): an adapter on weights or biases.
+
+The adapter reads the feed-forward parameters themselves instead of hidden states. On biases what is
+stored is the adapted bias, whatever the bottleneck; the adapter is thrown away. The form of the update
+and the choices below are ours where the paper's text is not known to us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.errors import InputError
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.base import Method
+from gluelamp.methods.changes.buffers import Kept
+from gluelamp.methods.changes.tensors import Parametrization, TensorChange
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": nn.functional.gelu,
+    "relu": nn.functional.relu,
+    "tanh": torch.tanh,
+    "identity": nn.Identity(),
+}
+
+
+class ParameterAdapter(Parametrization):
+    """``p + scale * f(p A) B``, with ``A`` drawn and ``B`` zero, so that it starts at ``p``.
+
+    Args:
+        original: the parameter p, (n,) or (m, n); the adapter acts on the last dimension.
+        bottleneck: r, the width of A (n, r) and B (r, n).
+        activation: name of f, one of `ACTIVATIONS`.
+        scale: factor on the update.
+        init_std: standard deviation of A.
+    """
+
+    def __init__(
+        self, original: Tensor, bottleneck: int, activation: str, scale: float, init_std: float
+    ) -> None:
+        super().__init__()
+        width = original.shape[-1]
+        self.down = nn.Parameter(torch.empty(width, bottleneck).normal_(0, init_std))
+        self.up = nn.Parameter(torch.zeros(bottleneck, width))
+        self.activation = ACTIVATIONS[activation]
+        self.scale = scale
+
+    def forward(self, original: Tensor) -> Tensor:
+        """Return the adapted parameter."""
+        original = original.to(self.up.dtype)
+        return original + self.scale * self.activation(original @ self.down) @ self.up
+
+
+class BiasAdapter(ParameterAdapter):
+    """A `ParameterAdapter` of which only the adapted bias is stored.
+
+    What is stored is made of the bias as the checkpoint has it, also where passes read it in bf16. Once
+    a stored bias is loaded it stands in the adapter's place: there is nothing left to train.
+    """
+
+    adapted: Kept | None
+
+    def __init__(
+        self, original: Tensor, bottleneck: int, activation: str, scale: float, init_std: float
+    ) -> None:
+        super().__init__(original, bottleneck, activation, scale, init_std)
+        self.adapted = None
+        self.start = Kept(original)
+
+    def forward(self, original: Tensor) -> Tensor:
+        """Return the adapted bias."""
+        return super().forward(original) if self.adapted is None else self.adapted.values.to(original)
+
+    def stored(self, original: Tensor) -> dict[str, Tensor]:
+        """Return the adapted bias, of the same size for every bottleneck."""
+        return {"adapted": self(self.start.values)}
+
+    def load_stored(self, stored: Mapping[str, Tensor]) -> None:
+        """Put a stored bias in the adapter's place."""
+        self.adapted = Kept(stored["adapted"].to(self.start.values))
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class HiWi(Method):
+    """Adapt the biases or weights of the feed-forward layers.
+
+    Trained: 2 r (d + f) per layer for both; stored with target ``bias``: d + f per layer.
+
+    Args:
+        target: adapt the biases (the paper's 0.03 % stored) or the weights.
+        layers: the up projection, the down projection, or both.
+        bottleneck: r. On biases the effective step grows with r: lower the learning rate with it.
+        activation: f. A bias is one constant input, so a ReLU unit may be dead for the whole run;
+            GELU keeps a gradient.
+        scale: factor on the update.
+        init_std: standard deviation of the drawn matrix.
+    """
+
+    target: Literal["bias", "weight"] = "bias"
+    layers: Literal["up", "down", "both"] = "both"
+    bottleneck: int = Field(default=4, ge=1)
+    activation: Literal["gelu", "relu", "tanh", "identity"] = "gelu"
+    scale: float = Field(default=1.0, gt=0)
+    init_std: float = Field(default=0.02, gt=0)
+
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
+        """Put an adapter on each chosen parameter.
+
+        Raises:
+            InputError: if the biases are chosen and a layer has none.
+        """
+        rule = BiasAdapter if self.target == "bias" else ParameterAdapter
+        layers = ("up", "down") if self.layers == "both" else (self.layers,)
+        linears = [block[f"ffn.{layer}"] for block in parts.blocks for layer in layers]
+        for linear in linears:
+            if getattr(linear.module, self.target) is None:
+                raise InputError(
+                    f"The linear layer {linear.path!r} has no bias, which method.target=bias adapts. Take "
+                    "method.target=weight, or another backbone."
+                )
+        names = [f"{linear.path}.{self.target}" for linear in linears]
+        return [
+            TensorChange(
+                model,
+                name,
+                rule(
+                    model.get_parameter(name),
+                    self.bottleneck,
+                    self.activation,
+                    self.scale,
+                    self.init_std,
+                ),
+            )
+            for name in names
+        ]

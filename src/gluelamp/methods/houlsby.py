@@ -1,0 +1,47 @@
+"""The Houlsby adapter (Houlsby et al., ICML 2019, arXiv 1902.00751): two adapters a layer."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated
+from torch import nn
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.base import Method
+from gluelamp.methods.changes.inserted import Bottleneck, InsertedModule, residual
+from gluelamp.methods.changes.tensors import layer_norm_names, replace_tensors
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Houlsby(Method):
+    """Insert ``h + up(GELU(down(h)))`` on both branches of each layer, before the residual sum.
+
+    Trained: 2 L (2 d b + b + d) for the adapters, and 4 d L + 2 d for the LayerNorms.
+
+    Args:
+        bottleneck: b.
+        train_layer_norm: whether all LayerNorms of the encoder are trained too, as in the paper.
+        init_std: standard deviation of the truncated normal from which both projections are drawn.
+    """
+
+    bottleneck: int = Field(default=64, ge=1)
+    train_layer_norm: bool = True
+    init_std: float = Field(default=1e-3, gt=0)
+
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
+        """Insert the adapters, and open the LayerNorms."""
+        init = partial(nn.init.trunc_normal_, std=self.init_std, a=-2 * self.init_std, b=2 * self.init_std)
+        width = model.config.hidden_size
+        changes: list[Change] = [
+            InsertedModule(block[branch], adapter, residual(adapter))
+            for block in parts.blocks
+            for branch in ("attention.branch", "ffn.branch")
+            for adapter in [Bottleneck(width, self.bottleneck, nn.GELU(), init)]
+        ]
+        if self.train_layer_norm:
+            changes += replace_tensors(model, layer_norm_names(model, parts))
+        return changes

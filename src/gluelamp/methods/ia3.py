@@ -1,0 +1,32 @@
+"""(IA)3 (Liu et al., NeurIPS 2022, arXiv 2205.05638), as implemented by Hugging Face ``peft``."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as validated
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.base import Method
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class IA3(Method):
+    """Rescale keys, values and inner feed-forward activations: ``l_k * K``, ``l_v * V``, ``W2 (l_ff * g)``.
+
+    All vectors start at one. g is the inner activation after its nonlinearity. Trained: L (2 d + f),
+    the paper's set; what ``peft`` takes by default on BERT matches the attention's output projection
+    too, and comes to L (3 d + f).
+    """
+
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
+        """Rescale the outputs of key and value, and the input of the down projection."""
+        from peft import IA3Config
+
+        from gluelamp.methods.changes.peft import PeftChange
+
+        rows = [block[name].path for block in parts.blocks for name in ("attention.key", "attention.value")]
+        columns = [block["ffn.down"].path for block in parts.blocks]
+        config = IA3Config(target_modules=rows + columns, feedforward_modules=columns)
+        return [PeftChange(model, config)]

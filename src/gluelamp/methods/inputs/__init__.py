@@ -1,1 +1,0 @@
-"""Methods that give the encoder more to read: learned keys and values, learned tokens."""

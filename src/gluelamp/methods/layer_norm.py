@@ -1,0 +1,25 @@
+"""LayerNorm tuning: gains and shifts of the normalisations alone."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as validated
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.base import Method
+from gluelamp.methods.changes.tensors import layer_norm_names, replace_tensors
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class LayerNormTuning(Method):
+    """Train every LayerNorm of the encoder, that of the embeddings among them.
+
+    On a BERT-style encoder of L layers and width d these are 4 d L + 2 d values: what the Houlsby
+    adapter trains beside its adapters.
+    """
+
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
+        """Replace each gain and shift by a trained one."""
+        return [*replace_tensors(model, layer_norm_names(model, parts))]

@@ -1,0 +1,226 @@
+"""Where a sparse method may train: candidates, budget, and the choice of positions by a score."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass as validated
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.errors import InputError
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.base import Choice, Method
+from gluelamp.methods.changes.sparse import SparseDelta
+from gluelamp.methods.changes.tensors import TensorChange, replace_tensors
+
+Scope = Literal["global", "per_layer", "per_tensor"]
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Sparse(Method):
+    """A method that trains a share of the encoder's single values.
+
+    Args:
+        density: share of the encoder's parameters (pooler and head not counted) to train.
+        exclude: regular expression; tensors whose full name it finds take no part. The default takes
+            all of the encoder: weights, biases, LayerNorms and embeddings.
+    """
+
+    density: float = Field(default=0.005, gt=0, le=1)
+    exclude: str | None = None
+
+    @model_validator(mode="after")
+    def _exclude_is_an_expression(self) -> Sparse:
+        try:
+            re.compile(self.exclude or "")
+        except re.error as error:
+            raise ValueError(
+                f"method.exclude={self.exclude!r} is not a regular expression: {error}. Allowed: null, or "
+                "an expression such as 'embeddings' that is found in the names of tensors"
+            ) from error
+        return self
+
+    def candidates(self, model: PreTrainedModel, parts: Anatomy) -> dict[str, Tensor]:
+        """Return the tensors that take part, by full name."""
+        return {
+            name: model.get_parameter(name).detach()
+            for name in parts.encoder_parameters
+            if not (self.exclude and re.search(self.exclude, name))
+        }
+
+    def budget(self, model: PreTrainedModel, parts: Anatomy, *, spent: int = 0) -> int:
+        """Return how many values to train.
+
+        Args:
+            model: the sequence classifier.
+            parts: its anatomy.
+            spent: values of the budget that go elsewhere.
+
+        Raises:
+            InputError: if the budget is larger than the candidates, or comes to nothing.
+        """
+        size = sum(model.get_parameter(name).numel() for name in parts.encoder_parameters)
+        available = sum(value.numel() for value in self.candidates(model, parts).values())
+        budget = round(self.density * size) - spent
+        if not 0 < budget <= available:
+            less = f", less {spent:,} for the head" if spent else ""
+            raise InputError(
+                f"method.density={self.density} asks for {budget:,} of the encoder's {size:,} "
+                f"parameters{less}; the candidates hold {available:,}. Allowed: 1 to that many. Change "
+                "method.density or method.exclude."
+            )
+        return budget
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class TaskSparse(Sparse):
+    """A sparse method whose mask is learnt from the task, in phases.
+
+    A subclass has `phases`, and `scores` from what they found. A task stores the mask's positions (4
+    bytes each) beside their values.
+    """
+
+    def scores(self, candidates: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a score of each candidate's entries; the highest are trained.
+
+        Args:
+            candidates: the pre-trained tensors.
+            found: by the same names, what the last phase left of them.
+        """
+        raise NotImplementedError
+
+    def spent(self, parts: Anatomy) -> int:
+        """Return values of the budget that do not go into the mask; none by default."""
+        return 0
+
+    def choose(self, model: PreTrainedModel, parts: Anatomy, found: Sequence[Mapping[str, Tensor]]) -> Choice:
+        """Take the positions of the highest scores over all candidates together.
+
+        Where nothing was learnt, so that all scores are zero, the magnitudes of the candidates stand for
+        them: a mask that lies in all parts of the encoder, to time and to merge.
+        """
+        candidates = self.candidates(model, parts)
+        last = {name: found[-1][f"{name}.values"].to(value.device) for name, value in candidates.items()}
+        scores = self.scores(candidates, last)
+        if not any(score.is_meta or score.any() for score in scores.values()):
+            scores = {name: value.abs() for name, value in candidates.items()}
+        lowest_first = {name: -score for name, score in scores.items()}
+        chosen = lowest(lowest_first, self.budget(model, parts, spent=self.spent(parts)))
+        positions = {name: where.to(torch.int32) for name, where in chosen.items() if len(where)}
+        return Choice({f"{name}.positions": where for name, where in positions.items()})
+
+    def changes_at(
+        self, model: PreTrainedModel, parts: Anatomy, chosen: Mapping[str, Tensor]
+    ) -> list[Change]:
+        """Put a trained delta at each chosen position.
+
+        Raises:
+            InputError: if the positions are those of another backbone.
+        """
+        positions = {name.removesuffix(".positions"): where.long() for name, where in chosen.items()}
+        check_positions(positions, self.candidates(model, parts))
+        return [*sparse_changes(model, positions, shares_positions=False)]
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Dense(Sparse):
+    """All candidates of a sparse method, opened for one of its phases."""
+
+    density: float = 1.0
+
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
+        """Replace each candidate by a trained tensor."""
+        return [*replace_tensors(model, list(self.candidates(model, parts)))]
+
+
+def check_positions(positions: Mapping[str, Tensor], candidates: Mapping[str, Tensor]) -> None:
+    """Refuse a mask that was made for other tensors.
+
+    Args:
+        positions: by name, (k,) int64, ascending; k may be 0.
+        candidates: the tensors that may have some.
+
+    Raises:
+        InputError: if a tensor is not there, or is too small.
+    """
+    for name, where in positions.items():
+        unbounded = where.is_meta or len(where) == 0
+        if name not in candidates or not (unbounded or where[-1] < candidates[name].numel()):
+            raise InputError(
+                f"The mask has positions in {name!r} that this backbone does not have, or that "
+                "method.exclude leaves out: it was learnt on another backbone or with another "
+                "configuration. Load it with the configuration of its run."
+            )
+
+
+def sparse_changes(
+    model: PreTrainedModel, positions: Mapping[str, Tensor], *, shares_positions: bool
+) -> list[TensorChange]:
+    """Put a trained delta at some positions of some parameters.
+
+    Args:
+        model: changed in place.
+        positions: by full name of a parameter, (k,) int64.
+        shares_positions: whether all tasks have the same.
+    """
+    return [
+        TensorChange(
+            model,
+            name,
+            SparseDelta(model.get_parameter(name), where, shares_positions=shares_positions),
+        )
+        for name, where in positions.items()
+        if len(where)
+    ]
+
+
+def grouped(names: Sequence[str], scope: Scope) -> list[list[str]]:
+    """Return the names that are ranked together, in order: all, those of a block, or each alone."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        block = re.search(r"\.(\d+)\.", name)
+        layer = block.group(1) if block else ""
+        key = {"global": "", "per_layer": layer, "per_tensor": name}[scope]
+        groups.setdefault(key, []).append(name)
+    return list(groups.values())
+
+
+def lowest(scores: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    """Return the positions of the ``count`` lowest scores over some tensors together.
+
+    Equal scores are taken in the order of the mapping, then of the flattened tensor, so that the
+    choice is unique. On the meta device, where there are no values, the first ``count`` positions
+    are returned: enough to count with.
+
+    Args:
+        scores: by name; compared in fp32.
+        count: how many positions in all.
+
+    Returns:
+        By name, (k,) int64 positions in the flattened tensor, ascending.
+    """
+    sizes = [value.numel() for value in scores.values()]
+    flat = torch.cat([value.reshape(-1).float() for value in scores.values()])
+    if count == 0 or flat.is_meta:
+        chosen = torch.arange(count, device="cpu")
+    else:
+        # torch.kthvalue holds an int64 beside each value: with a large backbone, seven gigabytes
+        threshold = float(np.partition(flat.cpu().numpy(), count - 1)[count - 1])
+        below = torch.nonzero(flat < threshold).view(-1)
+        ties = torch.nonzero(flat == threshold).view(-1)
+        chosen = torch.cat([below, ties[: count - len(below)]]).sort().values.cpu()
+    starts = torch.tensor([0, *sizes], device="cpu").cumsum(0)
+    bounds = torch.searchsorted(chosen, starts).tolist()
+    return {
+        name: (chosen[low:high] - start).to(value.device)
+        for (name, value), start, low, high in zip(
+            scores.items(), starts.tolist(), bounds[:-1], bounds[1:], strict=False
+        )
+    }

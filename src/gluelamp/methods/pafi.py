@@ -1,0 +1,72 @@
+"""PaFi (Liao, Meng, Monz, ACL 2023, arXiv 2305.16742): tune the weights of smallest magnitude.
+
+The mask depends on the pre-trained weights alone, so one mask serves all tasks, and a task stores its
+values without their positions. The paper's text that is known to us gives the rule (smallest absolute
+values, one common mask); which tensors take part and whether the ranking is global is taken from
+second-hand readings, and is a field here. The other orders are its ablations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.masks import Scope, Sparse, grouped, lowest, sparse_changes
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class PaFi(Sparse):
+    """Train a delta at positions chosen by pre-trained magnitude.
+
+    Args:
+        order: which magnitudes: ``smallest`` (PaFi), ``largest``, those nearest to the median
+            (``middle``), or any (``random``).
+        scope: rank over all candidate tensors together, within each block, or within each tensor.
+        mask_seed: draws the positions of order ``random``; the same for all tasks.
+    """
+
+    order: Literal["smallest", "largest", "middle", "random"] = "smallest"
+    scope: Scope = "global"
+    mask_seed: int = Field(default=0, ge=0)
+
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
+        """Choose the positions and put a trained delta at each.
+
+        Raises:
+            InputError: if the budget is larger than the candidates, or rounds to nothing.
+        """
+        candidates = self.candidates(model, parts)
+        budget = self.budget(model, parts)
+        available = sum(value.numel() for value in candidates.values())
+        generator = torch.Generator().manual_seed(self.mask_seed)
+        positions: dict[str, Tensor] = {}
+        seen = 0
+        for names in grouped(list(candidates), self.scope):
+            group = {name: candidates[name] for name in names}
+            before, seen = seen, seen + sum(value.numel() for value in group.values())
+            share = budget * seen // available - budget * before // available  # all shares sum to the budget
+            positions |= lowest(self._scores(group, generator), share)
+        return [*sparse_changes(model, positions, shares_positions=True)]
+
+    def _scores(self, group: Mapping[str, Tensor], generator: torch.Generator) -> Mapping[str, Tensor]:
+        magnitudes = {name: value.float().abs() for name, value in group.items()}
+        if self.order == "smallest" or any(value.is_meta for value in group.values()):
+            return magnitudes
+        if self.order == "random":
+            return {name: _uniform(value, generator) for name, value in group.items()}
+        if self.order == "largest":
+            return {name: -value for name, value in magnitudes.items()}
+        median = torch.cat([value.flatten() for value in magnitudes.values()]).median()
+        return {name: (value - median).abs() for name, value in magnitudes.items()}
+
+
+def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(like.shape, generator=generator, device="cpu").to(like.device)

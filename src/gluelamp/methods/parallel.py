@@ -1,0 +1,78 @@
+"""The parallel adapter (He et al., ICLR 2022, arXiv 2110.04366): one beside each feed-forward network."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.anatomy import Anatomy, Handle
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.base import Method
+from gluelamp.methods.changes.inserted import Bottleneck, InsertedModule
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Parallel(Method):
+    """Add ``s up(ReLU(down(u)))`` to what each feed-forward network makes of its input u.
+
+    Initialised as LoRA is: down is drawn (Kaiming), up is zero, so that it starts as the backbone.
+    Trained: L (2 d b + b + d).
+
+    Args:
+        bottleneck: b. The default is the size of a Pfeiffer adapter on BERT base; the authors take 512
+            for generation, and 16 for GLUE beside a prefix (`gluelamp.methods.mam`).
+        scale: s; 2 in the authors' GLUE script, 4 for generation.
+        dropout: between the adapter's projections; the authors take the backbone's.
+    """
+
+    bottleneck: int = Field(default=48, ge=1)
+    scale: float = Field(default=2.0, gt=0)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
+        """Put an adapter beside each network."""
+        width = model.config.hidden_size
+        return [
+            ParallelModule(block["ffn.input"], block["ffn.branch"], self._adapter(width), self.scale)
+            for block in parts.blocks
+        ]
+
+    def _adapter(self, width: int) -> Bottleneck:
+        inner = nn.Sequential(nn.ReLU(), nn.Dropout(self.dropout))
+        init = partial(nn.init.kaiming_uniform_, a=math.sqrt(5))
+        adapter = Bottleneck(width, self.bottleneck, inner, init)
+        nn.init.zeros_(adapter.up.weight)
+        return adapter
+
+
+class ParallelModule(InsertedModule):
+    """A module that reads what enters one part, and adds to what leaves another.
+
+    Args:
+        source: its input is read.
+        target: runs after ``source`` in each pass; its output is added to.
+        module: the new module; it becomes the target's submodule ``adapter``.
+        scale: factor on what the module returns.
+    """
+
+    def __init__(self, source: Handle, target: Handle, module: nn.Module, scale: float) -> None:
+        super().__init__(target, module, self._add)
+        self._scale = scale
+        self._entered: list[Tensor] = []
+        self._reading = source.module.register_forward_pre_hook(self._read)
+
+    def _read(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._entered[:] = inputs
+
+    def _add(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output + self._scale * self.module(self._entered.pop())
+
+    def detach(self) -> None:
+        """Remove the module and both hooks."""
+        super().detach()
+        self._reading.remove()

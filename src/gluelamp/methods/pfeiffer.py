@@ -1,0 +1,46 @@
+"""The Pfeiffer adapter (Pfeiffer et al., EACL 2021, arXiv 2005.00247): one adapter a layer."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated
+from torch import nn
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.base import Method
+from gluelamp.methods.changes.inserted import (
+    Bottleneck,
+    InsertedModule,
+    between_norms,
+    reduced_width,
+)
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Pfeiffer(Method):
+    """Insert ``up(ReLU(down(h)))`` after the feed-forward network of each layer.
+
+    The wiring is that of ``seq_bn`` in the ``adapters`` library. Trained: L (2 d b + b + d).
+
+    Args:
+        reduction_factor: hidden size over bottleneck.
+        init_std: standard deviation from which both projections are drawn.
+    """
+
+    reduction_factor: int = Field(default=16, ge=1)
+    init_std: float = Field(default=0.02, gt=0)
+
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
+        """Insert the adapters."""
+        width = model.config.hidden_size
+        bottleneck = reduced_width(width, self.reduction_factor)
+        init = partial(nn.init.normal_, std=self.init_std)
+        return [
+            InsertedModule(block["ffn.norm"], adapter, between_norms(adapter))
+            for block in parts.blocks
+            for adapter in [Bottleneck(width, bottleneck, nn.ReLU(), init)]
+        ]

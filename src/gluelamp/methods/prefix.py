@@ -1,0 +1,148 @@
+"""Prefix tuning (Li, Liang, ACL 2021, arXiv 2101.00190; for encoders P-tuning v2, arXiv 2110.07602).
+
+In every block each token also attends to learned keys and values. They stand for no position: the
+tokens keep theirs, and rotary or windowed attention does not touch the prefix. (The released code of
+P-tuning v2 and Hugging Face ``peft`` shift the position embeddings of the tokens by the prefix's
+length. P-tuning v2 also drops out elements of the prefix, which is not done here.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+
+from gluelamp.backbones.anatomy import Anatomy
+from gluelamp.backbones.dropout import additive_mask, attention_forward
+from gluelamp.methods.adaptation import Change
+from gluelamp.methods.base import Method
+from gluelamp.methods.changes.buffers import Kept
+from gluelamp.methods.changes.inputs import Learned, LearnedInput, LearnedTensor
+
+ATTENTION = "gluelamp_prefixed"
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Prefix(Method):
+    """Put q learned keys and values before those of the tokens, in every block.
+
+    Trained: 2 L d q; with a network of width m that makes the prefix, q d + m (d + 1) + 2 L d (m + 1).
+    Stored in both cases: 2 L d q. So a stored prefix can be used, but its network is gone.
+
+    Args:
+        length: q.
+        bottleneck: m, of ``up(tanh(down(e)))`` over q trained embeddings e of size d; without a network
+            if None.
+        init_std: standard deviation of the prefix, or of e. The default is what P-tuning v2 and ``peft``
+            draw; the authors of MAM draw a prefix without a network at 0.02.
+    """
+
+    length: int = Field(default=10, ge=1)
+    bottleneck: int | None = Field(default=None, ge=1)
+    init_std: float = Field(default=1.0, gt=0)
+
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
+        """Let every block attend to its part of the prefix."""
+        attentions = [block["attention.function"].module for block in parts.blocks]
+        layers, width = len(attentions), model.config.hidden_size
+        if self.bottleneck is None:
+            shape = (layers, 2, self.length, width)
+            prefix: FlatPrefix | MadePrefix = FlatPrefix(torch.empty(shape).normal_(0, self.init_std))
+        else:
+            start = torch.empty(self.length, width).normal_(0, self.init_std)
+            prefix = MadePrefix(start, layers, self.bottleneck)
+        before = model.config._attn_implementation
+        for layer, attention in enumerate(attentions):
+            # Not a submodule: all blocks' values stand in one tensor, with the embeddings.
+            vars(attention)["prefix"] = partial(prefix, layer)
+        model.set_attn_implementation(ATTENTION)
+        leave = partial(_leave, model, attentions, before)
+        return [LearnedInput(parts.embeddings, "prefix", prefix, leave)]
+
+
+def _leave(model: PreTrainedModel, attentions: list[nn.Module], before: str) -> None:
+    model.set_attn_implementation(before)
+    for attention in attentions:
+        del vars(attention)["prefix"]
+
+
+class FlatPrefix(LearnedTensor):
+    """The prefix of all blocks, (L, 2, q, d), trained as it is."""
+
+    def forward(self, layer: int) -> Tensor:
+        """Return the keys and the values of one block, (2, q, d)."""
+        return self.values[layer]
+
+
+class MadePrefix(Learned):
+    """A prefix that a network makes; once a stored prefix is loaded it stands in the network's place.
+
+    Args:
+        start: the first values of the embeddings (q, d).
+        layers: L.
+        bottleneck: width of the network.
+    """
+
+    loaded: Kept | None
+
+    def __init__(self, start: Tensor, layers: int, bottleneck: int) -> None:
+        super().__init__()
+        width = start.shape[1]
+        self.embeddings = nn.Parameter(start)
+        self.down = nn.Linear(width, bottleneck)
+        self.up = nn.ModuleList(nn.Linear(bottleneck, 2 * width) for _ in range(layers))
+        self.loaded = None
+
+    def forward(self, layer: int) -> Tensor:
+        """Return the keys and the values of one block, (2, q, d)."""
+        if self.loaded is not None:
+            return self.loaded.values[layer].to(self.embeddings)
+        both = self.up[layer](torch.tanh(self.down(self.embeddings)))
+        return both.unflatten(-1, (2, -1)).transpose(0, 1)
+
+    def stored(self) -> Tensor:
+        """Return the prefix (L, 2, q, d)."""
+        if self.loaded is not None:
+            return self.loaded.values
+        return torch.stack([self(layer) for layer in range(len(self.up))])
+
+    def load(self, stored: Tensor) -> None:
+        """Put a stored prefix in the network's place."""
+        self.loaded = Kept(stored.to(self.embeddings.device))
+
+
+def attention_with_prefix(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
+    """Let the tokens attend to a prefix too; else as `gluelamp.backbones.dropout.attention_forward`.
+
+    Args:
+        module: the attention module; ``module.prefix()`` gives its keys and values (2, q, d).
+        query: (batch, heads, length, head size).
+        key: (batch, heads, length, head size).
+        value: (batch, heads, length, head size).
+        attention_mask: additive mask over the tokens, or None.
+        options: of ``attention_forward``.
+    """
+    made: Callable[[], Tensor] = vars(module)["prefix"]
+    prefix = made().unflatten(-1, key.shape[1::2]).transpose(1, 2)
+    prefix_key, prefix_value = prefix.unsqueeze(1).expand(-1, len(key), -1, -1, -1)
+    if attention_mask is not None:
+        attention_mask = nn.functional.pad(attention_mask, (prefix.shape[2], 0))  # adds nothing there
+    key, value = torch.cat([prefix_key, key], dim=2), torch.cat([prefix_value, value], dim=2)
+    return attention_forward(module, query, key, value, attention_mask, **options)
+
+
+AttentionInterface.register(ATTENTION, attention_with_prefix)
+AttentionMaskInterface.register(ATTENTION, additive_mask)

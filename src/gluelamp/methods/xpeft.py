@@ -1,0 +1,230 @@
+"""X-PEFT (Kwak, Kim, 2024, arXiv 2401.16137): tiny masks that select among many given adapters.
+
+A new profile (or task) trains two mask vectors a block: one over the down-projections of N frozen
+adapters, one over their up-projections. The masks do not depend on the input, so the selected adapter
+is formed once a step, and at the end it is one ordinary adapter. Only the abstract is known to us; what
+it leaves open is a field here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, cast
+
+import torch
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass as validated
+from torch import nn
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.anatomy import Anatomy, Handle
+from gluelamp.errors import InputError
+from gluelamp.methods.adaptation import Adaptation, Change
+from gluelamp.methods.base import Method
+from gluelamp.methods.changes.inserted import (
+    Bottleneck,
+    InsertedModule,
+    between_norms,
+    reduced_width,
+)
+from gluelamp.methods.xpeft_bank import Bank, bank_checksum, drawn_banks, trained_banks
+from gluelamp.methods.xpeft_modules import Mask, SelectedAdapter, SelectedAdapterChange
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class XPeft(Method):
+    """Train masks over a bank of frozen adapters, placed as the Pfeiffer adapter is.
+
+    Trained: 2 N a block. Stored: 8 N bytes a block for soft masks, 2 ceil(N / 8) for hard ones. An
+    ``inner_layer_norm`` adds 2 b values, in fp32. The bank in memory: N (2 d b) a block, half of it with
+    ``banks: shared``; a trained one has its biases, N (b + d), too. On disk, once for all tasks: a trained
+    bank; of a random one a few numbers.
+
+    Args:
+        mask: ``soft`` weights by softmax; ``hard`` takes the ``top_k``, with a straight-through
+            gradient, and stores bits.
+        num_adapters: N; may be None with a trained ``bank``, which has its own.
+        top_k: k, of hard masks.
+        normalise_hard: whether the sum over the k selected adapters is divided by k.
+        gumbel_tau: temperature of Gumbel noise on the logits of hard masks in training; 0 is none.
+        reduction_factor: hidden size over the adapters' bottleneck.
+        banks: ``separate``: each adapter has its own down- and up-projection. ``shared``: one pool of N
+            matrices (b, d) serves both, transposed on the way up; for random banks only.
+        bank: a profile store whose Pfeiffer adapters are the bank (warm start); random adapters if None.
+        bank_biases: whether the biases of trained adapters are summed with the weights of their
+            projections, or dropped. Random adapters have none.
+        bank_seed: draws a random bank; the same for all tasks, so the bank is shared.
+        bank_gain: size of what the first selected adapter of a random bank returns, over that of the
+            hidden states that it reads; see `bank_std`.
+        init_std: standard deviation of the first logits. Zero would let a hard mask take the first k.
+        inner_layer_norm: whether a trained LayerNorm of the bottleneck's size stands before the ReLU.
+    """
+
+    mask: Literal["soft", "hard"] = "hard"
+    num_adapters: int | None = Field(default=100, ge=1)
+    top_k: int = Field(default=50, ge=1)
+    normalise_hard: Literal["none", "k"] = "k"
+    gumbel_tau: float = Field(default=0.0, ge=0)
+    reduction_factor: int = Field(default=16, ge=1)
+    banks: Literal["separate", "shared"] = "separate"
+    bank: str | None = None
+    bank_biases: Literal["same_weights", "drop"] = "same_weights"
+    bank_seed: int = Field(default=0, ge=0, lt=2**63)
+    bank_gain: float = Field(default=0.3, gt=0)
+    init_std: float = Field(default=0.01, ge=0)
+    inner_layer_norm: bool = False
+
+    @model_validator(mode="after")
+    def _fields_fit(self) -> XPeft:
+        if self.mask == "soft" and self.gumbel_tau > 0:
+            raise ValueError(
+                f"method.gumbel_tau={self.gumbel_tau} is noise on hard masks, and method.mask='soft' has "
+                "none. Take method.gumbel_tau=0 or method.mask=hard"
+            )
+        if self.num_adapters is None and self.bank is None:
+            raise ValueError(
+                "method.num_adapters=null needs a trained method.bank, which has a number of its own; "
+                "say how many adapters a random bank has"
+            )
+        if self.bank is not None and self.banks == "shared":
+            raise ValueError(
+                "method.banks='shared' is for random banks: the adapters of method.bank have a down- "
+                "and an up-projection of their own. Take method.banks=separate"
+            )
+        if self.num_adapters is not None and (problem := self._excess(self.num_adapters)):
+            raise ValueError(problem)
+        return self
+
+    def _excess(self, size: int) -> str:
+        if self.mask == "soft" or self.top_k <= size:
+            return ""
+        return (
+            f"method.top_k={self.top_k} is larger than method.num_adapters={size}; "
+            "a hard mask cannot take more adapters than there are"
+        )
+
+    def resolve(self, backbone: str) -> dict[str, str]:
+        """Refuse a bank of another backbone; let the bank's content stand for its path."""
+        return {} if self.bank is None else {"bank": bank_checksum(self.bank, backbone)}
+
+    def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
+        """Insert one selecting adapter a block."""
+        handles = [block["ffn.norm"] for block in parts.blocks]
+        width = model.config.hidden_size
+        bottleneck = reduced_width(width, self.reduction_factor)
+        banks = self._banks(handles, bottleneck, width, next(model.parameters()).device)
+        return [
+            SelectedAdapterChange(handle, self.adapter_over(bank), bank.name)
+            for handle, bank in zip(handles, banks, strict=True)
+        ]
+
+    def bank_std(self, bottleneck: int, width: int) -> float:
+        """Return the standard deviation of a random bank's entries, sigma.
+
+        A and B are sums over independent entries with weights w, so theirs is ``sigma |w|``, and B relu(A h)
+        is ``sigma^2 |w|^2 sqrt(d b / 2)`` times as large as h (root mean squares): this is the gain.
+
+        Args:
+            bottleneck: b.
+            width: d.
+        """
+        if self.mask == "soft":
+            squares = 1 / cast("int", self.num_adapters)  # |w|^2 of equal weights, as at the start
+        else:
+            squares = 1 / self.top_k if self.normalise_hard == "k" else self.top_k
+        return math.sqrt(self.bank_gain / (squares * math.sqrt(width * bottleneck / 2)))
+
+    def adapter_over(self, bank: Bank) -> SelectedAdapter:
+        """Return the selecting adapter of one block, with new masks."""
+
+        def mask() -> Mask:
+            return Mask(
+                len(bank.down),
+                self.top_k if self.mask == "hard" else None,
+                divides=self.normalise_hard == "k",
+                gumbel_tau=self.gumbel_tau,
+                init_std=self.init_std,
+            )
+
+        return SelectedAdapter(mask(), mask(), bank, self.inner_layer_norm)
+
+    def _banks(self, handles: list[Handle], bottleneck: int, width: int, device: torch.device) -> list[Bank]:
+        if self.bank is None:
+            shape = (cast("int", self.num_adapters), bottleneck, width)
+            shared = self.banks == "shared"
+            std = self.bank_std(bottleneck, width)
+            return drawn_banks(self.bank_seed, std, shape, len(handles), shared, device)
+        places = [handle.path for handle in handles]
+        biases = self.bank_biases == "same_weights"
+        banks = trained_banks(self.bank, places, bottleneck, width, biases, device)
+        self._check_size(len(banks[0].down))
+        return banks
+
+    def _check_size(self, size: int) -> None:
+        if self.num_adapters not in (None, size):
+            raise InputError(
+                f"method.bank={self.bank!r} holds {size} profiles, but method.num_adapters="
+                f"{self.num_adapters}. Allowed: null, which takes all, or {size}."
+            )
+        if problem := self._excess(size):
+            raise InputError(f"{problem}.")
+
+
+def selected_adapters(adaptation: Adaptation) -> list[SelectedAdapterChange]:
+    """Return the selecting adapters of an X-PEFT adaptation, block by block.
+
+    Raises:
+        InputError: if it is another method's.
+    """
+    found = [change for change in adaptation.changes if isinstance(change, SelectedAdapterChange)]
+    if not found or len(found) < len(adaptation.changes):
+        raise InputError("This is not an X-PEFT adaptation; apply method=xpeft to the model.")
+    return found
+
+
+def bank_bytes(adaptation: Adaptation) -> int:
+    """Return the bytes of the bank in memory, whether it is stored or drawn again.
+
+    Raises:
+        InputError: if it is not an X-PEFT adaptation.
+    """
+    banks = [value for change in selected_adapters(adaptation) for value in change.adapter.buffers()]
+    return sum(value.numel() * value.element_size() for value in banks)
+
+
+def export_adapter(adaptation: Adaptation) -> Adaptation:
+    """Turn an X-PEFT adaptation into one with ordinary adapters of the same outputs.
+
+    Inference then costs what one adapter costs, and the bank is no longer needed: what a task stores is
+    what `gluelamp.methods.pfeiffer.Pfeiffer` stores.
+
+    Args:
+        adaptation: made by `XPeft` without inner LayerNorm; it is detached.
+
+    Raises:
+        InputError: if there is an inner LayerNorm, which an ordinary adapter does not have.
+    """
+    selected = selected_adapters(adaptation)
+    if any(not isinstance(change.adapter.norm, nn.Identity) for change in selected):
+        raise InputError("method.inner_layer_norm=true has no ordinary adapter to export to.")
+    changes: list[Change] = []
+    for change in selected:
+        plain = _ordinary(change.adapter)
+        change.detach()
+        changes.append(InsertedModule(change.handle, plain, between_norms(plain)))
+    return Adaptation(adaptation.model, changes, adaptation.head, adaptation.encoder_size)
+
+
+@torch.no_grad()
+def _ordinary(adapter: SelectedAdapter) -> Bottleneck:
+    formed = adapter.eval().form()  # without the noise of training
+    plain = Bottleneck(formed.down.size(1), formed.down.size(0), nn.ReLU(), nn.init.zeros_)
+    plain.to(adapter.bank_down)
+    for linear, weight, bias in (
+        (plain.down, formed.down, formed.down_bias),
+        (plain.up, formed.up, formed.up_bias),
+    ):
+        linear.weight.copy_(weight)
+        if bias is not None:
+            linear.bias.copy_(bias)
+    return plain

@@ -1,0 +1,166 @@
+"""The given adapters of X-PEFT: drawn from a seed, or trained before on other profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from glob import glob
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gluelamp.errors import InputError
+from gluelamp.methods.adaptation import content_hash
+
+if TYPE_CHECKING:
+    from gluelamp.profiles.store import ProfileStore
+
+_BEGINNING = 4  # values of a drawn bank that are kept, to notice a torch that draws otherwise
+
+
+@dataclass(frozen=True)
+class Bank:
+    """The N given adapters of one block.
+
+    Args:
+        down: down-projections (N, b, d).
+        up: up-projections (N, d, b); None if the down-projections, transposed, also project up.
+        down_bias: (N, b); None if all are zero.
+        up_bias: (N, d); None if all are zero.
+        name: of a drawn bank, the few numbers from which it can be drawn again.
+    """
+
+    down: Tensor
+    up: Tensor | None
+    down_bias: Tensor | None = None
+    up_bias: Tensor | None = None
+    name: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def drawn_banks(
+    seed: int, std: float, shape: tuple[int, int, int], blocks: int, shared: bool, device: torch.device
+) -> list[Bank]:
+    """Draw the banks of all blocks, without biases; equal arguments give equal banks.
+
+    Args:
+        seed: of the draw; always on the CPU, so that each device has the same bank.
+        std: standard deviation of all entries.
+        shape: N, b, d.
+        blocks: L.
+        shared: whether one pool serves down and up.
+        device: where the banks go; on ``meta`` nothing is drawn.
+    """
+    count, bottleneck, width = shape
+    shapes = [shape] if shared else [shape, (count, width, bottleneck)]
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(size: tuple[int, int, int]) -> Tensor:
+        if device.type == "meta":
+            return torch.empty(size, device=device)
+        drawn = torch.empty(size, device="cpu").normal_(0, std, generator=generator)
+        return drawn.to(device)
+
+    drawn = [[draw(size) for size in shapes] for _ in range(blocks)]
+    name = {
+        "bank.seed": torch.tensor(seed),
+        "bank.std": torch.tensor(std, dtype=torch.float64),
+        "bank.shape": torch.tensor([len(shapes), *shape]),
+        "bank.beginning": drawn[0][0].flatten()[:_BEGINNING].bfloat16(),
+    }
+    return [Bank(pools[0], None if shared else pools[1], name=name) for pools in drawn]
+
+
+def trained_banks(
+    path: str, places: Sequence[str], bottleneck: int, width: int, biases: bool, device: torch.device
+) -> list[Bank]:
+    """Read the Pfeiffer adapters of a store's profiles, in the store's order; heads are left out.
+
+    Args:
+        path: of the profile store.
+        places: of each block, the path of the part that carries its adapter.
+        bottleneck: b that is expected.
+        width: d that is expected.
+        biases: whether the adapters' biases are read.
+        device: where the banks go.
+
+    Raises:
+        InputError: if the store is not there, or has other adapters than this backbone needs.
+    """
+    with torch.device("cpu"):  # where only shapes count, the default is meta
+        store = _open(path)
+        _check(path, store.layout, places, bottleneck, width)
+        stacked = store.read_many(store.ids)
+
+    def read(place: str, value: str) -> Tensor:
+        return stacked[f"{place}.adapter.{value}"].to(device, torch.float32)
+
+    return [
+        Bank(
+            read(place, "down.weight"),
+            read(place, "up.weight"),
+            read(place, "down.bias") if biases else None,
+            read(place, "up.bias") if biases else None,
+        )
+        for place in places
+    ]
+
+
+def bank_checksum(path: str, backbone: str) -> str:
+    """Return the checksum of a store's profiles.
+
+    Args:
+        path: of the profile store.
+        backbone: checksum of the backbone's weights.
+
+    Raises:
+        InputError: if the store is not there or belongs to another backbone.
+    """
+    store = _open(path)
+    trained_on = store.bound_to.get("backbone")
+    if trained_on != backbone:
+        raise InputError(
+            f"method.bank={path!r} was trained on another backbone: its checksum there is "
+            f"{trained_on or 'none'}, here it is {backbone}. Take a bank of this backbone."
+        )
+    return content_hash(store.read_many(store.ids))
+
+
+def _open(path: str) -> ProfileStore:
+    from gluelamp.profiles.store import ProfileStore  # slow to import, and random banks need none
+
+    found = sorted(glob(path))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    if len(found) != 1:
+        raise InputError(
+            f"method.bank={path!r} is not one profile store: {', '.join(found) or 'no file'} found. Name one "
+            "file, such as the last.profiles of a run with method=pfeiffer task.users=each; * may stand for "
+            "the parts of its path that nothing else matches."
+        )
+    store = ProfileStore.open(Path(found[0]))
+    if store.problems:
+        raise InputError(f"method.bank={path!r} is damaged: {store.problems[0]} Copy it anew.")
+    if not store.ids:
+        raise InputError(f"method.bank={path!r} holds no profile. Take a store with trained profiles.")
+    return store
+
+
+def _check(
+    path: str, layout: Mapping[str, Tensor], places: Sequence[str], bottleneck: int, width: int
+) -> None:
+    end = ".adapter.down.weight"
+    found = [name.removesuffix(end) for name in layout if name.endswith(end)]
+    if sorted(found) != sorted(places):
+        wrong = min(set(found) ^ set(places))
+        raise InputError(
+            f"method.bank={path!r} does not hold one Pfeiffer adapter for each block of this backbone: "
+            f"{len(found)} are there, {len(places)} are needed, and {wrong!r} is in one of both only. "
+            "Take a store of profiles that method=pfeiffer trained on this backbone."
+        )
+    b, d = layout[places[0] + end].shape
+    if (b, d) != (bottleneck, width):
+        raise InputError(
+            f"method.bank={path!r} holds adapters with hidden size {d} and bottleneck {b}; this backbone "
+            f"and method.reduction_factor need {width} and {bottleneck}. Take the backbone and the "
+            "reduction factor of the bank's own training."
+        )

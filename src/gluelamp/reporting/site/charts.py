@@ -1,0 +1,141 @@
+"""The charts: Vega-Lite specifications, drawn by the page and exported as figures.
+
+Each takes rows that were computed elsewhere, scores in percent. Families have the same colour and shape in
+all of them. The parameter ``highlight`` names a method whose marks stay while others fade; the page sets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import altair as alt
+
+from gluelamp.reporting.site.families import Family
+
+Rows = Sequence[Mapping[str, Any]]
+Width = int | Literal["container"]
+
+COSTS = {"stored_bytes": "bytes stored for the task", "trained": "trained parameters"}
+GREY = "#808080"
+_STATES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"]
+_HEIGHT = 250
+_ROW_HEIGHT = 18
+_OPACITY = alt.condition(
+    "highlight === null || datum.method === highlight", alt.value(1), alt.value(0.1), empty=False
+)
+_DASHES = [2, 3]
+
+
+def trade_off(
+    rows: Rows, cost: str, families: Sequence[Family], title: str, width: Width = "container"
+) -> alt.LayerChart:
+    """Return the scores of one task against a cost on a logarithmic axis.
+
+    Args:
+        rows: one a method, with ``method``, ``family``, ``score``, ``low``, ``high``, ``interval`` (text),
+            ``seeds``, the cost, ``front`` (whether no method is both cheaper and better) and ``label``
+            (whether there is room for its name). A method that costs nothing is a line across.
+        cost: one of :data:`COSTS`.
+        families: of this chart and those beside it.
+        title: of the task.
+        width: in pixels, or as wide as the page has room for.
+    """
+    chart = alt.Chart(alt.Data(values=list(rows)))
+    paid, free = (chart.transform_filter(f"datum.{cost} {sign} 0") for sign in (">", "=="))
+    x = alt.X(f"{cost}:Q", title=COSTS[cost]).scale(type="log", padding=30).axis(format="~s", tickCount=4)
+    y = _score("score")
+    facts = [*_facts(), "interval:N", alt.Tooltip(f"{cost}:Q", format=",", title=COSTS[cost])]
+    colour, shape = _scales(families)
+    marks = {"color": colour, "opacity": _OPACITY, "tooltip": facts}
+    label = {"text": "method:N", "opacity": _OPACITY}
+    across = [
+        free.mark_rule(strokeDash=_DASHES, stroke=GREY).encode(y=y, opacity=_OPACITY, tooltip=facts),
+        free.mark_text(align="right", dy=-6).encode(x=alt.value("width"), y=y, **label),
+    ]
+    layers = [
+        paid.transform_filter("datum.front")
+        .mark_line(interpolate="step-after", strokeWidth=1, stroke=GREY)
+        .encode(x=x, y=y),
+        paid.mark_rule(strokeWidth=1.2).encode(x=x, y=_score("low"), y2="high:Q", **marks),
+        paid.mark_point(filled=True, size=70).encode(x=x, y=y, shape=shape, **marks),
+        paid.transform_filter("datum.label || datum.method === highlight")
+        .mark_text(align="right", dx=-6, dy=-7)
+        .encode(x=x, y=y, **label),
+    ]
+    is_free = any(row[cost] == 0 for row in rows)
+    return _layered([*across, *layers] if is_free else layers, title, width)
+
+
+def learning_curves(
+    rows: Rows, families: Sequence[Family], title: str, width: Width = "container"
+) -> alt.LayerChart:
+    """Return the score of one task after each evaluation.
+
+    Args:
+        rows: one a method and evaluation, with ``method``, ``family``, ``epoch``, ``score`` and ``seeds``.
+        families: of this chart and those beside it.
+        title: of the task.
+        width: in pixels, or as wide as the page has room for.
+    """
+    chart = alt.Chart(alt.Data(values=list(rows)))
+    x = alt.X("epoch:Q", title="epoch").axis(tickMinStep=1, grid=False)
+    colour, shape = _scales(families)
+    facts = [*_facts(), "epoch:Q"]
+    marks = {"x": x, "y": _score("score"), "color": colour, "opacity": _OPACITY, "tooltip": facts}
+    lines = chart.mark_line(strokeWidth=1.6).encode(detail="method:N", **marks)
+    points = chart.mark_point(filled=True, size=28).encode(shape=shape, **marks)
+    return _layered([lines, points], title, width)
+
+
+def latency(rows: Rows, states: Sequence[str], title: str, width: Width = "container") -> alt.LayerChart:
+    """Return how much longer a forward pass takes than the bare backbone's.
+
+    Args:
+        rows: one a method and state, from top to bottom, with ``method``, ``state``, ``ratio``, ``low``,
+            ``high`` and ``interval`` (text).
+        states: of this chart and those beside it.
+        title: of what was timed.
+        width: in pixels, or as wide as the page has room for.
+    """
+    chart = alt.Chart(alt.Data(values=list(rows)))
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    y = alt.Y("method:N", sort=methods, title=None).axis(labelLimit=150, grid=True)
+    colour = alt.Color("state:N", title=None).scale(domain=states, range=_STATES[: len(states)])
+    shape = alt.Shape("state:N", title=None).scale(domain=states)
+    facts = ["method:N", "state:N", alt.Tooltip("ratio:Q", format=".3f"), "interval:N"]
+    marks = {"y": y, "color": colour, "opacity": _OPACITY, "tooltip": facts}
+    layers = [
+        alt.Chart(alt.Data(values=[{}])).mark_rule(stroke=GREY, strokeDash=_DASHES).encode(x=alt.datum(1)),
+        chart.mark_rule(strokeWidth=1.5).encode(x=_ratio("low"), x2="high:Q", **marks),
+        chart.mark_point(filled=True, size=60).encode(x=_ratio("ratio"), shape=shape, **marks),
+    ]
+    return _layered(layers, title, width, height=_ROW_HEIGHT * (len(methods) + 1))
+
+
+def _layered(layers: Sequence[alt.Chart], title: str, width: Width, height: int = _HEIGHT) -> alt.LayerChart:
+    highlight = alt.param(name="highlight", value=None)
+    return (
+        alt.LayerChart(layer=list(layers))
+        .add_params(highlight)
+        .properties(title=title, width=width, height=height)
+    )
+
+
+def _score(field: str) -> alt.Y:
+    return alt.Y(f"{field}:Q", title=None).scale(zero=False)
+
+
+def _ratio(field: str) -> alt.X:
+    return alt.X(f"{field}:Q", title="time over the bare backbone's").scale(zero=False).axis(tickCount=5)
+
+
+def _facts() -> list[Any]:
+    return ["method:N", "family:N", alt.Tooltip("score:Q", format=".2f"), "seeds:Q"]
+
+
+def _scales(families: Sequence[Family]) -> tuple[alt.Color, alt.Shape]:
+    names = [family.name for family in families]
+    colour = alt.Color("family:N", title=None).scale(domain=names, range=[one.colour for one in families])
+    shape = alt.Shape("family:N", title=None).scale(domain=names, range=[one.shape for one in families])
+    return colour, shape

@@ -1,1 +1,0 @@
-"""From a configuration to a record: the composition of all floors below."""

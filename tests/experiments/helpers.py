@@ -1,0 +1,53 @@
+"""What the tests of runs do to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gluelamp.experiments.config import RunConfig
+from gluelamp.experiments.plan import plan_run
+from gluelamp.training.learner import Learner
+from gluelamp.training.passes import SinglePasses
+from gluelamp.training.trainer import Trainer
+
+
+class KilledError(Exception):
+    """Stands for the signal."""
+
+
+def never(*_: object, **__: object) -> None:
+    raise AssertionError("a step was trained")
+
+
+def run_folder(config: RunConfig) -> Path:
+    return plan_run(config).folder
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, step: int, folder: str = "") -> None:
+    """Let the loss of one step be NaN, of those who train alone in a folder with that in its name."""
+    backward = SinglePasses.backward
+
+    def poisoned(
+        self: SinglePasses, learners: Sequence[Learner], batches: Sequence[np.ndarray]
+    ) -> list[torch.Tensor]:
+        meant = learners[0].progress.step == step - 1 and folder in str(learners[0].profile.folder)
+        factor = float("nan") if meant else 1
+        return [loss * factor for loss in backward(self, learners, batches)]
+
+    monkeypatch.setattr(SinglePasses, "backward", poisoned)
+
+
+def kill_at_step(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    step = Trainer._step
+
+    def step_or_die(self: Trainer, active: list[Learner]) -> None:
+        if active[0].progress.step == steps:
+            raise KilledError
+        step(self, active)
+
+    monkeypatch.setattr(Trainer, "_step", step_or_die)

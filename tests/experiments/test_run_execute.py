@@ -1,0 +1,206 @@
+"""From a configuration to the files of a finished run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from gluelamp.runs import execute as execute_module
+from safetensors.torch import load_file
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+from experiments.helpers import KilledError, run_folder
+from gluelamp.errors import InputError
+from gluelamp.experiments.config import RunConfig
+from gluelamp.experiments.inputs import bare_model
+from gluelamp.experiments.plan import plan_run
+from gluelamp.experiments.run import execute
+from gluelamp.records import RunRecord, read_record
+from gluelamp.tasks.glue import glue_task
+from gluelamp.tasks.sample import generate
+from gluelamp.training.trainer import Trainer
+
+TinyRun = Callable[..., RunConfig]
+
+
+def test_a_record_says_all_that_it_promises(tiny_run: TinyRun, tiny_backbone: Path) -> None:
+    config = tiny_run("method=lora", "method.rank=4", "task=mrpc", "seed=3")
+    record = execute(config)
+    folder = run_folder(config)
+    content = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    assert content.keys() == asdict(record).keys()
+    assert content == json.loads(json.dumps(asdict(record)))
+    assert read_record(folder / "record.json") == RunRecord(**content)
+
+    assert record.schema_version == 1
+    assert record.identity == folder.name
+    assert (record.status, record.error) == ("complete", None)
+    assert record.config["seed"] == 3
+    assert record.config["method"] | {"rank": 4, "kind": "LoRA", "name": "lora"} == record.config["method"]
+    assert record.config["trainer"]["learning_rate"] == config.method.learning_rate
+    assert record.data["source"] == "sample"
+    assert record.data["rows"] == {"train": 48, "validation": 400, "test": 200}
+    assert len(record.data["fingerprint"]) == 64
+    assert record.data["deviations"]
+    weights = (tiny_backbone / "model.safetensors").read_bytes()
+    assert record.backbone["name"] == "tiny"
+    assert record.backbone["checksum"] == hashlib.sha256(weights).hexdigest()
+    assert record.protocol.keys() >= {"selection", "head_counted", "starts_from", "validation_reused"}
+    assert record.main_metric == "accuracy"
+    assert [entry["step"] for entry in record.history] == [6, 12]
+    for selection, entries in (("best", record.history), ("last", record.history[-1:])):
+        best = max(entries, key=lambda entry: entry["accuracy"])  # the first of equals
+        assert record.metrics[selection] == {key: best[key] for key in ("epoch", "accuracy", "f1")}
+    assert record.versions["torch"] == version("torch")
+    assert record.versions.keys() >= {"python", "gluelamp", "transformers", "peft"}
+    assert record.device.items() >= {"type": "cpu", "dtype": "float32"}.items()
+    assert record.memory["peak_bytes"] > 50e6
+    assert record.speed["train_seconds"] > 0
+
+
+def test_counts_and_bytes_are_those_of_the_formula_and_the_file(tiny_run: TinyRun) -> None:
+    record = execute(config := tiny_run("method=lora", "method.rank=4"))
+    layers, width, rank, outputs = 2, 32, 4, 2
+    trained, head = 4 * layers * width * rank, (width + 1) * outputs
+    assert record.parameters["trained"] == record.parameters["stored_values"] == trained
+    assert record.parameters["head"] == head
+    assert record.parameters["trained_pct"] == 100 * trained / record.parameters["backbone"]
+    file = run_folder(config) / "best.safetensors"
+    assert record.bytes == {"method": 4 * trained, "head": 4 * head, "shared": 0, "file": file.stat().st_size}
+    assert sum(value.numel() for value in load_file(file).values()) == trained + head
+
+
+def test_the_git_revision_is_that_of_the_source(tiny_run: TinyRun) -> None:
+    source = Path(execute_module.__file__).parent
+    command = ["git", "-C", str(source), "rev-parse", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    expected = done.stdout.strip() if done.returncode == 0 else None
+    assert execute(tiny_run("trainer.epochs=1")).git["revision"] == expected
+
+
+def test_a_record_holds_no_place_of_this_machine(tiny_run: TinyRun, tmp_path: Path) -> None:
+    execute(config := tiny_run("trainer.epochs=1"))
+    assert str(tmp_path) not in (run_folder(config) / "record.json").read_text(encoding="utf-8")
+
+
+def test_a_finished_run_leaves_these_files_and_no_others(tiny_run: TinyRun, tmp_path: Path) -> None:
+    execute(config := tiny_run("trainer.epochs=1"))
+    assert {path.name for path in run_folder(config).iterdir()} == {
+        *(".lock", "record.json", "log.json", "predictions.parquet"),
+        *("best.safetensors", "last.safetensors"),
+    }
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"runs", "cache"}
+    log = json.loads((run_folder(config) / "log.json").read_text(encoding="utf-8"))
+    assert [entry["step"] for entry in log["evaluations"]] == [6]
+
+
+SCORES: dict[str, Callable[[pd.Series, pd.Series], float]] = {
+    "accuracy": accuracy_score,
+    "f1": f1_score,
+    "matthews_correlation": matthews_corrcoef,
+    "pearson": lambda label, predicted: pearsonr(label, predicted).statistic,
+    "spearman": lambda label, predicted: spearmanr(label, predicted).statistic,
+}
+
+
+@pytest.mark.parametrize("name", ["cola", "mrpc", "stsb", "mnli"])
+def test_the_predictions_give_the_metrics_again(tiny_run: TinyRun, name: str) -> None:
+    record = execute(config := tiny_run("method=full", f"task={name}"))
+    table = pd.read_parquet(run_folder(config) / "predictions.parquet")
+    task = glue_task(name)
+    outputs = [f"output_{column}" for column in range(task.num_outputs)]
+    assert table.columns.tolist() == ["selection", "split", "idx", "label", *outputs]
+    rows = generate(task)
+    for (selection, split), part in table.groupby(["selection", "split"]):
+        pd.testing.assert_series_equal(
+            part["idx"].reset_index(drop=True), rows[split]["idx"], check_names=False
+        )
+        np.testing.assert_allclose(part["label"], rows[split]["label"], rtol=1e-6)
+        values = part[outputs].to_numpy()
+        predicted = pd.Series(values[:, 0] if task.is_regression else values.argmax(axis=1))
+        suffix = "_mismatched" if split.endswith("_mismatched") else ""
+        for metric in task.metrics:
+            expected = SCORES[metric](part["label"], predicted)
+            found = record.metrics[str(selection)][f"{metric}{suffix}"]
+            assert found == pytest.approx(expected, abs=1e-6)  # the labels are kept in fp32
+    assert set(table["selection"]) == {"best", "last", "held_out"}
+    assert set(table["split"]) == set(task.validation_splits)
+    assert predicted.nunique() > 1  # constant outputs would agree with much
+
+
+@pytest.mark.parametrize(
+    ("overrides", "bias"),
+    [
+        (("task=stsb",), [2.5]),
+        (("task=mrpc",), [0.0, 0.0]),
+        (("task=mixture", "task.members=[cola,stsb,mrpc]"), [0.0, 0.0, 2.5, 0.0, 0.0]),
+    ],
+    ids=["regression", "classification", "mixture"],
+)
+def test_a_head_starts_in_the_middle_of_a_regression_tasks_labels(
+    tiny_run: TinyRun, overrides: tuple[str, ...], bias: list[float]
+) -> None:
+    plan = plan_run(tiny_run(*overrides))
+    assert bare_model(plan).classifier.bias.tolist() == bias
+    assert plan.effective["task"].get("head_starts_at", [0.0] * len(bias)) == bias
+
+
+def test_what_tasks_share_is_stored_once(tiny_run: TinyRun, tmp_path: Path) -> None:
+    for task in ("cola", "mrpc"):
+        execute(tiny_run("method=pafi", "method.density=0.05", f"task={task}", "trainer.epochs=1"))
+    (file,) = (tmp_path / "results" / "shared").iterdir()
+    assert all(name.endswith(".positions") for name in load_file(file))
+
+
+def test_the_state_of_the_process_does_not_change_a_result(tiny_run: TinyRun, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    first = execute(tiny_run("task=stsb"))
+    torch.manual_seed(2)
+    second = execute(tiny_run("task=stsb", f"results.root={tmp_path / 'second'}"))
+    assert (first.metrics, first.history) == (second.metrics, second.history)
+    other = execute(tiny_run("task=stsb", "seed=1"))
+    assert other.history != first.history
+
+
+def test_dropout_of_the_backbone_leaves_that_of_the_method(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[str, set[float]] = {"backbone": set(), "lora": set()}
+
+    def look(self: Trainer) -> None:
+        for name, module in self.model.named_modules():
+            if isinstance(module, torch.nn.Dropout):
+                found["lora" if "lora_dropout" in name else "backbone"].add(module.p)
+        raise KilledError
+
+    monkeypatch.setattr(Trainer, "run", look)
+    with pytest.raises(KilledError):
+        execute(tiny_run("method=lora", "method.dropout=0.3", "trainer.dropout=0.05"))
+    assert found == {"backbone": {0.05}, "lora": {0.3}}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (("trainer.device=cuda:77",), "device='cuda:77' is not usable here."),
+        (("backbone.path=/nowhere",), "backbone 'tiny': /nowhere holds no config.json."),
+        (("data=local", "data.root=/nowhere"), "/nowhere is no folder with task 'cola'."),
+    ],
+)
+def test_what_is_not_there_is_said_before_anything_is_written(
+    tiny_run: TinyRun, tmp_path: Path, overrides: tuple[str, ...], sentence: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        execute(tiny_run(*overrides))
+    assert str(caught.value).startswith(sentence)
+    assert not (tmp_path / "results").exists()

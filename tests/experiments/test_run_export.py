@@ -1,0 +1,63 @@
+"""A merged run is a model that transformers loads by itself, and gives what the run gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from gluelamp.errors import InputError
+from gluelamp.experiments.config import RunConfig
+from gluelamp.experiments.export import ExportConfig, export_model
+from gluelamp.experiments.plan import plan_run
+from gluelamp.experiments.run import execute
+from gluelamp.experiments.trained import load_trained
+
+TEXTS = ["The painter sold film 1.", "The town was in the park."]
+
+
+@pytest.mark.parametrize("method", ["pafi", "hiwi", "lora"])
+@pytest.mark.parametrize("task", ["cola", "stsb"])
+def test_the_merged_model_gives_the_outputs_of_the_run(
+    tiny_run: Callable[..., RunConfig], tmp_path: Path, method: str, task: str
+) -> None:
+    config = tiny_run(f"method={method}", f"task={task}", "trainer.epochs=1")
+    execute(config)
+    folder = export_model(config, ExportConfig(destination=str(tmp_path / "merged")))
+    merged = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    assert type(merged).__module__.startswith("transformers.")
+    inputs = AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        outputs = merged(**inputs).logits
+        expected = load_trained(plan_run(config), "best", "sdpa").model(**inputs).logits
+    torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-6)
+    labels = ["unacceptable", "acceptable"] if task == "cola" else ["LABEL_0"]
+    assert list(merged.config.id2label.values()) == labels
+
+
+def test_what_cannot_be_merged_or_would_overwrite_is_refused(
+    tiny_run: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    config = tiny_run("method=pfeiffer", "task=cola", "trainer.epochs=1")
+    choice = ExportConfig(destination=str(tmp_path / "merged"))
+    with pytest.raises(InputError, match=r"is not complete\. Train it"):
+        export_model(config, choice)
+    execute(config)
+    with pytest.raises(InputError, match="merge"):
+        export_model(config, choice)
+    assert not (tmp_path / "merged").exists()
+    (tmp_path / "merged").mkdir()
+    (tmp_path / "merged" / "mine.txt").touch()
+    with pytest.raises(InputError, match=r"holds files\. Take another export\.destination"):
+        export_model(config, choice)
+
+
+def test_a_state_that_is_gone_is_named(tiny_run: Callable[..., RunConfig], tmp_path: Path) -> None:
+    config = tiny_run("method=pafi", "task=cola", "trainer.epochs=1")
+    execute(config)
+    (plan_run(config).folder / "last.safetensors").unlink()
+    with pytest.raises(InputError, match=r"holds no last\.safetensors"):
+        export_model(config, ExportConfig(destination=str(tmp_path / "merged"), selection="last"))

@@ -1,0 +1,49 @@
+"""Test files are for the GLUE server, of complete runs: all else is refused before anything is predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+
+import pytest
+from gluelamp.runs import predict
+
+from gluelamp.errors import InputError
+from gluelamp.experiments.config import RunConfig
+from gluelamp.experiments.plan import plan_run
+from gluelamp.experiments.predict import PredictConfig, write_test_predictions
+from gluelamp.experiments.run import execute
+from gluelamp.records import write_json
+from gluelamp.tasks.data import load_task_data
+from gluelamp.tasks.glue import glue_task
+
+
+@pytest.mark.parametrize(("trained", "asked"), [("lamp2n", None), ("lamp2n", "cola"), ("cola", "lamp2n")])
+def test_lamp_has_no_server_file(tiny_run: Callable[..., RunConfig], trained: str, asked: str | None) -> None:
+    config = tiny_run("method=head_only", "task=cola", f"task.name={trained}")
+    with pytest.raises(InputError, match=r"task 'lamp2n' is of LaMP.*stands in predictions\.parquet"):
+        write_test_predictions(config, PredictConfig(task=asked))
+
+
+def test_a_run_that_is_not_complete_predicts_nothing(tiny_run: Callable[..., RunConfig]) -> None:
+    """Its task states may be there already: of a run that was killed or that failed later."""
+    config = tiny_run("method=head_only", "task=cola", "trainer.epochs=1")
+    record = plan_run(config).folder / "record.json"
+    facts = asdict(execute(config))
+    write_test_predictions(config, PredictConfig())
+    write_json(record, facts | {"status": "failed"})
+    with pytest.raises(InputError, match=r"The run in .* is not complete\. Train it"):
+        write_test_predictions(config, PredictConfig())
+    record.unlink()
+    with pytest.raises(InputError, match=r"The run in .* is not complete\. Train it"):
+        write_test_predictions(config, PredictConfig())
+
+
+def test_rows_of_another_source_than_the_run_s_are_not_predicted(
+    tiny_run: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_run("method=head_only", "task=mnli")
+    elsewhere = replace(load_task_data(glue_task("ax"), config.data), source="hub")
+    monkeypatch.setattr(predict, "load_task_data", lambda *_: elsewhere)
+    with pytest.raises(InputError, match="on sample data, and the rows of 'ax' would be hub ones"):
+        write_test_predictions(config, PredictConfig(task="ax"))

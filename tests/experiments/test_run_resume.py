@@ -1,0 +1,85 @@
+"""A run that is killed ends with the files of one that was not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from gluelamp.runs import execute as execute_module
+
+from experiments.helpers import KilledError, kill_at_step, never, run_folder
+from gluelamp.experiments.config import RunConfig
+from gluelamp.experiments.run import execute
+from gluelamp.training.trainer import Trainer
+
+TinyRun = Callable[..., RunConfig]
+
+
+def content_of(folder: Path) -> dict[str, Any]:
+    """All that a run leaves and that does not say how fast it was."""
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    for key in ("speed", "memory"):
+        del record[key]
+    for phase in record["phases"] or ():
+        phase.pop("train_seconds", None)
+    log = json.loads((folder / "log.json").read_text(encoding="utf-8"))
+    predictions = pd.read_parquet(folder / "predictions.parquet").to_dict("list")
+    return {"record": record, "log": log, "predictions": predictions}
+
+
+@pytest.mark.parametrize("method", ["lora", "xpeft", "fish", "lt_sft"])  # lt_sft dies in its first phase
+def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, method: str
+) -> None:
+    overrides = (f"method={method}", "task=stsb", "trainer.checkpoint_steps=4", "trainer.eval_steps=3")
+    undisturbed = tiny_run(*overrides, f"results.root={tmp_path / 'undisturbed'}")
+    execute(undisturbed)
+    config = tiny_run(*overrides)
+    with monkeypatch.context() as patch:
+        kill_at_step(patch, 7)
+        with pytest.raises(KilledError):
+            execute(config)
+    assert list(run_folder(config).rglob("checkpoint.pt"))
+    assert not (run_folder(config) / "record.json").exists()
+    execute(config)
+    assert content_of(run_folder(config)) == content_of(run_folder(undisturbed))
+    assert not (run_folder(config) / "checkpoint.pt").exists()
+    assert not list(run_folder(config).glob("phase-*"))
+
+
+@pytest.mark.parametrize("place", ["write_predictions", "_write", "_clear_after"])
+def test_a_run_killed_after_training_does_not_train_again(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    config = tiny_run("task=stsb")
+
+    def die(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(execute_module, place, die)
+        with pytest.raises(KilledError):
+            execute(config)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", never)
+        execute(config)
+    undisturbed = tiny_run("task=stsb", f"results.root={tmp_path / 'undisturbed'}")
+    execute(undisturbed)
+    assert content_of(run_folder(config)) == content_of(run_folder(undisturbed))
+
+
+def test_a_partial_run_starts_anew_if_it_is_to_be_retrained(
+    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = tiny_run("on_existing=retrain", "trainer.checkpoint_steps=2")
+    with monkeypatch.context() as patch:
+        kill_at_step(patch, 5)
+        with pytest.raises(KilledError):
+            execute(config)
+    with caplog.at_level("INFO", "gluelamp"):
+        execute(config)
+    assert not [message for message in caplog.messages if "resuming" in message]

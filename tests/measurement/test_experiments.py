@@ -1,0 +1,59 @@
+"""The experiments of measurement: each job parses, and none leaves a method out that belongs to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from gluelamp.cli.app import CONFIGS
+from gluelamp.cli.sweep import expand
+from gluelamp.experiments.measure import MeasureConfig, parse_measure
+from methods.rows import ROWS
+
+EXPERIMENTS = sorted(
+    path
+    for path in (CONFIGS / "experiment").glob("*.yaml")
+    if "scripts/measure.py" in path.read_text(encoding="utf-8")
+)
+MERGED = {row.leaf: row.merges for row in reversed(ROWS) if "bert" in row.on}
+each = pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda path: path.stem)
+
+
+def jobs_of(experiment: Path, *keys: str) -> list[list[str]]:
+    params = OmegaConf.load(experiment).hydra.sweeper.params
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        chosen = [f"{key}={value}" for key, value in params.items() if not keys or key in keys]
+        return expand(chosen, GlobalHydra.instance().config_loader())
+
+
+@each
+def test_each_job_parses(composed: Callable[..., dict[str, Any]], experiment: Path) -> None:
+    jobs = jobs_of(experiment)
+    assert jobs
+    for job in jobs[:: max(1, len(jobs) // 8)]:
+        config = parse_measure(composed(f"experiment={experiment.stem}", *job))
+        assert isinstance(config, MeasureConfig)
+        assert config.what == experiment.stem.removesuffix("_large")
+
+
+@each
+def test_an_experiment_begins_with_the_command_that_runs_it(experiment: Path) -> None:
+    command = f"# python scripts/measure.py -m experiment={experiment.stem}\n"
+    assert command in experiment.read_text(encoding="utf-8")
+
+
+def test_every_method_is_counted() -> None:
+    leaves = sorted((CONFIGS / "method").glob("*.yaml"))
+    counted = jobs_of(CONFIGS / "experiment" / "parameters.yaml", "method")
+    assert sorted(counted) == [[f"method={leaf.stem}"] for leaf in leaves]
+
+
+def test_every_method_that_merges_is_certified() -> None:
+    certified = jobs_of(CONFIGS / "experiment" / "certificate.yaml", "method")
+    assert sorted(certified) == [[f"method={leaf}"] for leaf in sorted(MERGED) if MERGED[leaf]]

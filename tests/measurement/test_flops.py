@@ -1,0 +1,105 @@
+"""FLOPs, against sums written out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from gluelamp.errors import InputError
+from gluelamp.experiments.measure import MeasureConfig
+from gluelamp.measurement.flops import forward_flops, measure_flops
+from gluelamp.measurement.kind import Subject
+
+Measuring = Callable[..., MeasureConfig]
+
+D, F, LAYERS = 32, 64, 2  # of the tiny backbone
+
+
+def by_hand(length: int) -> int:
+    """Of a pass: six projections and two products of attention a block; the head reads one token."""
+    block = 2 * length * (4 * D * D + 2 * D * F) + 2 * 2 * length * length * D
+    return LAYERS * block + 2 * D * D + 2 * D * 2
+
+
+@pytest.fixture
+def count(measuring: Measuring) -> Callable[..., dict[str, float]]:
+    def counted(method: str, batch: int = 1, length: int = 7) -> dict[str, float]:
+        config = measuring("backbone=tiny", "backbone.path=null", f"method={method}")
+        with torch.device("meta"):
+            (rows,) = measure_flops(config.backbone, config.method, [(batch, length)])
+        return {row["state"]: row["flops_per_sample"] for row in rows}
+
+    return counted
+
+
+def test_a_linear_layer_multiplies_and_adds_once_for_each_weight_and_row() -> None:
+    assert forward_flops(nn.Linear(5, 3), {"input": torch.zeros(4, 5)}) == 2 * 4 * 5 * 3
+
+
+@pytest.mark.parametrize("length", [7, 33])
+def test_the_base_is_counted_as_by_hand(count: Callable[..., dict[str, float]], length: int) -> None:
+    assert count("bitfit", length=length)["base"] == by_hand(length)
+
+
+def test_an_adapter_costs_its_two_projections_and_does_not_merge(
+    count: Callable[..., dict[str, float]],
+) -> None:
+    found = count("pfeiffer")
+    assert "merged" not in found
+    assert found["unmerged"] - found["base"] == LAYERS * 2 * (2 * 7 * D * (D // 16))
+
+
+@pytest.mark.parametrize("method", ["lora", "pafi", "hiwi", "hiwi_weight"])
+def test_what_is_merged_costs_what_the_base_costs(
+    count: Callable[..., dict[str, float]], method: str
+) -> None:
+    found = count(method)
+    assert found["merged"] == found["base"]
+
+
+def test_a_training_step_of_everything_costs_three_passes(count: Callable[..., dict[str, float]]) -> None:
+    found = count("full")
+    assert found["training"] == 3 * found["base"]  # of each product, one forward and two backward
+
+
+def test_a_training_step_of_the_head_costs_one_pass_and_its_own_gradient(
+    count: Callable[..., dict[str, float]],
+) -> None:
+    found = count("head_only")
+    assert found["training"] == found["base"] + 2 * D * 2
+
+
+def test_what_a_method_computes_once_a_pass_is_shared_by_the_samples(
+    count: Callable[..., dict[str, float]],
+) -> None:
+    (one, many) = (count("hiwi_weight", batch=batch) for batch in (1, 8))
+    assert one["base"] == many["base"]
+    assert one["unmerged"] - one["base"] == 8 * (many["unmerged"] - many["base"]) > 0
+
+
+def test_a_method_that_asks_for_values_is_counted_with_values(measuring: Measuring) -> None:
+    config = measuring("backbone=tiny", "backbone.path=null", "method=dyt", "flops.lengths=[6,9]")
+    subject = Subject(config.backbone, config.method)
+    rows = [row for cell in config.flops.measure(subject, config.flops.cells([])) for row in cell]
+    assert [(row["state"], row["length"]) for row in rows] == [
+        (state, length) for length in (6, 9) for state in ("base", "unmerged", "training")
+    ]
+
+
+def test_a_length_beyond_the_last_position_is_refused(count: Callable[..., dict[str, float]]) -> None:
+    with pytest.raises(InputError, match="length=129 is not allowed: the backbone reads at most 128 tokens"):
+        count("lora", length=129)
+
+
+def test_a_trained_pooler_costs_its_gradient_and_that_of_the_head_s_input(measuring: Measuring) -> None:
+    config = measuring("backbone=tiny", "backbone.path=null", "method=head_only")
+
+    def training(train_pooler: bool) -> float:
+        with torch.device("meta"):
+            (rows,) = measure_flops(config.backbone, config.method, [(1, 7)], train_pooler)
+        return next(row["flops_per_sample"] for row in rows if row["state"] == "training")
+
+    assert training(True) - training(False) == 2 * D * D + 2 * D * 2

@@ -1,0 +1,114 @@
+"""Peak memory, against tensors of known size and the closed form of AdamW's state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+import torch
+
+from gluelamp.backbones.load import BackboneConfig
+from gluelamp.errors import InputError
+from gluelamp.experiments.measure import MeasureConfig
+from gluelamp.measurement import memory
+from gluelamp.measurement.kind import Subject
+from gluelamp.measurement.memory import rise_of_peak
+from gluelamp.records import MEASUREMENT_COLUMNS
+
+Measuring = Callable[..., MeasureConfig]
+CPU = torch.device("cpu")
+MIB = 2**20
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="the peak cannot be reset here"
+)
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.fixture
+def subject(measuring: Measuring) -> Callable[[str], Subject]:
+    """Return a method on an encoder of 4.1 million values, nearly all of them words."""
+
+    def of(method: str) -> Subject:
+        tiny = measuring("backbone=tiny", "backbone.path=null", f"method={method}")
+        shape = {**tiny.backbone.shape, "vocab_size": 32_000, "hidden_size": 128}
+        return Subject(BackboneConfig(name="words", shape=shape), tiny.method)
+
+    return of
+
+
+def rise_of_three_tensors() -> int:
+    memory.return_freed_memory()
+
+    def step() -> None:
+        for _ in range(3):
+            torch.ones(16 * MIB)  # 64 MiB, and gone again
+
+    return rise_of_peak(step, CPU)
+
+
+@needs_proc
+def test_the_rise_is_that_of_the_largest_tensor_at_a_time() -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:  # nothing freed to reuse
+        assert fresh.submit(rise_of_three_tensors).result() == pytest.approx(64 * MIB, abs=2 * MIB)
+
+
+@needs_proc
+def test_full_fine_tuning_holds_a_gradient_and_two_moments_of_each_value(
+    subject: Callable[[str], Subject],
+) -> None:
+    trained = 4 * (32_000 + 128 + 2) * 128  # bytes; the two blocks add a twentieth
+    row = memory._in_fresh_process(subject("full"), "training", CPU, batch=1, length=4)
+    assert row["model_bytes"] == pytest.approx(2 * trained, rel=0.06)  # the frozen weights stay
+    # AdamW works on at most two more of the largest tensor
+    assert 3 * trained < row["step_bytes"] < 5.5 * trained
+
+
+def test_each_state_is_measured_apart(
+    subject: Callable[[str], Subject], measuring: Measuring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_in_fresh_process", memory.measure_memory)
+    kind = measuring("memory.lengths=[4,9]").memory
+    for method, states in (
+        ("bitfit", ["base", "unmerged", "merged", "training"]),
+        ("pfeiffer", ["base", "unmerged", "training"]),
+    ):
+        rows = list(kind.measure(subject(method), kind.cells([])))
+        assert [[row["state"] for row in cell] for cell in rows] == [states, states]
+        assert [cell[0]["length"] for cell in rows] == [4, 9]
+        assert all(row.keys() >= set(MEASUREMENT_COLUMNS["memory"]) for cell in rows for row in cell)
+        by_state = {row["state"]: row["model_bytes"] for row in rows[0]}
+        assert by_state.get("merged", by_state["base"]) == by_state["base"]
+        assert by_state["unmerged"] >= by_state["base"]
+
+
+def test_a_gpu_is_named_in_the_setting_and_a_processor_is_not(
+    subject: Callable[[str], Subject], measuring: Measuring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, lora = measuring().memory, subject("lora")
+    assert kind.setting(lora)["device"] == "cpu"
+    monkeypatch.setattr(memory, "choose_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(memory, "device_name", lambda _: "A GPU")
+    assert kind.setting(lora)["device"] == "cuda (A GPU)"
+
+
+def killed(*_: object) -> None:
+    import os
+
+    os._exit(9)
+
+
+def test_a_process_that_is_killed_says_what_to_do(
+    subject: Callable[[str], Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "measure_memory", killed)
+    with pytest.raises(InputError, match=r"was killed, .* Take smaller memory\.batches"):
+        memory._in_fresh_process(subject("lora"), "training", CPU, batch=1, length=4)
+
+
+@needs_gpu
+def test_on_a_gpu_the_rise_is_that_of_torch_s_allocations() -> None:
+    device = torch.device("cuda")
+    assert rise_of_peak(lambda: torch.ones(16 * MIB, device=device), device) == 64 * MIB

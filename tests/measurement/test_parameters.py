@@ -1,0 +1,130 @@
+"""Counts on the real shapes, against closed forms written out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gluelamp.errors import InputError
+from gluelamp.experiments.measure import MeasureConfig
+from gluelamp.measurement.parameters import measure_parameters
+from gluelamp.records import MEASUREMENT_COLUMNS
+
+# Blocks, hidden size, feed-forward size, and parameters of the encoder without pooler and head.
+BACKBONES = {
+    "minilm": (6, 384, 1536, 22_565_376),
+    "bert_base": (12, 768, 3072, 108_891_648),
+    "roberta_large": (24, 1024, 4096, 354_310_144),
+}
+# Values trained, by the leaf's own options: b = 64 (Houlsby), d / 16 (Pfeiffer), r = 8 (LoRA) or 4 (HiWi).
+TRAINED: dict[str, Callable[[int, int, int, int], int]] = {
+    "head_only": lambda L, d, f, n: 0,
+    "full": lambda L, d, f, n: n,
+    "bitfit": lambda L, d, f, n: L * (7 * d + f) + d,
+    "lora": lambda L, d, f, n: 4 * L * d * 8,
+    "houlsby": lambda L, d, f, n: 2 * L * (2 * d * 64 + 64 + d) + 4 * d * L + 2 * d,
+    "pfeiffer": lambda L, d, f, n: L * (2 * d * (d // 16) + d // 16 + d),
+    "pafi": lambda L, d, f, n: round(0.005 * n),
+    "hiwi": lambda L, d, f, n: 2 * 4 * (d + f) * L,
+    "hiwi_weight": lambda L, d, f, n: 2 * 4 * (d + f) * L,
+    "xpeft": lambda L, d, f, n: 2 * 100 * L,
+    "xpeft_soft": lambda L, d, f, n: 2 * 100 * L,
+}
+
+Measuring = Callable[..., MeasureConfig]
+Count = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def count(measuring: Measuring) -> Count:
+    def counted(backbone: str, method: str, *overrides: str, num_outputs: int = 2) -> dict[str, Any]:
+        config = measuring(f"backbone={backbone}", f"method={method}", *overrides)
+        pooler = config.head.train_pooler
+        (row,) = measure_parameters(config.backbone, config.method, pooler, num_outputs)
+        return row
+
+    return counted
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("method", TRAINED)
+def test_trained_values_follow_the_closed_form(count: Count, backbone: str, method: str) -> None:
+    row = count(backbone, method)
+    expected = TRAINED[method](*BACKBONES[backbone])
+    assert row["trained"] == expected
+    assert row["trained_pct"] == pytest.approx(100 * expected / BACKBONES[backbone][-1])
+
+
+@pytest.mark.parametrize(
+    "method", ["full", "bitfit", "lora", "houlsby", "pfeiffer", "hiwi_weight", "xpeft_soft"]
+)
+def test_a_method_without_a_smaller_form_stores_what_it_trains_in_fp32(count: Count, method: str) -> None:
+    row = count("minilm", method)
+    assert row["stored_values"] == row["trained"] > 0
+    assert row["stored_bytes"] == 4 * row["trained"]
+
+
+@pytest.mark.parametrize(("backbone", "k"), [("roberta_large", 1_771_551), ("bert_base", 544_458)])
+def test_pafi_at_half_a_percent_stores_its_values_and_shares_one_mask(
+    count: Count, backbone: str, k: int
+) -> None:
+    row = count(backbone, "pafi")
+    assert (row["trained"], row["stored_values"]) == (k, k)
+    assert (row["stored_bytes"], row["shared_bytes"]) == (4 * k, 4 * k)  # fp32 values, int32 positions
+
+
+@pytest.mark.parametrize("bottleneck", [4, 16])
+def test_hiwi_stores_the_two_biases_of_each_block_whatever_its_bottleneck(
+    count: Count, bottleneck: int
+) -> None:
+    row = count("roberta_large", "hiwi", f"method.bottleneck={bottleneck}")
+    assert row["trained"] == 2 * bottleneck * (1024 + 4096) * 24
+    assert (row["stored_values"], row["stored_bytes"]) == (122_880, 491_520)
+    assert 100 * row["stored_values"] / 354_310_144 == pytest.approx(0.0347, abs=5e-5)  # the paper's 0.03 %
+
+
+def test_xpeft_stores_a_bit_for_each_adapter_and_mask_and_of_its_bank_the_name(count: Count) -> None:
+    row = count("bert_base", "xpeft")
+    assert (row["trained"], row["stored_bytes"]) == (2_400, 312)
+    assert row["shared_bytes"] == 56  # seed, spread, four sizes and four rounded values
+    assert count("bert_base", "xpeft_soft")["stored_bytes"] == 9_600
+    assert count("bert_base", "xpeft", "method.num_adapters=150")["stored_bytes"] == 456
+
+
+def test_houlsby_without_layer_norms_has_its_adapters_alone(count: Count) -> None:
+    assert count("roberta_large", "houlsby", "method.train_layer_norm=false")["trained"] == 6_343_680
+
+
+@pytest.mark.parametrize(
+    ("backbone", "num_outputs", "head"),
+    [
+        ("bert_base", 2, 1_538),
+        ("bert_base", 15, 11_535),
+        ("roberta_base", 2, 592_130),
+        ("roberta_large", 2, 1_051_650),
+    ],
+)
+def test_the_head_is_counted_apart(count: Count, backbone: str, num_outputs: int, head: int) -> None:
+    row = count(backbone, "head_only", num_outputs=num_outputs)
+    assert (row["head"], row["trained"], row["stored_bytes"]) == (head, 0, 0)
+
+
+def test_a_trained_pooler_is_counted_with_the_head(count: Count) -> None:
+    assert count("bert_base", "lora", "head.train_pooler=true")["head"] == 1_538 + 768 * 768 + 768
+
+
+def test_an_architecture_without_the_part_that_a_method_changes_is_a_reason_not_an_error(
+    measuring: Measuring,
+) -> None:
+    config = measuring("backbone=deberta_v3_base", "method=prefix")
+    (row,) = measure_parameters(config.backbone, config.method)
+    assert row.pop("refused").startswith("The architecture 'deberta-v2' has no separate 'attention.function'")
+    assert row == dict.fromkeys(MEASUREMENT_COLUMNS["parameters"])
+
+
+def test_options_that_do_not_fit_the_backbone_remain_an_error(measuring: Measuring) -> None:
+    config = measuring("backbone=minilm", "method=pfeiffer", "method.reduction_factor=999")
+    with pytest.raises(InputError, match="larger than the hidden size 384"):
+        measure_parameters(config.backbone, config.method)
