@@ -1,6 +1,6 @@
 # gluelamp: two commands for everybody (reproduce-glue, test), the rest for those who stay.
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-glue reproduce-lamp tables report measure measure-large certificates capabilities prepare test test-learning test-browser lint format benchmark clean
+.PHONY: help setup reproduce-glue reproduce-lamp tables report measure measure-large certificates capabilities docs prepare test test-learning test-browser lint format benchmark clean
 
 SCALE ?= demo
 DATA ?= auto
@@ -63,6 +63,9 @@ certificates: setup  ## certify that merged methods add no latency: over an hour
 capabilities: setup  ## find out by trying what each method can do, write docs/capabilities.md
 	$(RUN) scripts/capabilities.py
 
+docs: setup  ## build the documentation site into site/, without a network; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --clean
+
 tables: setup  ## regenerate results/tables from the records alone
 	$(RUN) scripts/report.py what=[tables]
 
@@ -102,4 +105,4 @@ benchmark: setup  ## time training against Hugging Face Trainer with peft (needs
 	$(RUN) benchmarks/profile_store.py
 
 clean:  ## remove caches and the virtual environment; results stay
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache results/cache
+	rm -rf $(VENV) site .pytest_cache .ruff_cache .mypy_cache .import_linter_cache results/cache
