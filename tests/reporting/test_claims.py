@@ -12,7 +12,7 @@ import pytest
 from gluelamp.records import Certificate, FoundRun, Measurement
 from gluelamp.reporting.claims import claim_rows, claims_page, latency
 from gluelamp.reporting.claims.claim import VERDICTS, superiority
-from gluelamp.reporting.pages import as_markdown
+from gluelamp.reporting.rendering.markdown import page_as_markdown as as_markdown
 from gluelamp.reporting.sparse_table import sparse_rows
 from gluelamp.reporting.xpeft_table import xpeft_rows
 

@@ -15,7 +15,7 @@ from gluelamp.records import Measurement
 from gluelamp.reporting import write_tables
 from gluelamp.reporting.counts import PublishedCount, beside, read_counts
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 FILE = ROOT / "results" / "published" / "counts" / "parameters.csv"
 UNITS = {"M": 1e6, "K": 1e3, "%": 1.0}
 # HiWi on roberta_large, by hand: 2 * 4 * (1024 + 4096) * 24 trained, (1024 + 4096) * 24 stored

@@ -12,8 +12,9 @@ from gluelamp.records import FoundRun, Measurement
 from gluelamp.reporting.counts import PublishedCount
 from gluelamp.reporting.main_page import main_page
 from gluelamp.reporting.main_table import AVERAGE, TASKS, main_rows
-from gluelamp.reporting.pages import as_markdown
 from gluelamp.reporting.published import COLUMNS, closest_scores
+from gluelamp.reporting.rendering.cells import plain
+from gluelamp.reporting.rendering.markdown import page_as_markdown as as_markdown
 
 AddRun = Callable[..., FoundRun]
 STORED = {"rte": 4000, "sst2": 8000}
@@ -43,8 +44,8 @@ def printed(published: str, kind: str, head: str) -> PublishedCount:
 
 def lines(rows: pd.DataFrame, title: str) -> list[list[str]]:
     """Return the cells of one printed table, its header first."""
-    (grid,) = [grid for grid in main_page(rows).grids if grid.title.startswith(title)]
-    return [list(grid.cells), *grid.cells.to_numpy().tolist()]
+    (grid,) = [grid for grid in main_page(rows).tables if grid.title.startswith(title)]
+    return [[column.title for column in grid.columns], *([plain(cell) for cell in row] for row in grid.rows)]
 
 
 def test_the_gap_to_a_comparable_score_has_the_interval_of_ours(tmp_path: Path, add_run: AddRun) -> None:

@@ -12,7 +12,7 @@ from gluelamp.errors import InputError
 from gluelamp.reporting.publish import add_published
 from gluelamp.reporting.published import COLUMNS, read_published
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SOUND = ("P (2023)", "Table 1", "hiwi", "roberta_large", "dev; r=4", "rte", "accuracy", "50.0", "the PDF")
 NAMES = ({"hiwi", "pafi", "lora"}, {"roberta_large"})
 

@@ -12,7 +12,7 @@ from gluelamp.errors import InputError
 from gluelamp.reporting.published import COLUMNS, read_published
 from gluelamp.tasks.glue import GLUE
 
-PUBLISHED = Path(__file__).parents[3] / "results" / "published"
+PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 UNJOINABLE = {
     "accuracy_overall",
     "accuracy_unspecified",

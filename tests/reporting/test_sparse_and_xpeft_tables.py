@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from gluelamp.records import FoundRun, Measurement
-from gluelamp.reporting.pages import as_markdown
 from gluelamp.reporting.published import COLUMNS, closest_scores
+from gluelamp.reporting.rendering.markdown import page_as_markdown as as_markdown
 from gluelamp.reporting.sparse_table import sparse_page, sparse_rows
 from gluelamp.reporting.xpeft_table import xpeft_page, xpeft_rows
 

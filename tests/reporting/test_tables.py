@@ -24,7 +24,7 @@ from gluelamp.records import (
 from gluelamp.reporting import results, write_tables
 from synthetic_results import write_run
 
-PUBLISHED = Path(__file__).parents[3] / "results" / "published"
+PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 
 AddRecord = Callable[..., RunRecord]
 AddMeasurement = Callable[..., Path]

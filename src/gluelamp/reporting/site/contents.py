@@ -13,8 +13,9 @@ from gluelamp.reporting.aggregation import summarise
 from gluelamp.reporting.entries import entries
 from gluelamp.reporting.lamp import has_persons
 from gluelamp.reporting.measurements import measurement_rows
-from gluelamp.reporting.pages import Grid, Page, failures
+from gluelamp.reporting.pages import Page, failures
 from gluelamp.reporting.published import read_published
+from gluelamp.reporting.rendering import Table
 from gluelamp.reporting.results import Results
 from gluelamp.reporting.site.cells import Key, RunCell, run_cells
 from gluelamp.reporting.site.panels import Panels, latency_panels
@@ -42,7 +43,7 @@ class Contents:
     lamp: Page | None
     latencies: Sequence[Panels]
     pages: Sequence[Page]
-    failures: Grid
+    failures: Table
     cells: Sequence[RunCell]
 
     @cached_property

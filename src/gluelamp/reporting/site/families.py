@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gluelamp.records import RunRecord
+from gluelamp.reporting.rendering import Symbol
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class Family:
     shape: str
     glyph: str
     kinds: frozenset[str]
+
+    @property
+    def symbol(self) -> Symbol:
+        """The symbol before a method's name."""
+        return Symbol(self.name, self.colour, self.glyph)
 
 
 FAMILIES = (

@@ -11,12 +11,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from gluelamp.records import write_text
 from gluelamp.reporting.accuracy_page import SAMPLE_NOTE
 from gluelamp.reporting.formats import points, task_name
+from gluelamp.reporting.rendering.html import inline, symbol_html, table_html
 from gluelamp.reporting.results import Results
 from gluelamp.reporting.site import assets
 from gluelamp.reporting.site.contents import Contents, gather
 from gluelamp.reporting.site.figures import figure_files, specification
 from gluelamp.reporting.site.score_sheets import SELECTIONS
-from gluelamp.reporting.site.sheets import inline, sheet_of
 from gluelamp.reporting.site.theme import DARK, LIGHT
 
 PAGE = "report.html"
@@ -96,7 +96,8 @@ def _environment() -> Environment:
         "inline": inline,
         "points": points,
         "seconds": _seconds,
-        "sheet": sheet_of,
+        "symbol": symbol_html,
+        "table": table_html,
         "task_name": task_name,
         "yaml": _yaml,
     }

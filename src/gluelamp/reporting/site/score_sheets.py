@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from gluelamp.reporting.formats import count, points, task_name
+from gluelamp.reporting.formats import task_name
+from gluelamp.reporting.rendering import EMPTY, POINTS, Cell, Number, Range, Table, Text, numbers, texts
 from gluelamp.reporting.site.cells import Key, RunCell
-from gluelamp.reporting.site.scores import Scores, interval, number
-from gluelamp.reporting.site.sheets import Field, Sheet
+from gluelamp.reporting.site.scores import Scores
 
 SELECTIONS = {"held_out": "held-out epoch", "best": "best epoch", "last": "last epoch"}
 _SIZES = {
@@ -20,27 +20,26 @@ _SIZES = {
 }
 
 
-def overview(scores: Scores) -> Sheet:
+def overview(scores: Scores) -> Table:
     """Return one row a method and one column a task."""
-    header = ["method", *map(task_name, scores.tasks), "trained", "stored bytes"]
-    rows = [_overview_row(scores, method) for method in scores.methods]
-    return Sheet("All tasks", header, [False, *[True] * (len(header) - 1)], rows)
+    columns = [*texts("method"), *numbers(*map(task_name, scores.tasks), "trained", "stored bytes")]
+    return Table("All tasks", columns, [_overview_row(scores, method) for method in scores.methods])
 
 
-def _overview_row(scores: Scores, method: str) -> list[Field]:
+def _overview_row(scores: Scores, method: str) -> list[Cell]:
     rows = {task: scores.row(method, task) for task in scores.tasks}
     first = next(row for row in rows.values() if row is not None)
-    sizes = [_count(first[key]) for key in ("trained", "method_bytes")]
-    fields = [Field("") if row is None else _cell(scores, row) for row in rows.values()]
-    return [Field(method, family=scores.families[method]), *fields, *sizes]
+    means = [EMPTY if row is None else _linked_mean(scores, row) for row in rows.values()]
+    sizes = [Number(first[key]) for key in ("trained", "method_bytes")]
+    return [Text(method, symbol=scores.families[method].symbol), *means, *sizes]
 
 
-def _cell(scores: Scores, row: Mapping[str, Any]) -> Field:
+def _linked_mean(scores: Scores, row: Mapping[str, Any]) -> Number:
     place = (row["label"], row["task"])
-    return Field(_mean(row), number(row["mean"]), scores.cells[place].slug, scores.is_top(*place))
+    return _mean(row, bold=scores.is_top(*place), opens=scores.cells[place].slug)
 
 
-def task_sheet(rows: pd.DataFrame, cells: Mapping[Key, RunCell]) -> Sheet:
+def task_table(rows: pd.DataFrame, cells: Mapping[Key, RunCell]) -> Table:
     """Return one row a method and setting, with the scores of every selection.
 
     Args:
@@ -50,39 +49,30 @@ def task_sheet(rows: pd.DataFrame, cells: Mapping[Key, RunCell]) -> Sheet:
     main = rows[rows["is_main"]]
     shown = [name for name in SELECTIONS if name in set(main["selection"])]
     first, *others = (SELECTIONS[name] for name in shown)
-    header = ["method", first, "95 % interval", *others, "published", "seeds", "epochs", *_SIZES]
-    fields = [_task_row(of_method, shown, cells) for _, of_method in main.groupby("method", sort=False)]
+    titles = [first, "95 % interval", *others, "published", "seeds", "epochs", *_SIZES]
+    body = [_task_row(of_method, shown, cells) for _, of_method in main.groupby("method", sort=False)]
     title = f"{task_name(main['task'].iloc[0])} ({main['metric'].iloc[0].replace('_', ' ')})"
-    return Sheet(title, header, [False, *[True] * (len(header) - 1)], fields)
+    return Table(title, [*texts("method"), *numbers(*titles)], body)
 
 
-def _task_row(rows: pd.DataFrame, shown: Sequence[str], cells: Mapping[Key, RunCell]) -> list[Field]:
+def _task_row(rows: pd.DataFrame, shown: Sequence[str], cells: Mapping[Key, RunCell]) -> list[Cell]:
     selected = {row["selection"]: row for row in rows.to_dict("records")}
     any_row = next(iter(selected.values()))
     cell = cells[any_row["data"], any_row["backbone"], any_row["method"], any_row["task"]]
     first, *others = (selected.get(name) for name in shown)
     sizes = (getattr(cell.record, part).get(key) for part, key in _SIZES.values())
     return [
-        Field(cell.key[2], opens=cell.slug, family=cell.family),
-        _score(first),
-        _interval(first),
-        *map(_score, others),
-        Field(points(any_row["published"]), number(any_row["published"])),
-        *map(_count, (any_row["seeds"], any_row["epochs"], *sizes)),
+        Text(cell.key[2], opens=cell.slug, symbol=cell.family.symbol),
+        _mean(first),
+        Range(first["low"], first["high"], POINTS, is_interval=True) if first else EMPTY,
+        *map(_mean, others),
+        Number(any_row["published"], POINTS),
+        *map(Number, (any_row["seeds"], any_row["epochs"], *sizes)),
     ]
 
 
-def _score(row: Mapping[str, Any] | None) -> Field:
-    return Field("") if row is None else Field(_mean(row), number(row["mean"]))
-
-
-def _interval(row: Mapping[str, Any] | None) -> Field:
-    return Field("") if row is None else Field(interval(row), number(row["low"]))
-
-
-def _mean(row: Mapping[str, Any]) -> str:
-    return points(row["mean"]) + (f" ± {points(row['std'])}" if row["seeds"] > 1 else "")
-
-
-def _count(value: Any) -> Field:
-    return Field(count(value), number(value))
+def _mean(row: Mapping[str, Any] | None, bold: bool = False, opens: str = "") -> Cell:
+    if row is None:
+        return EMPTY
+    std = row["std"] if row["seeds"] > 1 else float("nan")
+    return Number(row["mean"], POINTS, std=std, bold=bold, opens=opens)

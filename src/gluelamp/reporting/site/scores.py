@@ -62,8 +62,3 @@ class Scores:
 def interval(row: Mapping[str, Any]) -> str:
     """Return the 95 % interval of a score, in points; empty if it is not known."""
     return "" if pd.isna(row["low"]) else f"{points(row['low'])} to {points(row['high'])}"
-
-
-def number(value: Any) -> float | None:
-    """Return a number to sort by; None if there is none."""
-    return None if pd.isna(value) else float(value)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from gluelamp.reporting.entries import Entry
+from gluelamp.reporting.rendering import Table
 from gluelamp.reporting.site.cells import Key, RunCell
 from gluelamp.reporting.site.families import FAMILIES, Family
 from gluelamp.reporting.site.panels import Panels, score_panels
-from gluelamp.reporting.site.score_sheets import SELECTIONS, overview, task_sheet
+from gluelamp.reporting.site.score_sheets import SELECTIONS, overview, task_table
 from gluelamp.reporting.site.scores import Scores
-from gluelamp.reporting.site.sheets import Sheet
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Section:
     selection: str
     methods: Sequence[str]
     families: Sequence[Family]
-    overview: Sheet
-    tasks: Sequence[Sheet]
+    overview: Table
+    tasks: Sequence[Table]
     panels: Sequence[Panels]
 
     @property
@@ -63,6 +63,6 @@ def section(some: Sequence[Entry], cells: Mapping[Key, RunCell], rows: pd.DataFr
         methods=scores.methods,
         families=[family for family in FAMILIES if family in scores.families.values()],
         overview=overview(scores),
-        tasks=[task_sheet(of_task, cells) for _, of_task in rows.groupby("task", sort=False)],
+        tasks=[task_table(of_task, cells) for _, of_task in rows.groupby("task", sort=False)],
         panels=list(score_panels(scores)),
     )
