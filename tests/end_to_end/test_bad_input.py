@@ -175,7 +175,10 @@ def test_a_value_that_must_be_given_is_named(
         (("method=lora,pafi", "method.rank=4"), "key 'method.rank' is unknown"),
         (("task=cola,ax",), "task 'ax' has no training rows"),
         (("method=lora,adamix", "task=stsb"), "method.consistency=kl compares the probabilities"),
-        (("trainer.together=1,2",), "trainer.together=2 is not allowed with task.users=shared, where "),
+        (
+            ("trainer.profiles_per_pass=1,2",),
+            "trainer.profiles_per_pass=2 is not allowed with task.users=shared, where ",
+        ),
         (("method=glob(nope*)",), "The sweep has no jobs: "),
         (("seed=range(0,3,0)",), "seed=range(0,3,0) is no list of values: "),
         (

@@ -29,6 +29,7 @@ CHANGES_RESULT: Mapping[str, Mapping[str, Any]] = {
         "epochs": 5,
         "batch_size": 16,
         "learning_rate": 5e-4,
+        "head_learning_rate": 1e-2,
         "weight_decay": 0.1,
         "betas": (0.9, 0.99),
         "eps": 1e-6,
@@ -45,8 +46,6 @@ CHANGES_RESULT: Mapping[str, Mapping[str, Any]] = {
     },
     "method": {
         "name": "lora2",
-        "learning_rate": 2e-3,
-        "head_learning_rate": 1e-2,
         "rank": 4,
         "alpha": 8.0,
         "dropout": 0.1,
@@ -66,7 +65,8 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, Any]] = {
 # test_run_users and test_run_mixture
 ELSEWHERE = {
     "task": {"name", "members", "users", "min_user_rows", "max_users", "user_group"},
-    "trainer": {"together"},
+    "trainer": {"profiles_per_pass"},
+    "method": {"learning_rate", "head_learning_rate"},
     "data": {"root"},
     "backbone": {"path", "wheel", "sha256"},
 }
@@ -84,7 +84,7 @@ def cases(table: Mapping[str, Mapping[str, Any]]) -> list[Any]:
 def base(tiny_run: Callable[..., RunConfig], local_cola: Callable[..., Path]) -> RunConfig:
     root = local_cola(train=TRAIN, validation=VALIDATION)
     local = ("data=local", f"data.root={root}", "task.max_train_examples=null")
-    return tiny_run(*local, "method=lora", "method.learning_rate=1e-3")
+    return tiny_run(*local, "method=lora", "trainer.learning_rate=1e-3")
 
 
 def name_of(config: RunConfig) -> str:
@@ -145,11 +145,9 @@ def test_another_method_with_the_same_fields_has_another_name(base: RunConfig) -
 
 
 def test_a_rate_is_known_by_its_value_whichever_key_gave_it(base: RunConfig) -> None:
-    base = changed(base, "method", {"head_learning_rate": None})
-    by_method = changed(base, "method", {"learning_rate": 5e-4})
-    by_trainer = changed(base, "trainer", {"learning_rate": 5e-4})
-    both = changed(by_method, "method", {"head_learning_rate": 5e-4})
-    assert name_of(by_method) == name_of(by_trainer) == name_of(both)
+    alone = changed(base, "trainer", {"learning_rate": 5e-4, "head_learning_rate": None})
+    both = changed(base, "trainer", {"learning_rate": 5e-4, "head_learning_rate": 5e-4})
+    assert name_of(alone) == name_of(both)
 
 
 def test_precision_is_known_by_what_it_comes_to(base: RunConfig) -> None:

@@ -25,7 +25,7 @@ from gluelamp.training.trainer import DivergedError, Trainer
 TinyRun = Callable[..., RunConfig]
 EACH = (
     *("task=lamp2n", "task.max_users=4", "task.max_train_examples=null", "method=lora"),
-    *("trainer.dropout=0", "trainer.batch_size=8", "trainer.epochs=2", "trainer.together=4"),
+    *("trainer.dropout=0", "trainer.batch_size=8", "trainer.epochs=2", "trainer.profiles_per_pass=4"),
     *("trainer.eps=1e-2", "trainer.precision=fp32"),  # with Adam's own eps rounding alone makes full steps
 )
 
@@ -40,12 +40,14 @@ def outputs(rows: pd.DataFrame) -> np.ndarray:
 
 
 def test_those_who_train_together_cannot_be_replayed_as_graphs(tiny_run: TinyRun) -> None:
-    with pytest.raises(InputError, match=r"not allowed with trainer\.graphs=true.*Take trainer\.together=1"):
+    with pytest.raises(
+        InputError, match=r"not allowed with trainer\.graphs=true.*Take trainer\.profiles_per_pass=1"
+    ):
         execute(tiny_run(*EACH, "trainer.graphs=true"))
 
 
 def test_those_who_train_together_end_as_if_each_had_trained_alone(tiny_run: TinyRun) -> None:
-    together, alone = tiny_run(*EACH), tiny_run(*EACH, "trainer.together=1")
+    together, alone = tiny_run(*EACH), tiny_run(*EACH, "trainer.profiles_per_pass=1")
     records = [execute(config) for config in (together, alone)]
     assert run_folder(together) != run_folder(alone)
     np.testing.assert_allclose(outputs(predictions(together)), outputs(predictions(alone)), atol=2e-5)
@@ -122,7 +124,7 @@ def test_persons_without_rows_in_every_split_have_no_adaptation_of_their_own() -
 
 
 def test_one_adaptation_for_all_has_their_scores_too(tiny_run: TinyRun) -> None:
-    config = tiny_run(*EACH, "task.users=shared", "trainer.together=1")
+    config = tiny_run(*EACH, "task.users=shared", "trainer.profiles_per_pass=1")
     record = execute(config)
     assert "macro_f1_test" in record.metrics["last"]
     assert predictions(config)["user"].nunique() == 4
@@ -131,7 +133,7 @@ def test_one_adaptation_for_all_has_their_scores_too(tiny_run: TinyRun) -> None:
 
 def test_each_can_begin_with_what_all_have_learnt(tiny_run: TinyRun) -> None:
     """They end nearer to it than persons who begin anew."""
-    shared = tiny_run(*EACH, "task.users=shared", "trainer.together=1")
+    shared = tiny_run(*EACH, "task.users=shared", "trainer.profiles_per_pass=1")
     execute(shared)
     config = tiny_run(*EACH, "task.users=shared_then_each")
     execute(config)
@@ -146,8 +148,10 @@ def test_each_can_begin_with_what_all_have_learnt(tiny_run: TinyRun) -> None:
 def test_a_killed_run_does_not_train_again_who_was_done(
     tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    config = tiny_run(*EACH, "trainer.together=2", "seed=1")
-    undisturbed = tiny_run(*EACH, "trainer.together=2", "seed=1", f"results.root={tmp_path / 'undisturbed'}")
+    config = tiny_run(*EACH, "trainer.profiles_per_pass=2", "seed=1")
+    undisturbed = tiny_run(
+        *EACH, "trainer.profiles_per_pass=2", "seed=1", f"results.root={tmp_path / 'undisturbed'}"
+    )
     execute(undisturbed)
     run, groups = Trainer.run, []
 
@@ -202,7 +206,10 @@ def test_a_person_who_diverges_is_named_and_the_others_stay(
 
 @pytest.mark.parametrize(
     ("overrides", "folder"),
-    [(("trainer.together=3",), "group-3"), (("trainer.together=1", "method=lt_sft"), "group-3/0/phase-1")],
+    [
+        (("trainer.profiles_per_pass=3",), "group-3"),
+        (("trainer.profiles_per_pass=1", "method=lt_sft"), "group-3/0/phase-1"),
+    ],
     ids=["last of four", "in a phase"],
 )
 def test_a_person_who_trains_alone_and_diverges_is_named_and_the_others_stay(
@@ -224,7 +231,7 @@ def test_the_peak_memory_is_that_of_the_largest_group(
 ) -> None:
     peaks = iter([3, 2])
     monkeypatch.setattr("gluelamp.training.trainer.peak_memory", lambda _: {"peak_bytes": next(peaks)})
-    record = execute(tiny_run(*EACH, "trainer.together=2", "trainer.epochs=1"))
+    record = execute(tiny_run(*EACH, "trainer.profiles_per_pass=2", "trainer.epochs=1"))
     assert record.memory == {"peak_bytes": 3}
 
 
@@ -232,13 +239,13 @@ def test_the_peak_memory_is_that_of_the_largest_group(
     ("overrides", "sentence"),
     [
         (("task.min_user_rows=2",), r"task\.min_user_rows=2 .* 3 or more"),
-        (("task.users=shared",), r"trainer\.together=4 .*task\.users=shared"),
-        (("method=fish",), r"trainer\.together=4 .*'fish'"),
-        (("method=pafi",), r"trainer\.together=1"),
+        (("task.users=shared",), r"trainer\.profiles_per_pass=4 .*task\.users=shared"),
+        (("method=fish",), r"trainer\.profiles_per_pass=4 .*'fish'"),
+        (("method=pafi",), r"trainer\.profiles_per_pass=1"),
         (("task.min_user_rows=500",), r"No person .* is left"),
         (("task.max_train_examples=48",), r"task\.max_train_examples=48 .*task\.max_users"),
         (
-            ("task.users=shared_then_each", "trainer.together=1", "method=spt_lora"),
+            ("task.users=shared_then_each", "trainer.profiles_per_pass=1", "method=spt_lora"),
             r"task\.users=shared_then_each .*'spt_lora'.* Take task\.users=each\.",
         ),
     ],
@@ -254,7 +261,12 @@ def test_what_cannot_be_is_refused_before_training(
 
 def test_a_head_that_is_trained_first_does_not_hinder_a_shared_start(tiny_run: TinyRun) -> None:
     """Such a method has a phase, but chooses nothing by which persons would differ."""
-    overrides = ("task.users=shared_then_each", "trainer.together=1", "trainer.epochs=1", "task.max_users=2")
+    overrides = (
+        "task.users=shared_then_each",
+        "trainer.profiles_per_pass=1",
+        "trainer.epochs=1",
+        "task.max_users=2",
+    )
     assert execute(tiny_run(*EACH, *overrides, "method=hadamard")).status == "complete"
 
 
@@ -268,7 +280,9 @@ def test_bytes_are_those_of_what_is_stored_whatever_the_passes_compute_in(
     tiny_run: TinyRun, users: str
 ) -> None:
     together = 4 if users == "each" else 1
-    config = tiny_run(*EACH, f"task.users={users}", f"trainer.together={together}", "trainer.precision=bf16")
+    config = tiny_run(
+        *EACH, f"task.users={users}", f"trainer.profiles_per_pass={together}", "trainer.precision=bf16"
+    )
     record = execute(config)
     assert record.bytes["method"] == 4 * record.parameters["trained"]
     assert record.bytes["head"] == 4 * record.parameters["head"]

@@ -141,7 +141,7 @@ def test_what_cannot_pass_together_says_so_before_any_pass(
 ) -> None:
     cell = make_cell(row, architecture, method)
     before = logits(cell.adaptation.model, cell.inputs)
-    with pytest.raises(UnsupportedError, match=r"trainer\.together=1"):
+    with pytest.raises(UnsupportedError, match=r"trainer\.profiles_per_pass=1"):
         StackedValues(cell.adaptation)
     assert torch.equal(logits(cell.adaptation.model, cell.inputs), before)
 

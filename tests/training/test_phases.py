@@ -77,8 +77,8 @@ def test_a_phase_is_not_ended_by_validation_rows(
         seen.append(config)
         raise KeyboardInterrupt
 
-    config = replace(trainer.config, patience=1, learning_rate=0.5)
+    config = replace(trainer.config, patience=1)
     learner = PhaseLearner(new_trainer, trainer.task, trainer.profile.train, config, 0, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         learner(Training(FULL, epochs=7), trainer.adaptation)
-    assert [(one.epochs, one.patience, one.learning_rate) for one in seen] == [(7, None, None)]
+    assert [(one.epochs, one.patience) for one in seen] == [(7, None)]

@@ -97,7 +97,14 @@ def train(new_adaptation: Callable[..., Adaptation], tmp_path: Path, rows: Encod
             for split, rate, seed, folder, start in zip(splits, rates, seeds, folders, starts, strict=False)
         ]
         trainer = Trainer(
-            new_adaptation(method), TASK, profiles, config, 0, tmp_path / name, {}, goes_on=True
+            new_adaptation(method),
+            TASK,
+            profiles,
+            config,
+            0,
+            tmp_path / name,
+            {},
+            continue_on_divergence=True,
         )
         return trainer.run()
 
@@ -211,5 +218,5 @@ def test_a_killed_group_goes_on_where_it_was(
 def test_a_method_that_cannot_is_refused_before_training(
     train: Train, rows: EncodedSplit, method: Method
 ) -> None:
-    with pytest.raises(InputError, match=r"trainer\.together=1"):
+    with pytest.raises(InputError, match=r"trainer\.profiles_per_pass=1"):
         train("refused", method, parts(rows))

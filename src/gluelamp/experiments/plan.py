@@ -106,7 +106,7 @@ def plan_run(config: RunConfig) -> Plan:
     checkpoint = find_checkpoint(config.backbone)
     data = tuple(load_task_data(member, config.data) for member in members)
     _check_sources(data)
-    rates = Rates.of(config.method, config.trainer.learning_rate)
+    rates = Rates.from_config(config.trainer)
     resolved: dict[str, dict[str, Any]] = {
         "data": {"fingerprint": _fingerprint(data)},
         "backbone": {"checksum": checkpoint.checksum, "settings": checkpoint.settings},

@@ -105,8 +105,10 @@ def train_each(
     """
     assert isinstance(plan.task, Task)
     config, folder = plan.config, plan.folder / "persons"
-    persons = Persons(plan.task, train, validation, config.trainer.together, folder)
-    if config.trainer.together > 1:  # what cannot pass together is refused before anything is trained
+    persons = Persons(plan.task, train, validation, config.trainer.profiles_per_pass, folder)
+    if (
+        config.trainer.profiles_per_pass > 1
+    ):  # what cannot pass together is refused before anything is trained
         stack(config.method.adapt(bare_model(plan), config.head.train_pooler), plan.task)
     start = _shared_values(plan, train, validation) if config.task.users == "shared_then_each" else None
     described: list[tuple[RunRecord, dict[str, str]]] = []
@@ -116,7 +118,7 @@ def train_each(
         if not described:  # all persons' adaptations are of one kind
             described.append((replace(built, phases=[]).described(known_facts(plan)), built.bound_to))
         started = [replace(profile, start=start) for profile in profiles]
-        return _trainer(plan, built, started, place, goes_on=True)
+        return _trainer(plan, built, started, place, continue_on_divergence=True)
 
     outcomes = persons.train_each(new_trainer, plan.rates, config.seed)
     errors = [outcome.error for outcome in outcomes.values() if outcome.error]
@@ -154,7 +156,9 @@ def _trainer(
     profiles: Sequence[Profile],
     folder: Path,
     tracker: Tracker | None = None,
-    goes_on: bool = False,
+    continue_on_divergence: bool = False,
 ) -> Trainer:
     config, seed, bound_to = plan.config.trainer, plan.config.seed, built.bound_to
-    return Trainer(built.adaptation, plan.task, profiles, config, seed, folder, bound_to, tracker, goes_on)
+    return Trainer(
+        built.adaptation, plan.task, profiles, config, seed, folder, bound_to, tracker, continue_on_divergence
+    )

@@ -35,7 +35,7 @@ def check_users(config: RunConfig, has_users: bool) -> None:
         )
     if task.users != "shared":
         _check_each(task, config.method)
-    if config.trainer.together > 1:
+    if config.trainer.profiles_per_pass > 1:
         _check_together(config)
 
 
@@ -60,21 +60,21 @@ def _check_each(task: TaskConfig, method: Method) -> None:
 
 
 def _check_together(config: RunConfig) -> None:
-    together, method = config.trainer.together, config.method
+    together, method = config.trainer.profiles_per_pass, config.method
     if config.task.users == "shared":
         raise InputError(
-            f"trainer.together={together} is not allowed with task.users=shared, where there is one "
-            "adaptation to train. Take task.users=each, or trainer.together=1."
+            f"trainer.profiles_per_pass={together} is not allowed with task.users=shared, where there is one "
+            "adaptation to train. Take task.users=each, or trainer.profiles_per_pass=1."
         )
     if method.phases():
         raise InputError(
-            f"trainer.together={together} is not allowed with method {method.name!r}, which learns "
-            "something about each person before its own training. Take trainer.together=1."
+            f"trainer.profiles_per_pass={together} is not allowed with method {method.name!r}, which learns "
+            "something about each person before its own training. Take trainer.profiles_per_pass=1."
         )
     if config.trainer.graphs:
         raise InputError(
-            f"trainer.together={together} is not allowed with trainer.graphs=true, which replays steps of "
-            "one adaptation. Take trainer.together=1, or trainer.graphs=false."
+            f"trainer.profiles_per_pass={together} is not allowed with trainer.graphs=true, which "
+            "replays steps of one adaptation. Take trainer.profiles_per_pass=1, or trainer.graphs=false."
         )
 
 

@@ -17,7 +17,8 @@ class TrainerConfig:
     Args:
         epochs: passes over the training data.
         batch_size: examples a step.
-        learning_rate: peak rate of the method's values; the method's own default if None.
+        learning_rate: peak learning rate of the method's values.
+        head_learning_rate: peak learning rate of the task head; ``learning_rate`` if None.
         weight_decay: AdamW's, on all trained values.
         betas: AdamW's.
         eps: AdamW's.
@@ -33,7 +34,7 @@ class TrainerConfig:
         eval_steps: steps between evaluations; once an epoch if None.
         patience: evaluations without a better main metric before training stops; None never stops. All
             validation rows then decide which epochs there are, in held-out scores, too.
-        together: profiles (persons of a task) that one pass trains, where each has values of its own.
+        profiles_per_pass: profiles that are trained in one pass, where each user has a profile.
         pass_tokens: tokens of one such pass, padding counted: more fill a GPU, fewer stay in a cache.
         eval_batch_size: examples a step in evaluation.
         checkpoint_steps: steps between checkpoints; one is also written at each evaluation, or of several
@@ -44,7 +45,8 @@ class TrainerConfig:
 
     epochs: int = Field(default=3, ge=1)
     batch_size: int = Field(default=32, ge=1)
-    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    head_learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.0, ge=0)
     betas: tuple[_DecayRate, _DecayRate] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
@@ -57,7 +59,7 @@ class TrainerConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     eval_steps: int | None = Field(default=None, ge=1)
     patience: int | None = Field(default=None, ge=1)
-    together: int = Field(default=1, ge=1)
+    profiles_per_pass: int = Field(default=1, ge=1)
     pass_tokens: int = Field(default=4096, ge=1)
 
     eval_batch_size: int = Field(default=128, ge=1)

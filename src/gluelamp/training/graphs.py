@@ -70,7 +70,7 @@ class GraphedPasses:
     def __init__(self, eager: Passes) -> None:
         if not isinstance(eager, SinglePasses):
             raise InputError(
-                "trainer.graphs=true is for one profile at a time. Take trainer.together=1, or "
+                "trainer.graphs=true is for one profile at a time. Take trainer.profiles_per_pass=1, or "
                 "trainer.graphs=false."
             )
         self.eager, self.device = eager, eager.model.device

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gluelamp.methods.base import Method
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.training.batches import training_order
 from gluelamp.training.checkpoint import Progress
@@ -29,15 +28,9 @@ class Rates:
     head: float
 
     @classmethod
-    def of(cls, method: Method, rate: float | None = None) -> Rates:
-        """Return the rates of a method's training.
-
-        Args:
-            method: brings its own, and may bring one for the head.
-            rate: takes the place of the method's own.
-        """
-        rate = rate or method.learning_rate
-        return cls(rate, method.head_learning_rate or rate)
+    def from_config(cls, config: TrainerConfig) -> Rates:
+        """Return the rates of a run; the head has the method's rate unless the config sets its own."""
+        return cls(config.learning_rate, config.head_learning_rate or config.learning_rate)
 
 
 @dataclass(frozen=True)

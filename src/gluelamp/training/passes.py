@@ -188,7 +188,7 @@ def stack(adaptation: Adaptation, task: Task | Mixture) -> StackedValues:
     if adaptation.objective is not one_pass or adaptation.choice or isinstance(task, Mixture):
         raise InputError(
             "Profiles can be trained together only on one task, with a method whose loss is the "
-            "task's own and that chooses nothing for each task. Take trainer.together=1."
+            "task's own and that chooses nothing for each task. Take trainer.profiles_per_pass=1."
         )
     return StackedValues(adaptation)
 

@@ -73,8 +73,10 @@ class PhaseLearner:
 
     def _train(self, phase: Training, adaptation: Adaptation) -> Mapping[str, Tensor]:
         folder = self._next_folder()
-        config = replace(self.config, epochs=phase.epochs, learning_rate=None, patience=None)
-        (outcome,) = self.new_trainer(adaptation, config, Rates.of(phase.method), folder).run()
+        config = replace(self.config, epochs=phase.epochs, patience=None)
+        rate = phase.method.learning_rate
+        rates = Rates(rate, phase.method.head_learning_rate or rate)
+        (outcome,) = self.new_trainer(adaptation, config, rates, folder).run()
         self.reports.append(
             {
                 "trains": phase.method.name,

@@ -240,5 +240,5 @@ def _alone(name: str) -> UnsupportedError:
 def _refusal(reason: str) -> UnsupportedError:
     return UnsupportedError(
         "Several profiles cannot pass together with this method and backbone. Take them one by one: "
-        f"trainer.together=1. The reason: {reason}"
+        f"trainer.profiles_per_pass=1. The reason: {reason}"
     )

@@ -91,8 +91,8 @@ class Trainer:
         folder: takes the checkpoint.
         bound_to: what the task states are bound to; see `gluelamp.methods.storage.provenance`.
         tracker: shown each evaluation, if there is one.
-        goes_on: whether a profile that diverges ends its own training alone, and its outcome says why;
-            else it ends the run.
+        continue_on_divergence: whether the other profiles are trained on if one diverges; its outcome holds
+            the reason. If False, the run ends.
 
     Raises:
         InputError: if there are several profiles and the method or task does not allow it, or graphs
@@ -109,11 +109,11 @@ class Trainer:
         folder: Path,
         bound_to: Mapping[str, str],
         tracker: Tracker | None = None,
-        goes_on: bool = False,
+        continue_on_divergence: bool = False,
     ) -> None:
         self.adaptation, self.task, self.config = adaptation, task, config
         self.folder, self.bound_to, self.tracker = folder, bound_to, tracker
-        self.goes_on = goes_on
+        self.continue_on_divergence = continue_on_divergence
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(config.precision, self.device)
         self.model = adaptation.model
@@ -207,7 +207,7 @@ class Trainer:
             f"{problem} Lower trainer.learning_rate (of a phase before the method's own training: "
             "method.first_learning_rate), or train with trainer.precision=fp32."
         )
-        if not self.goes_on:
+        if not self.continue_on_divergence:
             raise DivergedError(message, learner.progress.history)
         self.errors[self.learners.index(learner)] = message
         learner.progress.finished = True
