@@ -131,13 +131,15 @@ def prepare(data: str | None, profiles: int) -> Setting:
     ]
     split = encode(pd.concat(drawn), TASK, load_tokenizer(checkpoint), LENGTH)
     words = float(pd.concat(drawn)["text"].str.split().str.len().mean())
-    return Setting(config, checkpoint, [split.of_user(f"profile {n}") for n in range(profiles)], words)
+    return Setting(config, checkpoint, [split.user_rows(f"profile {n}") for n in range(profiles)], words)
 
 
 def train_together(setting: Setting, precision: Precision, splits: Sequence[EncodedSplit]) -> None:
     """Train some profiles in one of our runs."""
     adaptation = setting.adaptation()
-    one_row = replace(splits[0], users=np.array(["first", *["other"] * (TEXTS - 1)], object)).of_user("first")
+    one_row = replace(splits[0], users=np.array(["first", *["other"] * (TEXTS - 1)], object)).user_rows(
+        "first"
+    )
     config = replace(setting.config.trainer, precision=precision)
     bound_to = {"backbone": setting.checkpoint.checksum, "shared": ""}
     with tempfile.TemporaryDirectory() as folder:

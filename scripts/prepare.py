@@ -12,7 +12,7 @@ def prepare(raw: dict[str, Any]) -> None:
     """Copy the tasks of a composed configuration."""
     from gluelamp.experiments.config import parse
     from gluelamp.tasks.catalogue import known_task
-    from gluelamp.tasks.data import DataConfig
+    from gluelamp.tasks.config import DataConfig
     from gluelamp.tasks.prepare import prepare as copy
 
     tasks = [known_task(name) for name in names(raw["tasks"], "tasks")]

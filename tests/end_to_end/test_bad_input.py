@@ -177,7 +177,7 @@ def test_a_value_that_must_be_given_is_named(
         (("method=lora,adamix", "task=stsb"), "method.consistency=kl compares the probabilities"),
         (
             ("trainer.profiles_per_pass=1,2",),
-            "trainer.profiles_per_pass=2 is not allowed with task.users=shared, where ",
+            "trainer.profiles_per_pass=2 is not allowed with task.profiles=shared, where ",
         ),
         (("method=glob(nope*)",), "The sweep has no jobs: "),
         (("seed=range(0,3,0)",), "seed=range(0,3,0) is no list of values: "),

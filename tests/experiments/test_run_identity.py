@@ -64,7 +64,7 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, Any]] = {
 }
 # test_run_users and test_run_mixture
 ELSEWHERE = {
-    "task": {"name", "members", "users", "min_user_rows", "max_users", "user_group"},
+    "task": {"name", "members", "profiles", "min_user_rows", "max_users", "user_group"},
     "trainer": {"profiles_per_pass"},
     "method": {"learning_rate", "head_learning_rate"},
     "data": {"root"},

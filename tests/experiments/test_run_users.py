@@ -13,11 +13,12 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from experiments.helpers import KilledError, poison, run_folder
 from gluelamp.errors import InputError
-from gluelamp.experiments.config import RunConfig, TaskConfig
+from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute
 from gluelamp.experiments.user_selection import of_chosen_users
 from gluelamp.profiles.store import ProfileStore
+from gluelamp.tasks.config import TaskConfig
 from gluelamp.tasks.mixture import find_task
 from gluelamp.tasks.task import TaskData
 from gluelamp.training.trainer import DivergedError, Trainer
@@ -117,14 +118,14 @@ def test_persons_without_rows_in_every_split_have_no_adaptation_of_their_own() -
     users = {"train": ["a", "a", "b", "b", "b"], "validation": ["a"], "test": ["a"]}
     splits = {name: pd.DataFrame({"user": some}) for name, some in users.items()}
     data = TaskData(find_task("lamp1", ()), "local", splits, "0" * 64)
-    each = of_chosen_users(data, TaskConfig(name="lamp1", users="each", min_user_rows=3)).splits
+    each = of_chosen_users(data, TaskConfig(name="lamp1", profiles="per_user", min_user_rows=3)).splits
     assert {name: list(rows["user"]) for name, rows in each.items()} == users | {"train": ["a", "a"]}
     shared = of_chosen_users(data, TaskConfig(name="lamp1", min_user_rows=3)).splits
     assert {name: list(rows["user"]) for name, rows in shared.items()} == users
 
 
 def test_one_adaptation_for_all_has_their_scores_too(tiny_run: TinyRun) -> None:
-    config = tiny_run(*EACH, "task.users=shared", "trainer.profiles_per_pass=1")
+    config = tiny_run(*EACH, "task.profiles=shared", "trainer.profiles_per_pass=1")
     record = execute(config)
     assert "macro_f1_test" in record.metrics["last"]
     assert predictions(config)["user"].nunique() == 4
@@ -133,9 +134,9 @@ def test_one_adaptation_for_all_has_their_scores_too(tiny_run: TinyRun) -> None:
 
 def test_each_can_begin_with_what_all_have_learnt(tiny_run: TinyRun) -> None:
     """They end nearer to it than persons who begin anew."""
-    shared = tiny_run(*EACH, "task.users=shared", "trainer.profiles_per_pass=1")
+    shared = tiny_run(*EACH, "task.profiles=shared", "trainer.profiles_per_pass=1")
     execute(shared)
-    config = tiny_run(*EACH, "task.users=shared_then_each")
+    config = tiny_run(*EACH, "task.profiles=shared_then_per_user")
     execute(config)
     assert not list(run_folder(config).glob("phase-*"))
     start, each = outputs(predictions(shared)), outputs(predictions(config))
@@ -239,14 +240,14 @@ def test_the_peak_memory_is_that_of_the_largest_group(
     ("overrides", "sentence"),
     [
         (("task.min_user_rows=2",), r"task\.min_user_rows=2 .* 3 or more"),
-        (("task.users=shared",), r"trainer\.profiles_per_pass=4 .*task\.users=shared"),
+        (("task.profiles=shared",), r"trainer\.profiles_per_pass=4 .*task\.profiles=shared"),
         (("method=fish",), r"trainer\.profiles_per_pass=4 .*'fish'"),
         (("method=pafi",), r"trainer\.profiles_per_pass=1"),
         (("task.min_user_rows=500",), r"No person .* is left"),
         (("task.max_train_examples=48",), r"task\.max_train_examples=48 .*task\.max_users"),
         (
-            ("task.users=shared_then_each", "trainer.profiles_per_pass=1", "method=spt_lora"),
-            r"task\.users=shared_then_each .*'spt_lora'.* Take task\.users=each\.",
+            ("task.profiles=shared_then_per_user", "trainer.profiles_per_pass=1", "method=spt_lora"),
+            r"task\.profiles=shared_then_per_user .*'spt_lora'.* Take task\.profiles=per_user\.",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
@@ -262,7 +263,7 @@ def test_what_cannot_be_is_refused_before_training(
 def test_a_head_that_is_trained_first_does_not_hinder_a_shared_start(tiny_run: TinyRun) -> None:
     """Such a method has a phase, but chooses nothing by which persons would differ."""
     overrides = (
-        "task.users=shared_then_each",
+        "task.profiles=shared_then_per_user",
         "trainer.profiles_per_pass=1",
         "trainer.epochs=1",
         "task.max_users=2",
@@ -271,17 +272,17 @@ def test_a_head_that_is_trained_first_does_not_hinder_a_shared_start(tiny_run: T
 
 
 def test_rows_of_nobody_cannot_be_shared_out(tiny_run: TinyRun) -> None:
-    with pytest.raises(InputError, match=r"task\.users='each' is not allowed.*nobody"):
-        plan_run(tiny_run("task=cola", "+task.users=each", "+task.min_user_rows=5"))
+    with pytest.raises(InputError, match=r"task\.profiles='per_user' is not allowed.*nobody"):
+        plan_run(tiny_run("task=cola", "+task.profiles=per_user", "+task.min_user_rows=5"))
 
 
-@pytest.mark.parametrize("users", ["shared", "each"])
+@pytest.mark.parametrize("users", ["shared", "per_user"])
 def test_bytes_are_those_of_what_is_stored_whatever_the_passes_compute_in(
     tiny_run: TinyRun, users: str
 ) -> None:
-    together = 4 if users == "each" else 1
+    together = 4 if users == "per_user" else 1
     config = tiny_run(
-        *EACH, f"task.users={users}", f"trainer.profiles_per_pass={together}", "trainer.precision=bf16"
+        *EACH, f"task.profiles={users}", f"trainer.profiles_per_pass={together}", "trainer.precision=bf16"
     )
     record = execute(config)
     assert record.bytes["method"] == 4 * record.parameters["trained"]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gluelamp.tasks.data import DataConfig, load_task_data
+from gluelamp.tasks.config import DataConfig
+from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.lamp.files import read_golds
 from gluelamp.tasks.lamp.records import read_records
 from gluelamp.tasks.lamp.tasks import LAMP

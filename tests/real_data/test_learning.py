@@ -20,7 +20,8 @@ from gluelamp.cli.app import CONFIGS
 from gluelamp.experiments.config import parse_method
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.base import learn_choice
-from gluelamp.tasks.data import DataConfig, load_task_data
+from gluelamp.tasks.config import DataConfig
+from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import encode
 from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.sample import generate

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gluelamp.tasks.data import DataConfig, load_task_data
+from gluelamp.tasks.config import DataConfig
+from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.prepare import prepare
 from gluelamp.tasks.task import TaskData

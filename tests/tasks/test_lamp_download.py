@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from gluelamp.errors import InputError
-from gluelamp.tasks.data import DataConfig, load_task_data
+from gluelamp.tasks.config import DataConfig
+from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.lamp.download import SITE, download
 from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.tasks.prepare import prepare

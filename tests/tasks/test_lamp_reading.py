@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gluelamp.errors import InputError
-from gluelamp.tasks.data import DataConfig, load_task_data
+from gluelamp.tasks.config import DataConfig
+from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.lamp.files import read_golds, stream
 from gluelamp.tasks.lamp.records import parse_record
 from gluelamp.tasks.lamp.tasks import LAMP

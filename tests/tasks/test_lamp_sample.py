@@ -11,7 +11,8 @@ from scipy.sparse import csr_array, hstack
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from gluelamp.tasks.data import DataConfig, load_task_data
+from gluelamp.tasks.config import DataConfig
+from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.tasks.task import TaskData
 from lamp_files import rows

@@ -9,7 +9,8 @@ import pytest
 
 from gluelamp.errors import InputError
 from gluelamp.tasks.catalogue import TASKS, known_task
-from gluelamp.tasks.data import DataConfig, load_task_data
+from gluelamp.tasks.config import DataConfig
+from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.glue import GLUE
 from gluelamp.tasks.lamp.layout import layout_of
 from gluelamp.tasks.lamp.tasks import LAMP, MOVIE_TAGS, NEWS

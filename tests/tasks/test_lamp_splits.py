@@ -8,7 +8,8 @@ from random import Random
 import pandas as pd
 import pytest
 
-from gluelamp.tasks.data import DataConfig, load_task_data
+from gluelamp.tasks.config import DataConfig
+from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.lamp.splits import split_users
 from gluelamp.tasks.lamp.tasks import LAMP, NEWS
 from gluelamp.tasks.lamp.users import Links, users_of

@@ -7,7 +7,7 @@ import pytest
 
 from gluelamp.errors import InputError
 from gluelamp.tasks.encoding import EncodedSplit, concatenated
-from gluelamp.tasks.mixture import Mixture, find_task, of_member
+from gluelamp.tasks.mixture import Mixture, find_task, member_split
 
 
 def split(tokens: list[list[int]], labels: list[float], segments: bool = True) -> EncodedSplit:
@@ -34,7 +34,7 @@ def test_each_member_has_columns_of_its_own() -> None:
 def test_the_rows_of_all_members_stand_one_after_another(segments: bool) -> None:
     first = split([[5, 6], [7]], [1, 0], segments)
     second = split([[8, 9, 10]], [2.5], segments)
-    both = concatenated([of_member(first, 0), of_member(second, 1)])
+    both = concatenated([member_split(first, 0), member_split(second, 1)])
     assert both.tokens.tolist() == [5, 6, 7, 8, 9, 10]
     assert both.lengths.tolist() == [2, 1, 3]
     assert both.labels.tolist() == [1.0, 0.0, 2.5]

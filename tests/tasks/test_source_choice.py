@@ -14,7 +14,8 @@ from huggingface_hub.errors import OfflineModeIsEnabled, RevisionNotFoundError
 from pydantic import ValidationError
 
 from gluelamp.errors import InputError
-from gluelamp.tasks.data import DataConfig, load_task_data
+from gluelamp.tasks.config import DataConfig
+from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.glue import GLUE, glue_task
 from gluelamp.tasks.task import Task, TaskData
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from gluelamp.errors import InputError
-from gluelamp.tasks.data import DataConfig, load_task_data
+from gluelamp.tasks.config import DataConfig
+from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.glue import glue_task
 
 GOOD_COLA = '{"idx": 0, "sentence": "a", "label": 1}\n'

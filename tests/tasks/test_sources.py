@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from gluelamp.errors import InputError
-from gluelamp.tasks.data import DataConfig, fingerprint, load_task_data
+from gluelamp.tasks.config import DataConfig
+from gluelamp.tasks.data import fingerprint, load_task_data
 from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.task import TaskData
 

@@ -59,7 +59,7 @@ def parts(rows: EncodedSplit, sizes: Sequence[int] = SIZES) -> list[EncodedSplit
     persons = np.repeat([f"user {i}" for i in range(len(sizes))], sizes).astype(object)
     persons = np.concatenate([persons, np.full(len(rows) - len(persons), "nobody", object)])
     marked = replace(rows, users=persons)
-    return [marked.of_user(f"user {i}") for i in range(len(sizes))]
+    return [marked.user_rows(f"user {i}") for i in range(len(sizes))]
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from pydantic.dataclasses import dataclass as validated
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.errors import InputError, unknown
 from gluelamp.methods.base import Method
-from gluelamp.records.files import Name
-from gluelamp.tasks.data import DataConfig
+from gluelamp.tasks.config import DataConfig, TaskConfig
 from gluelamp.tasks.mixture import find_task
 from gluelamp.training.config import TrainerConfig
 
@@ -27,30 +26,6 @@ _WORDS = {  # pydantic's, and those of a command line
     " after validation, not 0": "",
 }
 _T = TypeVar("_T")
-
-
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class TaskConfig:
-    """Which task, and how much of it.
-
-    Args:
-        name: the task's short name; of a mixture, any.
-        members: the short names of the tasks that are learnt together; none for a single task.
-        max_train_examples: train on that many rows of each task, drawn once with a fixed seed; all if None.
-        users: of a task whose rows belong to persons: one adaptation ``shared`` by all, one for ``each``,
-            or ``shared_then_each``, where each begins with the shared one.
-        min_user_rows: persons with fewer rows, all splits counted, are left out.
-        max_users: the persons with most rows; all if None.
-        user_group: every second of these persons, from the first (0) or the second (1); all if None.
-    """
-
-    name: Name
-    members: tuple[str, ...] = ()
-    max_train_examples: int | None = Field(default=None, ge=1)
-    users: Literal["shared", "each", "shared_then_each"] = "shared"
-    min_user_rows: int = Field(default=1, ge=1)
-    max_users: int | None = Field(default=None, ge=1)
-    user_group: Literal[0, 1] | None = None
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -13,7 +13,7 @@ from gluelamp.backbones.task_ids import accept_task_ids
 from gluelamp.errors import InputError
 from gluelamp.experiments.plan import Plan
 from gluelamp.tasks.encoding import EncodedSplit, concatenated, encode
-from gluelamp.tasks.mixture import Mixture, of_member
+from gluelamp.tasks.mixture import Mixture, member_split
 from gluelamp.tasks.task import Task
 
 
@@ -43,11 +43,11 @@ def encode_splits(plan: Plan) -> tuple[EncodedSplit, dict[str, EncodedSplit]]:
     if not isinstance(plan.task, Mixture):
         return train[0], validation[0]
     marked = {
-        f"{data.task.name}.{name}": of_member(split, number)
+        f"{data.task.name}.{name}": member_split(split, number)
         for number, (data, splits) in enumerate(zip(plan.data, validation, strict=True))
         for name, split in splits.items()
     }
-    return concatenated([of_member(split, number) for number, split in enumerate(train)]), marked
+    return concatenated([member_split(split, number) for number, split in enumerate(train)]), marked
 
 
 def _check_length(plan: Plan, readable: int | None) -> None:
@@ -72,8 +72,8 @@ def bare_model(plan: Plan) -> PreTrainedModel:
     torch.manual_seed(plan.config.seed)
     model = load_model(plan.checkpoint, plan.task.num_outputs, ATTENTION)
     _check_length(plan, readable_tokens(anatomy(model).embeddings.module))
-    if any(plan.task.first_outputs):
-        output_layer(model).bias.data += torch.tensor(plan.task.first_outputs)
+    if any(plan.task.initial_head_bias):
+        output_layer(model).bias.data += torch.tensor(plan.task.initial_head_bias)
     if isinstance(plan.task, Mixture):
         accept_task_ids(model, len(plan.task.members))
     if plan.config.trainer.dropout is not None:

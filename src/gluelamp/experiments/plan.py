@@ -117,8 +117,8 @@ def plan_run(config: RunConfig) -> Plan:
             "precision": str(dtype).removeprefix("torch."),
         },
     }
-    if any(task.first_outputs):
-        resolved["task"] = {"head_starts_at": list(task.first_outputs)}
+    if any(task.initial_head_bias):
+        resolved["task"] = {"head_starts_at": list(task.initial_head_bias)}
     effective = effective_config(config, resolved)
     chosen = tuple(of_chosen_users(member, config.task) for member in data)
     return Plan(config, effective, task, chosen, checkpoint, rates, device, dtype)

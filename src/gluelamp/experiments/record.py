@@ -34,7 +34,7 @@ def known_facts(plan: Plan) -> RunRecord:
             "revision": checkpoint.revision,
         },
         protocol={
-            **_selection_facts(config.task.users == "shared", config.trainer.patience),
+            **_selection_facts(config.task.profiles == "shared", config.trainer.patience),
             "head_counted": False,
             "starts_from": "the pre-trained checkpoint",
             "truncated_to": config.trainer.max_length,

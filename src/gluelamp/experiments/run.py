@@ -84,7 +84,7 @@ def _clear(folder: Path) -> None:
 def _train(plan: Plan) -> RunRecord:
     train, validation = encode_splits(plan)
     tracker = open_tracker(plan.config, plan.identity, plan.folder)
-    train_run = train_one if plan.config.task.users == "shared" else train_each
+    train_run = train_one if plan.config.task.profiles == "shared" else train_each
     try:
         record, outputs = train_run(plan, train, validation, tracker)
     except DivergedError as error:

@@ -110,7 +110,9 @@ def train_each(
         config.trainer.profiles_per_pass > 1
     ):  # what cannot pass together is refused before anything is trained
         stack(config.method.adapt(bare_model(plan), config.head.train_pooler), plan.task)
-    start = _shared_values(plan, train, validation) if config.task.users == "shared_then_each" else None
+    start = (
+        _shared_values(plan, train, validation) if config.task.profiles == "shared_then_per_user" else None
+    )
     described: list[tuple[RunRecord, dict[str, str]]] = []
 
     def new_trainer(profiles: Sequence[Profile], place: Path) -> Trainer:

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pandas as pd
 
 from gluelamp.errors import InputError
-from gluelamp.experiments.config import RunConfig, TaskConfig
+from gluelamp.experiments.config import RunConfig
 from gluelamp.methods.base import Method
+from gluelamp.tasks.config import TaskConfig
 from gluelamp.tasks.task import TaskData
 
-_FIELDS = ("users", "min_user_rows", "max_users", "user_group")
+_FIELDS = ("profiles", "min_user_rows", "max_users", "user_group")
 _SMALLEST = 3  # a training row, a validation row and a test row
 
 
@@ -33,7 +34,7 @@ def check_users(config: RunConfig, has_users: bool) -> None:
             f"task.{given[0]}={getattr(task, given[0])!r} is not allowed: the rows of task {task.name!r} "
             "belong to nobody. Take a task of LaMP, or leave it out."
         )
-    if task.users != "shared":
+    if task.profiles != "shared":
         _check_each(task, config.method)
     if config.trainer.profiles_per_pass > 1:
         _check_together(config)
@@ -42,29 +43,30 @@ def check_users(config: RunConfig, has_users: bool) -> None:
 def _check_each(task: TaskConfig, method: Method) -> None:
     if task.min_user_rows < _SMALLEST:
         raise InputError(
-            f"task.min_user_rows={task.min_user_rows} is not allowed with task.users={task.users}: each "
-            f"person needs rows to train, to validate and to test on. Take {_SMALLEST} or more."
+            f"task.min_user_rows={task.min_user_rows} is not allowed with task.profiles={task.profiles}: "
+            f"each user needs rows to train, to validate and to test on. Take {_SMALLEST} or more."
         )
     if task.max_train_examples is not None:
         raise InputError(
-            f"task.max_train_examples={task.max_train_examples} is not allowed with task.users={task.users}: "
-            "the rows are drawn from those of all persons, and some would be left without any. Take "
-            "task.max_train_examples=null, and task.max_users for fewer persons."
+            f"task.max_train_examples={task.max_train_examples} is not allowed with "
+            f"task.profiles={task.profiles}: the rows are sampled from those of all users, and some would "
+            "be left without any. Take "
+            "task.max_train_examples=null, and task.max_users for fewer users."
         )
-    if task.users == "shared_then_each" and type(method).choose is not Method.choose:
+    if task.profiles == "shared_then_per_user" and type(method).choose is not Method.choose:
         raise InputError(
-            f"task.users=shared_then_each is not allowed with method {method.name!r}, which chooses anew for "
-            "each person what it trains: the values that all have learnt have no place there. Take "
-            "task.users=each."
+            f"task.profiles=shared_then_per_user is not allowed with method {method.name!r}, which selects what "
+            "it trains for each user: the shared values do not fit that selection. Take "
+            "task.profiles=per_user."
         )
 
 
 def _check_together(config: RunConfig) -> None:
     together, method = config.trainer.profiles_per_pass, config.method
-    if config.task.users == "shared":
+    if config.task.profiles == "shared":
         raise InputError(
-            f"trainer.profiles_per_pass={together} is not allowed with task.users=shared, where there is one "
-            "adaptation to train. Take task.users=each, or trainer.profiles_per_pass=1."
+            f"trainer.profiles_per_pass={together} is not allowed with task.profiles=shared, where there is one "
+            "adaptation to train. Take task.profiles=per_user, or trainer.profiles_per_pass=1."
         )
     if method.phases():
         raise InputError(
@@ -93,7 +95,7 @@ def of_chosen_users(data: TaskData, config: TaskConfig) -> TaskData:
         return data
     counts = pd.concat(data.splits.values())[column].value_counts()
     able = counts[counts >= config.min_user_rows]
-    if config.users != "shared":  # equal texts are in one split, so rows alone do not fill the three
+    if config.profiles != "shared":  # equal texts are in one split, so rows alone do not fill the three
         in_all = set.intersection(*(set(rows[column]) for rows in data.splits.values()))
         able = able[able.index.isin(in_all)]
     ordered = sorted(able.items(), key=lambda item: (-item[1], item[0]))
@@ -103,7 +105,7 @@ def of_chosen_users(data: TaskData, config: TaskConfig) -> TaskData:
         raise InputError(
             f"No person of task {data.task.name!r} is left: {len(counts)} are there, the largest has "
             f"{counts.max()} rows, and task.min_user_rows={config.min_user_rows}. Lower it. With "
-            "task.users=each a person needs rows in every split."
+            "task.profiles=per_user a person needs rows in every split."
         )
     splits = {
         name: rows[rows[column].isin(chosen)].reset_index(drop=True) for name, rows in data.splits.items()

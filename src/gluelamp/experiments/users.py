@@ -68,8 +68,8 @@ class Persons:
 
     def _profile(self, name: str, folder: Path, rates: Rates, seed: int) -> Profile:
         folder.mkdir(parents=True, exist_ok=True)
-        validation = {split: rows.of_user(name) for split, rows in self.validation.items()}
-        return Profile(self.train.of_user(name), validation, rates, seed, folder)
+        validation = {split: rows.user_rows(name) for split, rows in self.validation.items()}
+        return Profile(self.train.user_rows(name), validation, rates, seed, folder)
 
     def outputs(self, outcomes: Mapping[str, Outcome], selection: str) -> Outputs:
         """Return the head's outputs for all rows, each under its own person's values.

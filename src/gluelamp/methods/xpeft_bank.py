@@ -134,8 +134,8 @@ def _open(path: str) -> ProfileStore:
     if len(found) != 1:
         raise InputError(
             f"method.bank={path!r} is not one profile store: {', '.join(found) or 'no file'} found. Name one "
-            "file, such as the last.profiles of a run with method=pfeiffer task.users=each; * may stand for "
-            "the parts of its path that nothing else matches."
+            "file, such as the last.profiles of a run with method=pfeiffer task.profiles=per_user; * may "
+            "stand for the parts of its path that nothing else matches."
         )
     store = ProfileStore.open(Path(found[0]))
     if store.problems:

@@ -19,6 +19,7 @@ from gluelamp.tasks.lamp.metrics import mean_over_users
 from gluelamp.tasks.task import Task
 
 PROTOCOLS = ("shared", "each", "shared_then_each")
+_PROTOCOL_OF_PROFILES = {"shared": "shared", "per_user": "each", "shared_then_per_user": "shared_then_each"}
 REFERENCES = ("head_only", "pfeiffer")
 SECTION = ["data", "task", "backbone", "fingerprint", "checksum"]
 _COSTS = {
@@ -123,7 +124,7 @@ def _entries(task: Task, runs: Sequence[FoundRun]) -> list[_Entry]:
     """Return the entries in the order of protocols, then of labels."""
     described = [_settings(record) for _, record in runs]
     methods = [record.config["method"]["name"] for _, record in runs]
-    protocols = [record.config["task"]["users"] for _, record in runs]
+    protocols = [_protocol(record) for _, record in runs]
     families = zip(zip(methods, protocols, strict=True), methods, described, strict=True)
     keys = zip(protocols, variant_labels(list(families)), strict=True)
     groups: dict[tuple[str, str], list[FoundRun]] = defaultdict(list)
@@ -133,9 +134,15 @@ def _entries(task: Task, runs: Sequence[FoundRun]) -> list[_Entry]:
     return [_entry(task, *key, groups[key]) for key in ordered]
 
 
+def _protocol(record: RunRecord) -> str:
+    settings = record.config["task"]
+    return settings.get("users") or _PROTOCOL_OF_PROFILES[settings["profiles"]]
+
+
 def _settings(record: RunRecord) -> dict[str, str]:
     settings = settings_of(record)
-    del settings["task.users"]  # a column of its own
+    for key in ("task.users", "task.profiles"):  # a column of its own
+        settings.pop(key, None)
     # A run on one group has other persons than a run on all, with whom they must not be counted twice.
     is_group = settings.get("task.user_group", "null") != "null"
     if is_group:

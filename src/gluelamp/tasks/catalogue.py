@@ -1,4 +1,4 @@
-"""All tasks that the suite knows, by name."""
+"""All tasks of the suite, by name."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ TASKS = GLUE | LAMP
 
 
 def known_task(name: str) -> Task:
-    """Return the declaration of a task of GLUE or LaMP.
+    """Return the declaration of a task.
 
     Args:
-        name: the task's short name, such as ``"cola"`` or ``"lamp2n"``.
+        name: the short name of the task, such as ``"cola"`` or ``"lamp2n"``.
 
     Raises:
         InputError: if no such task exists; the message names the nearest one.
@@ -22,3 +22,27 @@ def known_task(name: str) -> Task:
     if name not in TASKS:
         raise unknown("task", name, TASKS)
     return TASKS[name]
+
+
+def variant_name(name: str, split: str | None = None, target: str | None = None) -> str:
+    """Return the name of a LaMP task with another split or another target.
+
+    Args:
+        name: the short name of a task, such as ``"lamp3"`` or ``"lamp3_score"``.
+        split: ``"user"`` or ``"time"``; None leaves the split of `name`.
+        target: ``"class"`` or ``"score"``; None leaves the target of `name`.
+
+    Raises:
+        InputError: if the task is unknown or has no such variant.
+    """
+    if split is None and target is None:
+        return name
+    known_task(name)
+    base = name.removesuffix("_time")
+    time = split == "time" if split else base != name
+    score = target == "score" if target else base.endswith("_score")
+    variant = f"{base.removesuffix('_score')}{'_score' * score}{'_time' * time}"
+    if variant not in LAMP:
+        given = [f"task.{key}={value}" for key, value in (("split", split), ("target", target)) if value]
+        raise unknown(f"{' '.join(given)} is not allowed with task {name!r}: task", variant, LAMP)
+    return variant

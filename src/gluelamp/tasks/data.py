@@ -7,13 +7,11 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
 
 import pandas as pd
-from pydantic import ConfigDict, Field, model_validator
-from pydantic.dataclasses import dataclass
 
 from gluelamp.errors import InputError
+from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.lamp.sources import read_lamp
 from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.tasks.sources.hub import HubUnavailableError, read_hub
@@ -25,35 +23,6 @@ from gluelamp.tasks.task import Task, TaskData
 logger = logging.getLogger(__name__)
 
 _HASHED_AT_ONCE = 10_000  # rows: the largest files fill a memory
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class DataConfig:
-    """Where a task's rows come from.
-
-    Args:
-        source: ``"auto"`` takes the local folder if it holds the task or was named, else the hub if it
-            answers, else the bundled sample; the other names force one. LaMP is never read from its hub,
-            only prepared from it.
-        root: the local folder; by default $GLUELAMP_DATA, else ``data/glue`` (of LaMP ``data/lamp``). Not
-            for ``"hub"`` and ``"sample"``.
-        hub_timeout_s: how long to wait for the hub's first answer, in seconds.
-        revision: branch, tag or commit on the hub; None takes the newest commit.
-    """
-
-    source: Literal["auto", "hub", "local", "sample"] = "auto"
-    root: str | None = None
-    hub_timeout_s: float = Field(default=5.0, gt=0)
-    revision: str | None = None
-
-    @model_validator(mode="after")
-    def _check_root(self) -> Self:
-        if self.root and self.source in ("hub", "sample"):
-            raise ValueError(
-                f"data.root={self.root} is not allowed with data.source={self.source}, which reads no "
-                "folder. Take data=local, or leave it out"
-            )
-        return self
 
 
 def load_task_data(task: Task, config: DataConfig, avoid: Path | None = None) -> TaskData:

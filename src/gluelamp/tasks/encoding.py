@@ -53,7 +53,7 @@ class EncodedSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def of_user(self, user: str) -> EncodedSplit:
+    def user_rows(self, user: str) -> EncodedSplit:
         """Return the examples of one person, of a task that knows persons."""
         assert self.users is not None
         return self.take(np.flatnonzero(self.users == user))

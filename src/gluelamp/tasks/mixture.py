@@ -41,9 +41,9 @@ class Mixture:
         return sum(member.num_outputs for member in self.members)
 
     @property
-    def first_outputs(self) -> tuple[float, ...]:
-        """What a new head answers on average, for each output."""
-        return tuple(value for member in self.members for value in member.first_outputs)
+    def initial_head_bias(self) -> tuple[float, ...]:
+        """The initial bias of the head, for each output."""
+        return tuple(value for member in self.members for value in member.initial_head_bias)
 
     @property
     def columns(self) -> tuple[slice, ...]:
@@ -83,7 +83,7 @@ def find_task(name: str, members: Sequence[str] = ()) -> Task | Mixture:
     return Mixture(name, tasks)
 
 
-def of_member(split: EncodedSplit, number: int) -> EncodedSplit:
+def member_split(split: EncodedSplit, number: int) -> EncodedSplit:
     """Return a member's split, which says of each example to which member it belongs.
 
     Args:

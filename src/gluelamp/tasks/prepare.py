@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gluelamp.errors import InputError
-from gluelamp.tasks.data import DataConfig, load_task_data
+from gluelamp.tasks.config import DataConfig
+from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.lamp.download import download
 from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.tasks.sources.files import renamed_when_complete

@@ -63,8 +63,8 @@ class Task:
         return max(len(self.labels), 1)
 
     @property
-    def first_outputs(self) -> tuple[float, ...]:
-        """What a new head answers on average: the middle of a regression task's range, else zeros."""
+    def initial_head_bias(self) -> tuple[float, ...]:
+        """The initial bias of the head: the middle of the label range of a regression task, else zeros."""
         return (sum(self.label_range) / 2,) if self.label_range else (0.0,) * self.num_outputs
 
     @property
