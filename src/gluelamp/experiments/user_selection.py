@@ -55,8 +55,8 @@ def _check_each(task: TaskConfig, method: Method) -> None:
         )
     if task.profiles == "shared_then_per_user" and type(method).choose is not Method.choose:
         raise InputError(
-            f"task.profiles=shared_then_per_user is not allowed with method {method.name!r}, which selects what "
-            "it trains for each user: the shared values do not fit that selection. Take "
+            f"task.profiles=shared_then_per_user is not allowed with method {method.name!r}, which selects "
+            "what it trains for each user: the shared values do not fit that selection. Take "
             "task.profiles=per_user."
         )
 
@@ -65,8 +65,8 @@ def _check_together(config: RunConfig) -> None:
     together, method = config.trainer.profiles_per_pass, config.method
     if config.task.profiles == "shared":
         raise InputError(
-            f"trainer.profiles_per_pass={together} is not allowed with task.profiles=shared, where there is one "
-            "adaptation to train. Take task.profiles=per_user, or trainer.profiles_per_pass=1."
+            f"trainer.profiles_per_pass={together} is not allowed with task.profiles=shared, where there is "
+            "one profile to train. Take task.profiles=per_user, or trainer.profiles_per_pass=1."
         )
     if method.phases():
         raise InputError(
