@@ -20,7 +20,7 @@ from gluelamp.records import find_records
 
 TRAIN = CONFIGS.parent / "scripts" / "train.py"
 SWEEP = (
-    *("-m", "method=lora,pafi", "task=cola,stsb", "method.learning_rate=1e-3"),
+    *("-m", "method=lora,pafi", "task=cola,stsb", "trainer.learning_rate=1e-3"),
     *("trainer.epochs=3", "trainer.checkpoint_steps=5", "trainer.dropout=0.2"),
 )
 

@@ -94,13 +94,17 @@ CASES: dict[str, tuple[Change, str]] = {
         lambda raw: raw["task"].update(name="ax"),
         "task 'ax' has no training rows; it is for prediction only.",
     ),
-    "class outside the package": (
+    "function for a method": (
         lambda raw: raw["method"].update(_target_="os.system"),
-        "method._target_='os.system' is not allowed: it must name a class inside this package, ",
+        "method._target_='os.system' is not allowed: it must be the full name of a subclass of ",
     ),
-    "class of a package with a similar name": (
+    "package that is not installed": (
         lambda raw: raw["method"].update(_target_="gluelamp_evil.methods.Method"),
-        "method._target_='gluelamp_evil.methods.Method' is not allowed: ",
+        "method._target_='gluelamp_evil.methods.Method' does not exist: ",
+    ),
+    "key of an earlier release": (
+        lambda raw: raw["method"].update(learning_rate=1e-3),
+        "method.learning_rate=0.001 has another name now. Write trainer.learning_rate=0.001.",
     ),
     "no class": (lambda raw: raw["method"].pop("_target_"), "method._target_='' is not allowed: "),
     "class that does not exist": (
@@ -113,7 +117,7 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "class that is no method": (
         lambda raw: raw["method"].update(_target_="gluelamp.errors.InputError"),
-        "method._target_='gluelamp.errors.InputError' is not a method.",
+        "method._target_='gluelamp.errors.InputError' is not allowed: it must be the full name of a ",
     ),
     "function of another package seen through ours": (
         lambda raw: raw["method"].update(_target_="gluelamp.experiments.environment.subprocess.run"),
@@ -261,15 +265,15 @@ def test_what_is_right_arrives_typed(compose: Compose) -> None:
         compose(
             "method=lora",
             "method.rank=4",
-            "method.learning_rate=1e-3",
-            "method.head_learning_rate=null",
+            "trainer.learning_rate=1e-3",
             "trainer.betas=[0.8,0.95]",
             "seed=3",
             "trainer.patience=2",
         )
     )
     assert isinstance(config, RunConfig)
-    assert config.method == LoRA(name="lora", learning_rate=1e-3, rank=4)
+    assert isinstance(config.method, LoRA)
+    assert (config.method_name, config.method.rank) == ("lora", 4)
     assert config.trainer.betas == (0.8, 0.95)
     assert (config.seed, config.trainer.patience) == (3, 2)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gluelamp.runs import execute as execute_module
 
 from experiments.helpers import never, poison, run_folder
 from gluelamp.errors import InputError
+from gluelamp.experiments import run as execute_module
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.run import execute
 from gluelamp.records import read_record

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from gluelamp.runs import execute as execute_module
 from safetensors.torch import load_file
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from experiments.helpers import KilledError, run_folder
 from gluelamp.errors import InputError
+from gluelamp.experiments import run as execute_module
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.inputs import bare_model
 from gluelamp.experiments.plan import plan_run
@@ -47,7 +47,7 @@ def test_a_record_says_all_that_it_promises(tiny_run: TinyRun, tiny_backbone: Pa
     assert (record.status, record.error) == ("complete", None)
     assert record.config["seed"] == 3
     assert record.config["method"] | {"rank": 4, "kind": "LoRA", "name": "lora"} == record.config["method"]
-    assert record.config["trainer"]["learning_rate"] == config.method.learning_rate
+    assert record.config["trainer"]["learning_rate"] == config.trainer.learning_rate
     assert record.data["source"] == "sample"
     assert record.data["rows"] == {"train": 48, "validation": 400, "test": 200}
     assert len(record.data["fingerprint"]) == 64

@@ -45,7 +45,6 @@ CHANGES_RESULT: Mapping[str, Mapping[str, Any]] = {
         "pass_tokens": 512,
     },
     "method": {
-        "name": "lora2",
         "rank": 4,
         "alpha": 8.0,
         "dropout": 0.1,
@@ -66,7 +65,7 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, Any]] = {
 ELSEWHERE = {
     "task": {"name", "members", "profiles", "min_user_rows", "max_users", "user_group"},
     "trainer": {"profiles_per_pass"},
-    "method": {"learning_rate", "head_learning_rate"},
+    "method": {"name", "learning_rate", "head_learning_rate"},
     "data": {"root"},
     "backbone": {"path", "wheel", "sha256"},
 }
@@ -116,7 +115,7 @@ def test_what_cannot_change_the_result_leaves_the_name(
 
 def test_every_field_of_a_configuration_is_on_one_of_the_two_lists(base: RunConfig) -> None:
     for section in fields(base):
-        if section.name in ("seed", "on_existing"):
+        if section.name in ("seed", "on_existing", "method_name"):
             continue
         listed = {
             *CHANGES_RESULT.get(section.name, {}),
@@ -241,16 +240,3 @@ def test_the_rows_of_a_subset_are_the_same_in_every_run(base: RunConfig) -> None
 def test_a_limit_beyond_the_rows_takes_all_of_them(base: RunConfig, limit: int | None) -> None:
     rows = training_rows(changed(base, "task", {"max_train_examples": limit}))
     assert rows["idx"].tolist() == list(range(20))
-
-
-def test_rates_of_what_is_trained_beforehand_are_in_the_name(tiny_run: Callable[..., RunConfig]) -> None:
-    def name(*overrides: str) -> str:
-        return name_of(tiny_run("trainer.learning_rate=1e-3", *overrides))
-
-    hadamard = [
-        name("method=hadamard", "method.head_learning_rate=null", f"method.learning_rate={rate}")
-        for rate in ("1e-1", "1e-4")
-    ]
-    lt_sft = [name("method=lt_sft", f"method.head_learning_rate={rate}") for rate in ("null", "1e-3")]
-    alone = [name("method=lora", f"method.learning_rate={rate}") for rate in ("1e-1", "1e-4")]
-    assert [len(set(names)) for names in (hadamard, lt_sft, alone)] == [2, 2, 1]

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from gluelamp.runs import plan as plan_module
 from torch.nn import functional
 
 from experiments.helpers import run_folder
 from gluelamp.errors import InputError
+from gluelamp.experiments import plan as plan_module
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute

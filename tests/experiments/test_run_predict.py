@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 
 import pytest
-from gluelamp.runs import predict
 
 from gluelamp.errors import InputError
+from gluelamp.experiments import predict
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.predict import PredictConfig, write_test_predictions

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from gluelamp.runs import execute as execute_module
 
 from experiments.helpers import KilledError, kill_at_step, never, run_folder
+from gluelamp.experiments import run as execute_module
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.run import execute
 from gluelamp.training.trainer import Trainer

@@ -176,7 +176,7 @@ def test_a_killed_run_does_not_train_again_who_was_done(
 
 
 def test_a_run_in_which_everybody_diverges_has_failed(tiny_run: TinyRun) -> None:
-    config = tiny_run(*EACH, "trainer.learning_rate=1e38", "method.head_learning_rate=1e38")
+    config = tiny_run(*EACH, "trainer.learning_rate=1e38", "trainer.head_learning_rate=1e38")
     with pytest.raises(DivergedError, match=r"every person .*Lower trainer\.learning_rate"):
         execute(config)
     assert json.loads((run_folder(config) / "record.json").read_text())["status"] == "failed"

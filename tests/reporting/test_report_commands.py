@@ -25,9 +25,9 @@ CHANGES = [
     ["method=pafi", "task=cola", "seed=3"],
     ["method=lora", "method.targets=[query,up]", "method.rank=4", "trainer.betas=[0.8,0.99]"],
     ["method=xpeft_soft", "method.name=xpeft_soft_small", "method.num_adapters=4"],
-    ["method=pafi", "method.exclude='embeddings|(word, it\\'s)'", "method.learning_rate=2e-3"],
+    ["method=pafi", "method.exclude='embeddings|(word, it\\'s)'", "trainer.learning_rate=2e-3"],
     ["method=bitfit", "trainer.learning_rate=0.02", "task=rte", "head.train_pooler=true"],
-    ["method=lt_sft", "trainer.learning_rate=0.02", "method.head_learning_rate=null"],
+    ["method=lt_sft", "trainer.learning_rate=0.02", "trainer.head_learning_rate=null"],
     ["method=head_only", "task=mixture", "task.members=[cola,rte]", "trainer.dropout=0.1"],
 ]
 

@@ -50,10 +50,8 @@ def _values(sweep: Override) -> list[str]:
 
 
 def _parser(name: str) -> Callable[[dict[str, Any]], object]:
-    from gluelamp.experiments.config import PACKAGE
-
     module, _, function = name.rpartition(".")
-    if not module.startswith(PACKAGE):
+    if not module.startswith("gluelamp."):
         raise InputError(
             f"hydra.callbacks.sweep.parse={name!r} is not allowed: it must name a function inside "
             "this package, such as 'gluelamp.experiments.plan.check_run'."

@@ -13,13 +13,14 @@ from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.errors import InputError, unknown
+from gluelamp.experiments.renamed_keys import refuse_renamed
 from gluelamp.methods.base import Method
+from gluelamp.records.files import Name
 from gluelamp.tasks.config import DataConfig, TaskConfig
 from gluelamp.tasks.mixture import find_task
 from gluelamp.training.config import TrainerConfig
 
-PACKAGE = "gluelamp."
-_WORDS = {  # pydantic's, and those of a command line
+_TERMS = {  # of pydantic's messages, and what a user of a command line reads instead
     "a valid tuple": "a list, as in [A] or [A,B]",
     "a valid string": "text",
     "a valid dictionary": "a section",
@@ -71,7 +72,8 @@ class RunConfig:
 
     Args:
         backbone: the encoder.
-        method: the recipe.
+        method_name: the method's name in tables and folders, from ``method.name``.
+        method: its hyper-parameters.
         task: the task.
         data: where its rows come from.
         trainer: how it is trained.
@@ -83,6 +85,7 @@ class RunConfig:
     """
 
     backbone: BackboneConfig
+    method_name: Name
     method: Method
     task: TaskConfig
     data: DataConfig
@@ -110,62 +113,85 @@ def parse_run(raw: Mapping[str, Any]) -> RunConfig:
 
 
 def parse_sections(cls: type[_T], raw: Mapping[str, Any]) -> _T:
-    """Return the typed configuration of a composed one, whose sections are dataclasses of their own.
+    """Return the typed configuration of a composed one whose sections are dataclasses.
 
     Args:
-        cls: a pydantic dataclass; a field whose type is a dataclass is a section.
+        cls: a pydantic dataclass. A field whose type is a dataclass is a section; the section ``method``
+            also gives the field ``method_name``.
         raw: nested plain containers.
 
     Raises:
         InputError: on an unknown key, a wrong type or a value out of range.
     """
-    sections = {
-        name: parse_method(raw.get(name, {})) if kind is Method else parse(kind, raw.get(name, {}), name)
-        for name, kind in get_type_hints(cls).items()
-        if isinstance(kind, type) and is_dataclass(kind)
-    }
-    return parse(cls, {**raw, **sections}, "")
+    kinds = get_type_hints(cls)
+    # a method's config also sets the learning rates of a run, which a measurement does not have
+    values = {key: value for key, value in raw.items() if key != "trainer" or key in kinds}
+    for name, kind in kinds.items():
+        if kind is Method:
+            section = _section(raw.get(name, {}), name)
+            values[name] = parse_method(section, raw.get("trainer"))
+            if "method_name" in kinds and "name" in section:
+                values["method_name"] = section["name"]
+        elif isinstance(kind, type) and is_dataclass(kind):
+            values[name] = parse(kind, raw.get(name, {}), name)
+    return parse(cls, values, "")
 
 
-def parse_method(raw: Mapping[str, Any]) -> Method:
-    """Return a method from its leaf.
+def parse_method(raw: Mapping[str, Any], trainer: Mapping[str, Any] | None = None) -> Method:
+    """Return the method of a ``method`` section.
 
     Args:
-        raw: the leaf's content; ``_target_`` names a class inside this package.
+        raw: the section. ``_target_`` is the full name of a subclass of `Method`, of any package; ``name``
+            is the method's name in tables and not one of its options.
+        trainer: the ``trainer`` section.
 
     Raises:
-        InputError: if the target is missing or outside the package, or a field is wrong.
+        InputError: if the target is not a method, or an option is wrong.
     """
-    values = dict(_section(raw, "method"))
-    target = str(values.pop("_target_", ""))
+    options = dict(_section(raw, "method"))
+    for key, value in options.items():
+        refuse_renamed(f"method.{key}", value)
+    method = _method_class(str(options.pop("_target_", "")))
+    name = options.pop("name", None)
+    known = {field.name for field in fields(method)}
+    if "learning_rate" in known:
+        rates = trainer or {}
+        options |= {"name": name, "learning_rate": rates.get("learning_rate") or 1e-3}
+        options["head_learning_rate"] = rates.get("head_learning_rate")
+    return parse(method, options, "method", check_renamed=False)
+
+
+def _method_class(target: str) -> type[Method]:
     module, _, name = target.rpartition(".")
-    if not module.startswith(PACKAGE):
-        raise InputError(
-            f"method._target_={target!r} is not allowed: it must name a class inside this package, "
-            "such as 'gluelamp.methods.pafi.PaFi'."
-        )
     try:
-        method = getattr(import_module(module), name)
+        found = getattr(import_module(module), name) if module else None
     except (ImportError, AttributeError) as error:
         raise InputError(f"method._target_={target!r} does not exist: {error}.") from error
-    if not (isinstance(method, type) and issubclass(method, Method)):
-        raise InputError(f"method._target_={target!r} is not a method.")
-    return parse(method, values, "method")
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise InputError(
+            f"method._target_={target!r} is not allowed: it must be the full name of a subclass of "
+            "gluelamp.methods.base.Method, such as 'gluelamp.methods.pafi.PaFi'."
+        )
+    return found
 
 
-def parse(cls: type[_T], values: Mapping[str, Any], section: str) -> _T:
+def parse(cls: type[_T], values: Mapping[str, Any], section: str, check_renamed: bool = True) -> _T:
     """Return a validated dataclass.
 
     Args:
         cls: a pydantic dataclass.
         values: its fields.
-        section: where the fields stand in the configuration, for messages.
+        section: the section of the configuration, for messages; empty for the whole.
+        check_renamed: whether keys of earlier releases are refused with the new key.
 
     Raises:
         InputError: naming the wrong keys, and what is wrong with the first.
     """
+    for key, value in _section(values, section).items():
+        if check_renamed:
+            refuse_renamed(_dotted(section, (key,)), value)
     try:
-        return cls(**_section(values, section))
+        return cls(**values)
     except ValidationError as error:
         raise InputError(_sentence(error, cls, section)) from error
 
@@ -182,19 +208,21 @@ def _sentence(error: ValidationError, cls: type, section: str) -> str:
     first, *others = error.errors(include_url=False)
     if not first["loc"]:  # raised by a check over several fields, which names its keys itself
         return str(first["ctx"]["error"]) + "."
+    # a list with one wrong item is reported twice, as the item and as the list
     keys = [_dotted(section, other["loc"]) for other in others if other["loc"] != first["loc"][:-1]]
-    more = f" Also wrong: {', '.join(keys)}." if keys else ""  # not a list for its one wrong item
+    more = f" Also wrong: {', '.join(keys)}." if keys else ""
     key = _dotted(section, first["loc"])
     if first["type"] == "unexpected_keyword_argument":
         known = [field.name for field in fields(cls)] if is_dataclass(cls) else []
         return str(unknown(f"{section or 'configuration'} key", str(first["loc"][-1]), known)) + more
     if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{key} is missing; give it a value.{more}"
-    what = re.sub(r"^(Input|String|Tuple) should", "it should", first["msg"])
-    for theirs, ours in _WORDS.items():
-        what = what.replace(theirs, ours)
-    return f"{key}={first['input']!r} is not allowed: {what}.{more}"
+    reason = re.sub(r"^(Input|String|Tuple) should", "it should", first["msg"])
+    for term, replacement in _TERMS.items():
+        reason = reason.replace(term, replacement)
+    return f"{key}={first['input']!r} is not allowed: {reason}.{more}"
 
 
 def _dotted(section: str, loc: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, (section, *loc) if section else loc))
+    key = ".".join(map(str, (section, *loc) if section else loc))
+    return "method.name" if key == "method_name" else key

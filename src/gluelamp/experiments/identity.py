@@ -9,7 +9,6 @@ from dataclasses import asdict
 from typing import Any
 
 from gluelamp.experiments.config import RunConfig
-from gluelamp.methods.base import Training
 
 # What cannot change a result: where things lie, and how fast they run. Data and backbone are known by
 # checksums instead, and rates and precision by what they came to.
@@ -35,10 +34,8 @@ def effective_config(config: RunConfig, resolved: Mapping[str, Mapping[str, Any]
     for section, keys in _WITHOUT_EFFECT.items():
         for key in keys:
             del content[section][key]
-    if not any(isinstance(phase, Training) for phase in config.method.phases()):
-        for key in _RATES:  # what is trained beforehand may take them as they were written
-            del content["method"][key]
-    content["method"]["kind"] = type(config.method).__name__
+    options = {key: value for key, value in content["method"].items() if key not in _RATES}
+    content["method"] = options | {"name": content.pop("method_name"), "kind": type(config.method).__name__}
     for section, values in resolved.items():
         content[section] |= values
     return content

@@ -65,7 +65,7 @@ class Plan:
     def folder(self) -> Path:
         """Where the run's files go."""
         config = self.config
-        names = (config.backbone.name, config.method.name, config.task.name, self.identity, self.subfolder)
+        names = (config.backbone.name, config.method_name, config.task.name, self.identity, self.subfolder)
         return self.root.joinpath("runs", *names)
 
     def training_rows(self, data: TaskData) -> pd.DataFrame:

@@ -79,7 +79,7 @@ def write_test_predictions(config: RunConfig, choice: PredictConfig) -> Path:
             outputs = predict(model, split, config.trainer.eval_batch_size, plan.device)
         return pd.DataFrame({"idx": split.idx, "prediction": predictions_from_outputs(task, outputs)})
 
-    place = plan.root / "submissions" / config.backbone.name / config.method.name
+    place = plan.root / "submissions" / config.backbone.name / config.method_name
     folder = place / f"seed{config.seed}"
     write_submission(task, {name: frame(rows) for name, rows in splits.items()}, folder)
     path = folder.with_suffix(".zip")

@@ -61,7 +61,7 @@ class WandbTracker(JsonLog):
             self.run = wandb.init(
                 project=config.tracker.project,
                 id=identity,
-                name=f"{config.backbone.name}-{config.method.name}-{config.task.name}-{config.seed}",
+                name=f"{config.backbone.name}-{config.method_name}-{config.task.name}-{config.seed}",
                 config=asdict(config),
                 dir=str(folder),
                 mode=mode,

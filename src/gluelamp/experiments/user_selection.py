@@ -35,12 +35,12 @@ def check_users(config: RunConfig, has_users: bool) -> None:
             "belong to nobody. Take a task of LaMP, or leave it out."
         )
     if task.profiles != "shared":
-        _check_each(task, config.method)
+        _check_each(task, config)
     if config.trainer.profiles_per_pass > 1:
         _check_together(config)
 
 
-def _check_each(task: TaskConfig, method: Method) -> None:
+def _check_each(task: TaskConfig, config: RunConfig) -> None:
     if task.min_user_rows < _SMALLEST:
         raise InputError(
             f"task.min_user_rows={task.min_user_rows} is not allowed with task.profiles={task.profiles}: "
@@ -53,10 +53,10 @@ def _check_each(task: TaskConfig, method: Method) -> None:
             "be left without any. Take "
             "task.max_train_examples=null, and task.max_users for fewer users."
         )
-    if task.profiles == "shared_then_per_user" and type(method).choose is not Method.choose:
+    if task.profiles == "shared_then_per_user" and type(config.method).choose is not Method.choose:
         raise InputError(
-            f"task.profiles=shared_then_per_user is not allowed with method {method.name!r}, which selects "
-            "what it trains for each user: the shared values do not fit that selection. Take "
+            f"task.profiles=shared_then_per_user is not allowed with method {config.method_name!r}, "
+            "which selects what it trains for each user: the shared values do not fit that selection. Take "
             "task.profiles=per_user."
         )
 
@@ -70,8 +70,8 @@ def _check_together(config: RunConfig) -> None:
         )
     if method.phases():
         raise InputError(
-            f"trainer.profiles_per_pass={together} is not allowed with method {method.name!r}, which learns "
-            "something about each person before its own training. Take trainer.profiles_per_pass=1."
+            f"trainer.profiles_per_pass={together} is not allowed with method {config.method_name!r}, "
+            "which has preliminary phases. Take trainer.profiles_per_pass=1."
         )
     if config.trainer.graphs:
         raise InputError(

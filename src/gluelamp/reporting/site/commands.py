@@ -81,13 +81,9 @@ def _changes(record: RunRecord, defaults: Mapping[str, Any]) -> Iterator[str]:
     trainer = record.config["trainer"]
     if precision := trainer.get("precision"):
         yield f"trainer.precision={_PRECISIONS.get(precision, precision)}"
-    method = record.config["method"]
-    written = method if "learning_rate" in method else trainer  # phases read them as they were written
     for key in ("learning_rate", "head_learning_rate"):
-        if key in written:
-            yield f"method.{key}={_text(written[key])}"
-    if written is method and trainer["learning_rate"] != method["learning_rate"]:
-        yield f"trainer.learning_rate={_text(trainer['learning_rate'])}"
+        if key in trainer:
+            yield f"trainer.{key}={_text(trainer[key])}"
 
 
 def _text(value: object) -> str:
