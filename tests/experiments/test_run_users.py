@@ -17,7 +17,7 @@ from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute
 from gluelamp.experiments.user_selection import of_chosen_users
-from gluelamp.profiles.store import ProfileStore
+from gluelamp.profiles import ProfileStore
 from gluelamp.tasks.config import TaskConfig
 from gluelamp.tasks.mixture import find_task
 from gluelamp.tasks.task import TaskData

@@ -14,7 +14,7 @@ from torch.nn import functional
 from gluelamp.errors import InputError, UnsupportedError
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.base import Method
-from gluelamp.profiles.store import ProfileStore
+from gluelamp.profiles import ProfileStore
 from gluelamp.tasks.glue import glue_task
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.passes import StackedPasses
@@ -200,7 +200,7 @@ def test_rows_of_stored_profiles_pass_as_after_a_switch(row: Row, method: GetMet
     for profile in range(PROFILES):
         cell.load(profile)
         states.append(snapshot(cell.adaptation))
-    store = ProfileStore.create(tmp_path / "profiles.arrows", states[0], bound_to={}, method={})
+    store = ProfileStore.create(tmp_path / "last.profiles", states[0], provenance={}, method={})
     names = [f"user {profile}" for profile in range(PROFILES)]
     store.append(names, {name: torch.stack([state[name] for state in states]) for name in states[0]})
 

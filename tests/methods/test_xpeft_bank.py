@@ -23,7 +23,7 @@ from gluelamp.methods.storage import (
 )
 from gluelamp.methods.xpeft import XPeft, export_adapter, selected_adapters
 from gluelamp.methods.xpeft_bank import drawn_banks
-from gluelamp.profiles.store import ProfileStore
+from gluelamp.profiles import ProfileStore
 from methods.cases import adapt, snapshot, train
 from tiny_models import HIDDEN, LAYERS, logits, tiny
 
@@ -59,7 +59,7 @@ def profiles(architecture: str = "bert", reduction_factor: int = 16) -> list[dic
 def make_store(tmp_path: Path) -> MakeStore:
     def make(states: list[dict[str, Tensor]], name: str = "bank", backbone: str = BACKBONE) -> Path:
         bound_to, path = {"backbone": backbone, "shared": ""}, tmp_path / name
-        store = ProfileStore.create(path, states[0], bound_to=bound_to, method={"name": "pfeiffer"})
+        store = ProfileStore.create(path, states[0], provenance=bound_to, method={"name": "pfeiffer"})
         ids = [f"profile-{9 - number}" for number in range(len(states))]  # not in their sorted order
         store.append(ids, {key: torch.stack([state[key] for state in states]) for key in states[0]})
         return path
@@ -253,7 +253,7 @@ def test_a_bank_of_another_architecture_or_method_is_refused(make_store: MakeSto
 
 def test_a_bank_without_profiles_is_refused(tmp_path: Path) -> None:
     bound_to, path = {"backbone": BACKBONE, "shared": ""}, tmp_path / "bank"
-    ProfileStore.create(path, profiles()[0], bound_to=bound_to, method={})
+    ProfileStore.create(path, profiles()[0], provenance=bound_to, method={})
     with pytest.raises(InputError, match=r"holds no profile\. Take a store with trained profiles\."):
         xpeft(bank=str(path)).adapt(tiny("bert"))
 
@@ -261,13 +261,10 @@ def test_a_bank_without_profiles_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_bank_is_refused_rather_than_taken_for_a_smaller_one(make_store: MakeStore) -> None:
     states = profiles()
     path = make_store(states)
-    whole = path.stat().st_size
-    with ProfileStore.open(path) as store:
-        store.append(["late"], {key: value[None] for key, value in states[0].items()})
-    content = bytearray(path.read_bytes())
-    content[whole : whole + 64] = bytes(64)
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=r"is damaged: .* Copy it anew\."):
+    content = path.read_bytes()
+    written = next(value.numpy().tobytes()[:64] for key, value in states[-1].items() if "down.weight" in key)
+    path.write_bytes(content.replace(written, bytes(64)))
+    with pytest.raises(InputError, match=r"is damaged: .* Copy the file again\."):
         xpeft(bank=str(path)).adapt(tiny("bert"))
 
 

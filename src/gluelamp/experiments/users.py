@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from gluelamp.profiles.store import ProfileStore
+from gluelamp.profiles import ProfileStore
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.task import Task
 from gluelamp.training.checkpoint import Progress
@@ -114,7 +114,8 @@ class Persons:
             return
         example = next(iter(states.values()))
         stacked = {key: torch.stack([state[key] for state in states.values()]) for key in example}
-        ProfileStore.create(path, example, bound_to=bound_to, method=method).append(list(states), stacked)
+        with ProfileStore.create(path, example, provenance=bound_to, method=method) as store:
+            store.append(list(states), stacked)
 
     def _files(self, selection: str) -> Iterator[tuple[str, Path]]:
         for place, names in self.groups.items():

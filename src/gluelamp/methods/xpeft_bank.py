@@ -6,16 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gluelamp.errors import InputError
 from gluelamp.methods.adaptation import content_hash
-
-if TYPE_CHECKING:
-    from gluelamp.profiles.store import ProfileStore
+from gluelamp.profiles import ProfileStore
 
 _BEGINNING = 4  # values of a drawn bank that are kept, to notice a torch that draws otherwise
 
@@ -118,7 +115,7 @@ def bank_checksum(path: str, backbone: str) -> str:
         InputError: if the store is not there or belongs to another backbone.
     """
     store = _open(path)
-    trained_on = store.bound_to.get("backbone")
+    trained_on = store.provenance.get("backbone")
     if trained_on != backbone:
         raise InputError(
             f"method.bank={path!r} was trained on another backbone: its checksum there is "
@@ -128,8 +125,6 @@ def bank_checksum(path: str, backbone: str) -> str:
 
 
 def _open(path: str) -> ProfileStore:
-    from gluelamp.profiles.store import ProfileStore  # slow to import, and random banks need none
-
     found = sorted(glob(path))  # noqa: PTH207 - Path.glob takes no absolute pattern
     if len(found) != 1:
         raise InputError(
@@ -138,8 +133,8 @@ def _open(path: str) -> ProfileStore:
             "stand for the parts of its path that nothing else matches."
         )
     store = ProfileStore.open(Path(found[0]))
-    if store.problems:
-        raise InputError(f"method.bank={path!r} is damaged: {store.problems[0]} Copy it anew.")
+    if problems := store.problems():
+        raise InputError(f"method.bank={path!r} is damaged: {problems[0]} Copy the file again.")
     if not store.ids:
         raise InputError(f"method.bank={path!r} holds no profile. Take a store with trained profiles.")
     return store

@@ -1,1 +1,0 @@
-"""Many users over one backbone: their stored values, and passes with the values of several users."""
