@@ -9,7 +9,7 @@ import pytest
 from gluelamp.cli.app import CONFIGS
 from gluelamp.experiments.measure import MeasureConfig
 from gluelamp.measurement.parameters import measure_parameters
-from gluelamp.reporting.counts import PublishedCount, read_counts
+from gluelamp.reporting.published import PublishedCount, read_counts
 
 COUNTS = read_counts(CONFIGS.parent / "results" / "published" / "counts" / "parameters.csv")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gluelamp.records import find_certificates
-from gluelamp.reporting.certificates_page import certificates_page
+from gluelamp.reporting.measurements import certificates_page
 from gluelamp.reporting.rendering.cells import plain
 
 COMMITTED = Path(__file__).parents[2] / "results"

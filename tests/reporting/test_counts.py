@@ -13,7 +13,7 @@ import pytest
 from gluelamp.errors import InputError
 from gluelamp.records import Measurement
 from gluelamp.reporting import write_tables
-from gluelamp.reporting.counts import PublishedCount, beside, read_counts
+from gluelamp.reporting.published import PublishedCount, published_cells, read_counts
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "results" / "published" / "counts" / "parameters.csv"
@@ -43,7 +43,7 @@ def cells(
     *counts: PublishedCount, row: dict[str, Any] = ROW, backbone: str = "roberta_large"
 ) -> dict[str, str]:
     config = {"bottleneck": 4, "targets": ["query", "value"]}
-    return beside(Measurement(1, "parameters", backbone, "hiwi", config, [row]), row, counts)
+    return published_cells(Measurement(1, "parameters", backbone, "hiwi", config, [row]), row, counts)
 
 
 def test_the_repositorys_counts_are_of_its_own_methods_and_backbones() -> None:
@@ -89,14 +89,14 @@ def test_all_printed_counts_of_a_cell_stand_beside_it_with_their_notes() -> None
     )
     assert found == {
         "published": "1.0M; 0.03 %",
-        "notes": "1.0M (P, Table 1): ours/theirs 0.983; rounded up. "
-        "0.03 % stored (Q, Table 1): ours/theirs 1.156",
+        "notes": "1.0M (P, Table 1): ours/published 0.983; rounded up. "
+        "0.03 % stored (Q, Table 1): ours/published 1.156",
     }
 
 
 def test_only_options_that_differ_are_named() -> None:
     one = printed("3.9M", 3.9e6, setting="bottleneck=16 targets=[query,value]")
-    assert cells(one)["notes"] == "3.9M (P, Table 1): ours/theirs 0.252; there bottleneck=16"
+    assert cells(one)["notes"] == "3.9M (P, Table 1): ours/published 0.252; published with bottleneck=16"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_tables_take_the_counts_from_the_published_folder(
     write_tables(tmp_path, FILE.parents[1])
     (row,) = pd.read_csv(tmp_path / "tables" / "parameters.csv").to_dict("records")
     assert row["published"] == "0.03 %"
-    assert row["notes"].startswith("0.03 % stored (PaFi and HiWi, abstract): ours/theirs 1.156; ")
+    assert row["notes"].startswith("0.03 % stored (PaFi and HiWi, abstract): ours/published 1.156; ")
 
 
 def test_a_folder_without_counts_leaves_the_cells_empty(tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def test_the_report_sorts_the_table_by_numbers(tmp_path: Path) -> None:
     write_report(tmp_path, tmp_path / "published", CONFIGS)
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
     _, lamp = report.split('<section id="lamp"')
-    assert 'data-order="13.33">+13.33 [+10.00, +20.00] (3)</td>' in " ".join(lamp.split())
+    assert 'data-order="0.1333333333">+13.33 [+10.00, +20.00] (3)</td>' in " ".join(lamp.split())
     assert '<th scope="col" class="number">vs head_only</th>' in lamp
 
 
@@ -251,7 +251,7 @@ def test_a_tie_is_called_a_tie(tmp_path: Path) -> None:
     assert verdicts == ["tie", "tie"]
     same = row_of(tmp_path, "pfeiffer")
     assert same[["vs_head_only", "vs_head_only_low", "vs_head_only_high"]].tolist() == [0, 0, 0]
-    assert "| +0.00 [-10.00, +10.00] (4) | +0.00 [-10.00, +10.00] (4) | tie | tie |\n" in page(tmp_path)
+    assert "| +0.00 [−10.00, +10.00] (4) | +0.00 [−10.00, +10.00] (4) | tie | tie |\n" in page(tmp_path)
 
 
 def test_equal_means_over_seeds_are_no_difference(tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def test_of_errors_less_is_better(tmp_path: Path) -> None:
     everyone = row_of(tmp_path, "median (all)", "shared")  # guesses 1
     assert everyone["mae"] == pytest.approx((0 + 4 + 1 + 3 + 3) / 5)
     assert everyone["person_mean"] == pytest.approx((4 / 2 + 7 / 3) / 2, abs=1e-6)
-    assert "| -0.250 [-0.250, -0.250] (2) | -0.750 [-0.750, -0.750] (2) | better | better |" in page(tmp_path)
+    assert "| −0.250 [−0.250, −0.250] (2) | −0.750 [−0.750, −0.750] (2) | better | better |" in page(tmp_path)
 
 
 def test_baselines_are_scored_on_the_run_with_most_persons(tmp_path: Path) -> None:
@@ -385,11 +385,11 @@ def test_a_section_says_whose_rows_they_are(tmp_path: Path) -> None:
     add_run(tmp_path, "lora", random_answers(1), deviations=partial)
     add_run(tmp_path, "lora", random_answers(1), source="sample", fingerprint="5" * 64, min_user_rows=25)
     head, local, sample = page(tmp_path).split("\n## ")
-    assert "after the last epoch: no epoch is selected" in head
+    assert "after the last epoch. No epoch is selected" in head
     assert local.startswith("local (subset) data, lamp2n, minilm\n")
     assert "".join(f"- {sentence}\n" for sentence in partial) in local
     for section, digits, least in ((local, "ffffffff", 20), (sample, "55555555", 25)):
-        assert f"Data {digits}, weights cccccccc; persons with at least {least} rows.\n" in section
+        assert f"Data {digits}, weights cccccccc; users with at least {least} rows.\n" in section
         assert "Not comparable with published LaMP or X-PEFT numbers" in section
         assert ("bundled sample is synthetic" in section) == (section is sample)
 
@@ -399,9 +399,9 @@ def test_trainings_that_diverged_are_told(tmp_path: Path) -> None:
     add_run(tmp_path, "lora", random_answers(2), diverged=["p1"], seed=1)
     add_run(tmp_path, "xpeft", random_answers(2))
     assert row_of(tmp_path, "lora")["diverged"] == 3
-    notes = [line for line in page(tmp_path).splitlines() if line.startswith("- Trainings that diverged")]
+    notes = [line for line in page(tmp_path).splitlines() if line.startswith("- Diverged runs")]
     assert notes == [
-        "- Trainings that diverged with lora, one adaptation for each: 3. Their rows count as they left them."
+        "- Diverged runs with lora, one adaptation for each: 3. Their rows are scored with diverged values."
     ]
 
 

@@ -9,10 +9,9 @@ import pandas as pd
 import pytest
 
 from gluelamp.records import FoundRun, Measurement
-from gluelamp.reporting.counts import PublishedCount
 from gluelamp.reporting.main_page import main_page
 from gluelamp.reporting.main_table import AVERAGE, TASKS, main_rows
-from gluelamp.reporting.published import COLUMNS, closest_scores
+from gluelamp.reporting.published import COLUMNS, PublishedCount, closest_scores
 from gluelamp.reporting.rendering.cells import plain
 from gluelamp.reporting.rendering.markdown import page_as_markdown as as_markdown
 

@@ -94,8 +94,8 @@ def test_a_folder_without_files_holds_no_numbers(tmp_path: Path) -> None:
 
 def test_a_malformed_file_is_named(tmp_path: Path) -> None:
     write(tmp_path, "lora", ("lora", "dev", "86,6"))
-    with pytest.raises(InputError, match=r"lora\.csv: a value is not a number"):
+    with pytest.raises(InputError, match=r"lora\.csv, row 1: value '86,6' is not a number"):
         read_published(tmp_path)
     (tmp_path / "lora.csv").write_text("method,value\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"lora\.csv: the columns must be paper, table"):
+    with pytest.raises(InputError, match=r"lora\.csv has no column 'paper'; the columns must be"):
         read_published(tmp_path)

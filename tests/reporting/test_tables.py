@@ -132,7 +132,7 @@ def test_latency_rows_are_sorted_by_number_and_show_their_interval(
     ]
     ratios = [line.split(" | ")[-1] for line in read(tmp_path, "latency.md") if "merged" in line]
     assert ratios == ["1.002 [0.990, 1.010] |", *["1.002 |"] * 3]
-    assert "- In brackets: the interval of the ratio." in read(tmp_path, "latency.md")
+    assert "- In brackets: the 95 % interval of the ratio." in read(tmp_path, "latency.md")
 
 
 ROWS = {

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from gluelamp.records import FoundRun, RunRecord
-from gluelamp.reporting.published import Cell as PublishedCell
+from gluelamp.reporting.published import Key as PublishedCell
 from gluelamp.reporting.statistics import find_cell, score_interval
 from gluelamp.reporting.variants import Run, settings_of, table_labels
 from gluelamp.tasks.glue import GLUE

@@ -11,8 +11,8 @@ from gluelamp.reporting.aggregation import SAMPLE
 from gluelamp.reporting.entries import SETTING_NOTE
 from gluelamp.reporting.formats import points, points_within, scope_title, share_range, task_name
 from gluelamp.reporting.main_table import AVERAGE, SCOPE, TASKS
-from gluelamp.reporting.marks import legend
 from gluelamp.reporting.pages import Grid, Page
+from gluelamp.reporting.published import legend
 
 _READING = (
     "Scores times 100 in the main metric of each task (Matthews correlation on CoLA, Pearson's on STS-B, "
@@ -41,7 +41,12 @@ def _grid(rows: pd.DataFrame) -> Grid:
     lines = [line for _, of in rows.groupby("method", sort=False) for line in _lines(of, columns)]
     cells = pd.DataFrame(lines, columns=["method", "numbers", "% trained", "% stored", *titles])
     sample = [SAMPLE_NOTE] if is_sample else []
-    return Grid(scope_title(rows), cells, texts=2, notes=[*sample, *legend(cells)])
+    return Grid(
+        scope_title(rows),
+        cells,
+        texts=2,
+        notes=[*sample, *legend("".join(map(str, cells.to_numpy().ravel())))],
+    )
 
 
 def _title(column: str, rows: pd.DataFrame) -> str:

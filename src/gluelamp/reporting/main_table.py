@@ -11,9 +11,8 @@ import pandas as pd
 
 from gluelamp.records import FoundRun, Measurement
 from gluelamp.reporting.aggregation import SAMPLE, is_benchmark
-from gluelamp.reporting.counts import PublishedCount
 from gluelamp.reporting.entries import BYTES_A_VALUE, STRICT, entries, score_rows
-from gluelamp.reporting.marks import BEST_EPOCH_MARK, HEAD_MARKS
+from gluelamp.reporting.published import BEST_EPOCH_MARK, HEAD_MARKS, PublishedCount
 from gluelamp.reporting.statistics import Estimate, mean_estimate
 from gluelamp.tasks.glue import GLUE
 

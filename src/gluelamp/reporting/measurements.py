@@ -1,122 +1,128 @@
-"""The tables of what was counted and timed, one for each kind of measurement."""
+"""The tables of what was counted and timed: one for each kind of measurement, and the certificates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from gluelamp.records import MEASUREMENT_COLUMNS, Measurement
-from gluelamp.reporting.counts import PublishedCount, beside
-from gluelamp.reporting.markdown import literal
-from gluelamp.reporting.pages import Grid, Page
+from gluelamp.records import MEASUREMENT_COLUMNS, Certificate, Measurement
+from gluelamp.reporting.published import PublishedCount, published_cells
+from gluelamp.reporting.rendering import Cell, Column, Format, Number, Page, Table, Text, numbers, texts
 from gluelamp.reporting.variants import flatten, variant_labels
 
 
 @dataclass(frozen=True)
-class Layout:
+class MeasurementTable:
     """How the table of one kind of measurement is printed.
 
     Args:
         title: its heading.
         reading: what its columns mean.
-        settings: the columns that say what was measured; the others are results.
+        settings: the columns that identify what was measured; the others are results.
         texts: how many leading columns are text.
-        notes: columns of text at the end, from the papers.
+        published: columns of text at the end, from the papers.
     """
 
     title: str
     reading: str
     settings: Sequence[str] = ()
     texts: int = 2
-    notes: Sequence[str] = ()
+    published: Sequence[str] = ()
 
 
-LAYOUTS: Mapping[str, Layout] = {
-    "parameters": Layout(
+TABLES: Mapping[str, MeasurementTable] = {
+    "parameters": MeasurementTable(
         "Parameters and storage",
-        "Values and bytes per task, without the task head, which stands in its own column; `shared_bytes` "
-        "are stored once for all tasks. What a method chooses by its data is counted as if these said "
-        "nothing. `published` is what papers print, and `notes` says how it compares; "
-        "`results/published/counts` has the sources.",
-        notes=("published", "notes"),
+        "Values and bytes per task, without the task head, which has its own column. `shared_bytes` are "
+        "stored once for all tasks. A method that selects positions by the data of a task is counted with "
+        "an untrained selection. `published` is what papers print, and `notes` compares it with our count. "
+        "The sources are in `results/published/counts`.",
+        published=("published", "notes"),
     ),
-    "storage": Layout(
+    "storage": MeasurementTable(
         "Storage",
-        "Files really written, in fp32. `counted_bytes` are those of the tensors that a task stores, without "
-        "its head; `task_file_bytes` of the file with both, and its header; `shared_bytes` of the tensors "
-        "that all tasks share, and `shared_file_bytes` of their file.",
+        "Sizes of files on disk, in fp32. `counted_bytes`: the tensors that a task stores, without its head. "
+        "`task_file_bytes`: the file with these tensors, the head and the file header. `shared_bytes`: the "
+        "tensors that all tasks share. `shared_file_bytes`: their file.",
     ),
-    "flops": Layout(
+    "flops": MeasurementTable(
         "FLOPs",
-        "Operations a sample in products of matrices, by torch's counter: a forward pass of the bare "
-        "backbone (*base*), of the method *unmerged* and *merged*, and forward and backward in *training*. "
-        "The ratio is to the base.",
+        "Floating-point operations of matrix products per sample, by torch's counter: a forward pass of the "
+        "bare backbone (*base*), of the method *unmerged* and *merged*, and forward and backward in "
+        "*training*. The ratio is to the base.",
         settings=("state", "batch", "length"),
         texts=3,
     ),
-    "memory": Layout(
+    "memory": MeasurementTable(
         "Memory",
-        "Each state in a fresh process, fp32. `model_bytes` are those of the model's tensors; `step_bytes` "
-        "come on top at the peak of an inference pass, or of a step in *training*: activations, gradients, "
-        "the optimiser's state and the libraries' buffers.",
+        "Each state in a fresh process, in fp32. `model_bytes`: the tensors of the model. `step_bytes`: "
+        "what an inference pass, or a step in *training*, adds at its peak: activations, gradients, the "
+        "state of the optimiser and the buffers of libraries.",
         settings=("state", "device", "dtype", "batch", "length"),
         texts=5,
     ),
-    "latency": Layout(
+    "latency": MeasurementTable(
         "Latency",
-        "Median time of one forward pass in milliseconds, and its ratio to the bare backbone's.",
+        "Median time of one forward pass in milliseconds, and its ratio to that of the bare backbone.",
         settings=("state", "device", "processor", "dtype", "threads", "batch", "length"),
         texts=6,
     ),
-    "xpeft_bytes": Layout(
+    "xpeft_bytes": MeasurementTable(
         "Bytes of X-PEFT's masks",
-        "What one profile stores, `mask_bytes`, beside one fp32 Pfeiffer adapter of the same bottleneck: "
-        "`adapter_weight_bytes` without its biases, `adapter_bytes` with them. `factor` is the adapter's "
-        "weights over the masks; `factor_with_head` has the head of `outputs` outputs on both sides. "
-        "`formula_bytes` is 2 L ceil(N / 8) for hard masks, 8 N L for soft ones. The bank is stored once for "
-        "all profiles; of a random one only what it takes to draw it again.",
+        "`mask_bytes` are what one profile stores. They are compared with one fp32 Pfeiffer adapter of the "
+        "same bottleneck: `adapter_weight_bytes` without its biases, `adapter_bytes` with them. `factor` is "
+        "the adapter's weights over the masks; `factor_with_head` adds the head of `outputs` outputs to "
+        "both. `formula_bytes` is 2 L ceil(N / 8) for hard masks and 8 N L for soft masks. The bank is "
+        "stored once for all profiles; a random bank is stored as the numbers that generate it.",
         settings=("num_adapters", "outputs"),
     ),
 }
 
-_INTERVAL_NOTE = "In brackets: the interval of the ratio."
-_DECIMALS: Mapping[str, str] = {
-    "trained_pct": ".4f",
-    "flops_per_sample": ".0f",
-    "median_ms": ".3f",
-    "ratio_to_base": ".3f",
-    "factor": ".1f",
-    "factor_with_head": ".1f",
+_DECIMALS: Mapping[str, int] = {
+    "trained_pct": 4,
+    "median_ms": 3,
+    "ratio_to_base": 3,
+    "factor": 1,
+    "factor_with_head": 1,
 }
+_RATIO = Format(decimals=3)
+
+STRUCTURE = ("modules", "tensors", "operators", "flops")
+_CERTIFICATES = (
+    "A method passes if its model has the modules, tensors, operators and FLOPs of the bare backbone, and "
+    "if the 95 % interval of the ratio of their times contains 1.00 and is narrow. The two models are timed "
+    "in turns. *control* is the ratio of a second bare backbone, measured in the same way: it shows the "
+    "variation by chance. Where the two models differ in a part, the number of the bare backbone precedes "
+    "that of the method.",
+    "For one in twenty methods without any added latency, the interval misses 1.00 by chance. Therefore a "
+    "method whose structure is equal is timed again, a few times at most. The table shows the decisive "
+    "attempt; `results/certificates` has all attempts, pass by pass.",
+)
 
 
 def measurement_pages(
     measurements: Mapping[str, Sequence[Measurement]], counts: Sequence[PublishedCount] = ()
 ) -> Iterator[Page]:
-    """Yield the page of each kind of measurement that there is.
+    """Yield the page of each kind of measurement that was made.
 
     Args:
         measurements: by kind.
-        counts: what papers print, to stand beside parameters.
+        counts: what papers print of parameters.
     """
-    for kind, layout in LAYOUTS.items():
-        if measurements.get(kind):
-            rows = measurement_rows(measurements[kind], counts)
-            columns = table_columns(kind)
-            printed = as_text(rows, columns, thousands=",").assign(method=rows["method"].map(literal))
-            has_intervals = {"ratio_low", "ratio_high"} <= set(rows.columns)
-            if has_intervals:
-                printed["ratio_to_base"] += _intervals(rows)
-            notes = [_INTERVAL_NOTE] if has_intervals else []
-            grid = Grid("", printed, layout.texts, len(layout.notes), notes)
-            yield Page(kind, layout.title, [layout.reading], as_text(rows, columns), [grid])
-
-
-def table_columns(kind: str) -> list[str]:
-    """Return the columns of the table of one kind of measurement."""
-    return ["backbone", "method", *MEASUREMENT_COLUMNS[kind], *LAYOUTS[kind].notes]
+    for kind, layout in TABLES.items():
+        if not measurements.get(kind):
+            continue
+        rows = measurement_rows(measurements[kind], counts)
+        names = ["backbone", "method", *MEASUREMENT_COLUMNS[kind], *layout.published]
+        results = range(layout.texts, len(names) - len(layout.published))
+        columns = [Column(name, place in results) for place, name in enumerate(names)]
+        cells = [[_cell(name, row) for name in names] for row in rows.to_dict("records")]
+        note = ["In brackets: the 95 % interval of the ratio."] if "ratio_low" in rows else []
+        data = pd.DataFrame({name: [_csv_text(name, value) for value in rows[name]] for name in names})
+        yield Page(kind, layout.title, [layout.reading], data, [Table("", columns, cells, note)])
 
 
 def measurement_rows(
@@ -126,49 +132,97 @@ def measurement_rows(
 
     Args:
         measurements: of one kind, at least one.
-        counts: what papers print, to stand beside parameters.
+        counts: what papers print of parameters.
 
     Returns:
         ``backbone``, ``method`` (with its variant where there are several), the columns of the kind
-        and whatever else the rows hold.
+        and all other fields of the rows.
     """
-    labels = variant_labels(
-        [((one.backbone, one.method), one.method, flatten({"method": one.config})) for one in measurements]
-    )
     rows = [
         {
             **row,
             "backbone": one.backbone,
             "method": label,
-            **(beside(one, row, counts) if one.kind == "parameters" else {}),
+            **(published_cells(one, row, counts) if one.kind == "parameters" else {}),
         }
-        for one, label in zip(measurements, labels, strict=True)
+        for one, label in zip(measurements, _labels(measurements), strict=True)
         for row in one.rows
     ]
-    order = ["backbone", "method", *LAYOUTS[measurements[0].kind].settings]
-    # integers stay integers beside a missing value
+    order = ["backbone", "method", *TABLES[measurements[0].kind].settings]
+    # With a missing value in its column, an integer would become a float; `convert_dtypes` prevents it.
     return pd.DataFrame(rows).convert_dtypes().sort_values(order, ignore_index=True)
 
 
-def as_text(rows: pd.DataFrame, columns: Sequence[str], thousands: str = "") -> pd.DataFrame:
-    """Return columns as text, each number in its fixed format.
+def certificates_page(certificates: Sequence[Certificate]) -> Page:
+    """Return the table of certificates, sorted by backbone and method.
 
     Args:
-        rows: the rows of :func:`measurement_rows`.
-        columns: the columns to print.
-        thousands: the separator of thousands, ``","`` or none.
+        certificates: at least one.
     """
-
-    def cell(column: str, value: object) -> str:
-        if isinstance(value, str):
-            return value
-        return "" if pd.isna(value) else format(value, thousands + _DECIMALS.get(column, "d"))
-
-    return pd.DataFrame({name: [cell(name, value) for value in rows[name]] for name in columns})
-
-
-def _intervals(rows: pd.DataFrame) -> list[str]:
-    return [
-        "" if pd.isna(low) or pd.isna(high) else f" [{low:.3f}, {high:.3f}]"
-        for low, high in zip(rows["ratio_low"], rows["ratio_high"], strict=True)
+    rows = [_certificate(one, label) for one, label in zip(certificates, _labels(certificates), strict=True)]
+    data = pd.DataFrame(rows).sort_values(["backbone", "method", "state"], ignore_index=True)
+    bounds = [f"{name}_{end}" for name in ("ratio", "control") for end in ("low", "high")]
+    words = [name for name in data if name not in ("ratio", "control", *bounds)]
+    cells = [
+        [
+            *(Text(str(row[name])) for name in words),
+            *(
+                Number(row[name], _RATIO, row[f"{name}_low"], row[f"{name}_high"])
+                for name in ("ratio", "control")
+            ),
+        ]
+        for row in data.to_dict("records")
     ]
+    table = Table("", [*texts(*words), *numbers("ratio", "control")], cells)
+    return Page("certificates", "Certificates of zero added latency", _CERTIFICATES, data, [table])
+
+
+def _labels(measured: Sequence[Measurement] | Sequence[Certificate]) -> list[str]:
+    return variant_labels(
+        [((one.backbone, one.method), one.method, flatten({"method": one.config})) for one in measured]
+    )
+
+
+def _cell(name: str, row: Mapping[Any, Any]) -> Cell:
+    value = row[name]
+    if isinstance(value, str) or pd.isna(value):
+        return Text("" if pd.isna(value) else value)
+    if name == "ratio_to_base" and "ratio_low" in row:
+        return Number(value, _RATIO, row["ratio_low"], row["ratio_high"])
+    return Number(value, Format(decimals=_DECIMALS.get(name, 0)))
+
+
+def _csv_text(name: str, value: Any) -> str:
+    """Return a number with the decimals of its column: six, as in other CSV files, would claim too much."""
+    if isinstance(value, str) or pd.isna(value):
+        return "" if pd.isna(value) else str(value)
+    return f"{value:.{_DECIMALS.get(name, 0)}f}"
+
+
+def _certificate(one: Certificate, label: str) -> dict[str, Any]:
+    machine, protocol = one.machine, one.protocol
+    ratios = {"ratio": one.ratio, "control": one.control}
+    return {
+        "backbone": one.backbone,
+        "method": label,
+        "state": one.state,
+        "verdict": one.verdict,
+        **{part: _compared(one.structure[part]) for part in STRUCTURE},
+        "device": f"{machine['type']} ({machine['name']})",
+        "dtype": machine["dtype"],
+        "threads": str(machine["threads"]),
+        "input": f"{protocol['batch']} x {protocol['length']}",
+        "attempts": str(len(one.attempts)),
+        **{
+            f"{name}{end}": ratio[key]
+            for name, ratio in ratios.items()
+            for end, key in (("", "estimate"), ("_low", "low"), ("_high", "high"))
+        },
+    }
+
+
+def _compared(part: Mapping[str, Any]) -> str:
+    base, candidate = part["base"], part["candidate"]
+    if base != candidate:
+        return f"{base:,} / {candidate:,}"
+    return "same" if part.get("first_difference") is None else "differ"

@@ -18,17 +18,15 @@ from gluelamp.records import (
     find_measurements,
     find_runs,
 )
-from gluelamp.reporting.certificates_page import certificates_page
 from gluelamp.reporting.claims import claim_rows, claims_page
-from gluelamp.reporting.counts import PublishedCount, read_counts
 from gluelamp.reporting.entries import entries
 from gluelamp.reporting.lamp import has_persons, lamp_rows
 from gluelamp.reporting.lamp_page import lamp_page
 from gluelamp.reporting.main_page import main_page
 from gluelamp.reporting.main_table import main_rows
-from gluelamp.reporting.measurements import measurement_pages
+from gluelamp.reporting.measurements import certificates_page, measurement_pages
 from gluelamp.reporting.pages import Page
-from gluelamp.reporting.published import closest_scores
+from gluelamp.reporting.published import PublishedCount, closest_scores, read_counts
 from gluelamp.reporting.sparse_table import sparse_page, sparse_rows
 from gluelamp.reporting.xpeft_table import xpeft_page, xpeft_rows
 

@@ -9,10 +9,10 @@ import pandas as pd
 from gluelamp.records import FoundRun, Measurement, RunRecord
 from gluelamp.reporting.entries import SETTING_NOTE, Entry, entries, method_name
 from gluelamp.reporting.formats import count, points, scope_title, task_name
-from gluelamp.reporting.marks import legend
 from gluelamp.reporting.pages import Grid, Page
 from gluelamp.reporting.paired import compared_rows
 from gluelamp.reporting.paired_columns import difference_grids, task_columns
+from gluelamp.reporting.published import legend
 
 PAPER_BACKBONE = "bert_base"
 ADAPTER, BASELINE = "pfeiffer", "head_only"
@@ -133,7 +133,10 @@ def _grids(rows: pd.DataFrame, published: pd.DataFrame) -> list[Grid]:
     cells = pd.concat([cells, _published(rows, published)], ignore_index=True).fillna("")
     compared = [reference for reference in REFERENCES if f"vs_{reference}" in rows]
     differences = [grid for one in compared for grid in difference_grids(rows, labels, one, title)]
-    return [Grid(title, cells, texts=2, notes=legend(cells)), *differences]
+    return [
+        Grid(title, cells, texts=2, notes=legend("".join(map(str, cells.to_numpy().ravel())))),
+        *differences,
+    ]
 
 
 def _range(sizes: pd.Series) -> str:

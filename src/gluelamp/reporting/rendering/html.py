@@ -68,7 +68,7 @@ def _heading(cell: Cell) -> Markup:
 
 def _data(column: Column, cell: Cell) -> Markup:
     if column.is_number:
-        order = "" if cell.order is None else cell.order
+        order = "" if cell.order is None else f"{cell.order:.10g}"
         return Markup('<td class="number" data-order="{}">{}</td>\n').format(order, _content(cell))
     return Markup("<td{}>{}</td>\n").format(
         _class("text") if len(plain(cell)) > _SENTENCE else "", _content(cell)
