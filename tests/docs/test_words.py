@@ -43,6 +43,7 @@ WORDS = {
     r"\btask\.users\b|\bshared_then_each\b": "task.profiles=shared|per_user|shared_then_per_user",
     r"\bthe way back\b": "removal; backward pass",
     r"\bhalf of a character\b": "an unpaired surrogate",
+    r":(?:func|class|data|mod|meth|attr):`": "plain backticks: the site does not render Sphinx roles",
 }
 NAMES = {"of", "some", "told", "theirs", "here", "whole", "usual"}  # as identifiers
 
