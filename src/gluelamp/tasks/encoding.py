@@ -1,10 +1,9 @@
-"""Text to token ids, once: encoded splits are cached on disk."""
+"""Token ids of a split. They are computed once and cached on disk."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from gluelamp.io import atomic_write
 from gluelamp.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ class EncodedSplit:
     """The token ids of one split, without padding.
 
     Args:
-        tokens: (total,) int32, all examples one after another.
+        tokens: (total,) int32, the examples one after another.
         segments: (total,) int32, the token type of each token; None if the encoder has no types.
         offsets: (examples + 1,) int64; example i holds ``tokens[offsets[i]:offsets[i + 1]]``.
         labels: (examples,) int64, or float32 for regression.
         idx: (examples,) int64, the row's number in the benchmark's file.
-        pad_token: the id that fills a batch.
-        tasks: (examples,) int64, which member of a mixture each example belongs to; None for one task.
-        users: (examples,) str, the person each example belongs to; None if the task knows no persons.
+        pad_token: the id of the padding.
+        tasks: (examples,) int64, the member of a mixture that each example belongs to; None for one task.
+        users: (examples,) str, the user of each example; None if the task has no users.
     """
 
     tokens: np.ndarray
@@ -47,25 +47,25 @@ class EncodedSplit:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each example, (examples,) int64."""
+        """Number of tokens of each example, (examples,) int64."""
         return np.diff(self.offsets)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def user_rows(self, user: str) -> EncodedSplit:
-        """Return the examples of one person, of a task that knows persons."""
+        """Return the examples of one user; the task must have users."""
         assert self.users is not None
         return self.take(np.flatnonzero(self.users == user))
 
     def take(self, rows: np.ndarray) -> EncodedSplit:
-        """Return some examples, by their numbers."""
-        places = np.concatenate(
+        """Return the examples at the given positions, (k,) int."""
+        positions = np.concatenate(
             [np.arange(*self.offsets[row : row + 2]) for row in rows] or [np.empty(0, int)]
         )
         return EncodedSplit(
-            tokens=self.tokens[places],
-            segments=None if self.segments is None else self.segments[places],
+            tokens=self.tokens[positions],
+            segments=None if self.segments is None else self.segments[positions],
             offsets=np.concatenate([[0], np.cumsum(self.lengths[rows])]),
             labels=self.labels[rows],
             idx=self.idx[rows],
@@ -76,7 +76,7 @@ class EncodedSplit:
 
 
 def concatenated(splits: Sequence[EncodedSplit]) -> EncodedSplit:
-    """Return the rows of some splits, one split after another.
+    """Return the rows of several splits, one split after another.
 
     Args:
         splits: encoded by the same tokenizer.
@@ -85,17 +85,17 @@ def concatenated(splits: Sequence[EncodedSplit]) -> EncodedSplit:
     ends = [split.offsets[1:] + start for split, start in zip(splits, starts, strict=False)]
     return EncodedSplit(
         tokens=np.concatenate([split.tokens for split in splits]),
-        segments=_joined([split.segments for split in splits]),
+        segments=_concatenate([split.segments for split in splits]),
         offsets=np.concatenate([[0], *ends]),
         labels=np.concatenate([split.labels for split in splits]),
         idx=np.concatenate([split.idx for split in splits]),
         pad_token=splits[0].pad_token,
-        tasks=_joined([split.tasks for split in splits]),
-        users=_joined([split.users for split in splits]),
+        tasks=_concatenate([split.tasks for split in splits]),
+        users=_concatenate([split.users for split in splits]),
     )
 
 
-def _joined(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+def _concatenate(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
     present = [array for array in arrays if array is not None]
     return np.concatenate(present) if present else None
 
@@ -107,14 +107,14 @@ def encode(
     max_length: int,
     cache: Path | None = None,
 ) -> EncodedSplit:
-    """Return the encoded rows of one split, from the cache if they are there.
+    """Return the encoded rows of one split, from the cache if it holds them.
 
     Args:
         frame: the rows, with the columns of `gluelamp.tasks.task.TaskData`.
-        task: the declaration; names the text columns.
+        task: the declaration, with the text columns.
         tokenizer: a fast tokenizer.
-        max_length: tokens an example; of a pair the longer text is cut first.
-        cache: folder of encoded splits; None does not cache.
+        max_length: the maximal number of tokens per example; of a pair, the longer text is truncated first.
+        cache: folder of encoded splits; None disables the cache.
     """
     texts = [frame[column].tolist() for column in task.text_columns]
     arrays = _cached(texts, tokenizer, max_length, cache)
@@ -139,18 +139,17 @@ def _cached(
         return _tokenize(texts, tokenizer, max_length)
     path = cache / f"{_key(texts, tokenizer, max_length)}.safetensors"
     if path.is_file():
-        with suppress(SafetensorError):  # damaged: made anew
+        with suppress(SafetensorError):  # a damaged file is computed again
             return load_file(path)
     arrays = _tokenize(texts, tokenizer, max_length)
-    cache.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}")
-    save_file(arrays, temporary)
-    temporary.replace(path)
+    with atomic_write(path) as temporary:
+        save_file(arrays, temporary)
     return arrays
 
 
 def _key(texts: list[list[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:
-    # a call leaves its own truncation and padding in the tokenizer
+    # Each call stores its truncation and padding in the tokenizer. Without them, the key depends only on
+    # what determines the ids.
     backend = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
     setting = [backend, max_length, tokenizer.model_input_names, len(texts)]
     digest = hashlib.sha256(json.dumps(setting, sort_keys=True).encode())

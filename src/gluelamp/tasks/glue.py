@@ -5,11 +5,10 @@ from __future__ import annotations
 from gluelamp.errors import unknown
 from gluelamp.tasks.task import Task
 
-HUB_ID = "nyu-mll/glue"
-
 _TASKS = (
     Task(
         name="cola",
+        benchmark="glue",
         text_columns=("sentence",),
         labels=("unacceptable", "acceptable"),
         metrics=("matthews_correlation",),
@@ -21,6 +20,7 @@ _TASKS = (
     ),
     Task(
         name="sst2",
+        benchmark="glue",
         text_columns=("sentence",),
         labels=("negative", "positive"),
         metrics=("accuracy",),
@@ -32,6 +32,7 @@ _TASKS = (
     ),
     Task(
         name="mrpc",
+        benchmark="glue",
         text_columns=("sentence1", "sentence2"),
         labels=("not_equivalent", "equivalent"),
         metrics=("accuracy", "f1"),
@@ -43,6 +44,7 @@ _TASKS = (
     ),
     Task(
         name="qqp",
+        benchmark="glue",
         text_columns=("question1", "question2"),
         labels=("not_duplicate", "duplicate"),
         metrics=("accuracy", "f1"),
@@ -54,6 +56,7 @@ _TASKS = (
     ),
     Task(
         name="stsb",
+        benchmark="glue",
         text_columns=("sentence1", "sentence2"),
         labels=(),
         metrics=("pearson", "spearman"),
@@ -66,6 +69,7 @@ _TASKS = (
     ),
     Task(
         name="mnli",
+        benchmark="glue",
         text_columns=("premise", "hypothesis"),
         labels=("entailment", "neutral", "contradiction"),
         metrics=("accuracy",),
@@ -85,6 +89,7 @@ _TASKS = (
     ),
     Task(
         name="qnli",
+        benchmark="glue",
         text_columns=("question", "sentence"),
         labels=("entailment", "not_entailment"),
         metrics=("accuracy",),
@@ -96,6 +101,7 @@ _TASKS = (
     ),
     Task(
         name="rte",
+        benchmark="glue",
         text_columns=("sentence1", "sentence2"),
         labels=("entailment", "not_entailment"),
         metrics=("accuracy",),
@@ -107,6 +113,7 @@ _TASKS = (
     ),
     Task(
         name="wnli",
+        benchmark="glue",
         text_columns=("sentence1", "sentence2"),
         labels=("not_entailment", "entailment"),
         metrics=("accuracy",),
@@ -118,6 +125,7 @@ _TASKS = (
     ),
     Task(
         name="ax",
+        benchmark="glue",
         text_columns=("premise", "hypothesis"),
         labels=("entailment", "neutral", "contradiction"),
         metrics=("matthews_correlation",),
@@ -137,7 +145,7 @@ def glue_task(name: str) -> Task:
     """Return the declaration of one GLUE task.
 
     Args:
-        name: the task's short name, such as ``"cola"``.
+        name: the short name of the task, such as ``"cola"``.
 
     Raises:
         InputError: if no such task exists; the message names the nearest one.

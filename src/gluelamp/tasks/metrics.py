@@ -1,19 +1,12 @@
-"""From model outputs to predictions, and from predictions to the benchmark's metrics."""
+"""From model outputs to predictions, and from predictions to the metrics of the task's benchmark."""
 
 from __future__ import annotations
-
-from functools import cache
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gluelamp.errors import InputError
-from gluelamp.tasks.lamp.metrics import lamp_metrics
+from gluelamp.tasks.benchmarks import task_benchmark
 from gluelamp.tasks.task import Task
-
-if TYPE_CHECKING:
-    import evaluate
 
 
 def predictions_from_outputs(task: Task, outputs: np.ndarray) -> np.ndarray:
@@ -21,7 +14,7 @@ def predictions_from_outputs(task: Task, outputs: np.ndarray) -> np.ndarray:
 
     Args:
         task: the declaration of the task.
-        outputs: what the head returns, shape (n, task.num_outputs).
+        outputs: the outputs of the head, shape (n, task.num_outputs).
 
     Returns:
         The index of the largest output (int64), or the single output (float64), shape (n,).
@@ -41,11 +34,7 @@ def predictions_from_outputs(task: Task, outputs: np.ndarray) -> np.ndarray:
 
 
 def compute_metrics(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Return the task's metrics by the rules of the GLUE benchmark (arXiv 1804.07461, section 3).
-
-    Matthews, Pearson and Spearman correlations are 0.0 where predictions or labels are constant,
-    instead of undefined. F1 is that of class 1, and 0.0 where class 1 occurs in neither. Tasks with users
-    are scored as LaMP's own scorer does.
+    """Return the task's metrics by the rules of its benchmark (`gluelamp.tasks.benchmarks`).
 
     Args:
         task: the declaration of the task.
@@ -57,7 +46,7 @@ def compute_metrics(task: Task, predictions: np.ndarray, labels: np.ndarray) -> 
 
     Raises:
         InputError: if a prediction is not finite, or if a label is hidden.
-        ValueError: if there is nothing to compare, or if the shapes differ.
+        ValueError: if the arrays are empty or their shapes differ.
     """
     if predictions.ndim != 1 or predictions.shape != labels.shape or not len(labels):
         raise ValueError(
@@ -70,21 +59,7 @@ def compute_metrics(task: Task, predictions: np.ndarray, labels: np.ndarray) -> 
             f"{hidden} of {len(labels)} labels of task {task.name!r} are hidden (-1), as in a test "
             "split. Metrics need labels: evaluate on a validation split."
         )
-    if task.user_column:
-        return lamp_metrics(task, predictions, labels)
-    module = _metric_module("regression" if task.is_regression else "classification")
-    # One batch of one list each: see the features of the module.
-    return module.compute(predictions=[predictions], references=[labels], metrics=list(task.metrics))
-
-
-@cache
-def _metric_module(kind: str) -> evaluate.Metric:
-    # Built directly, because evaluate.load() copies the module into a cache in the user's home. The
-    # constructor insists on making a folder, which `keep_in_memory` then leaves unused.
-    from gluelamp.tasks.evaluate_modules.glue_metrics.glue_metrics import GlueMetrics
-
-    with TemporaryDirectory() as unused:
-        return GlueMetrics(config_name=kind, keep_in_memory=True, cache_dir=unused)
+    return task_benchmark(task).score(task, predictions, labels)
 
 
 def _check_finite(task: Task, values: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Several tasks that one run learns together."""
+"""Mixtures: several tasks that one run trains together."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from gluelamp.tasks.task import Task
 
 @dataclass(frozen=True)
 class Mixture:
-    """Several tasks under one name, each with a head of its own.
+    """Several tasks under one name, each with its own head.
 
-    The head of a mixture has the outputs of all members side by side, so that each member's columns
-    are a linear head of its own over the same features.
+    The head of a mixture concatenates the outputs of all members. So the columns of each member are a
+    separate linear head over the same features.
 
     Args:
-        name: as in tables.
+        name: the name in records and tables.
         members: the tasks, in the order of their columns.
     """
 
@@ -47,7 +47,7 @@ class Mixture:
 
     @property
     def columns(self) -> tuple[slice, ...]:
-        """Which of the outputs belong to each member."""
+        """The outputs of each member."""
         ends = list(accumulate((member.num_outputs for member in self.members), initial=0))
         return tuple(slice(*pair) for pair in pairwise(ends))
 
@@ -56,12 +56,12 @@ def find_task(name: str, members: Sequence[str] = ()) -> Task | Mixture:
     """Return the declaration of a task, or of a mixture of tasks.
 
     Args:
-        name: of the task, such as ``"cola"``; of a mixture, any.
-        members: the names of a mixture's tasks; none for a single task.
+        name: of the task, such as ``"cola"``; of a mixture, any name.
+        members: the names of the tasks of a mixture; empty for a single task.
 
     Raises:
-        InputError: if a task does not exist or cannot be trained on, or if a mixture is of one task, names
-            a task twice, or has one that is measured by an error.
+        InputError: if a task does not exist or has no training rows, or if a mixture has only one task,
+            the same task twice, or a task whose main metric is an error.
     """
     tasks = tuple(map(known_task, members or [name]))
     for task in tasks:
@@ -71,24 +71,25 @@ def find_task(name: str, members: Sequence[str] = ()) -> Task | Mixture:
         return tasks[0]
     if len(set(members)) < max(2, len(members)):
         raise InputError(
-            f"task.members={list(members)} is not allowed: a mixture is of two or more different tasks."
+            f"task.members={list(members)} is not allowed: a mixture needs two or more different tasks."
         )
     for task in tasks:
         if task.lower_is_better:
             raise InputError(
-                f"task.members={list(members)} is not allowed: of {task.name!r} less {task.main_metric} is "
-                "better, and an average with the other members' scores would say nothing. Take a task that "
-                "is measured by a score, such as 'lamp3' for 'lamp3_score'."
+                f"task.members={list(members)} is not allowed: the main metric of {task.name!r}, "
+                f"{task.main_metric}, is an error and cannot be averaged with scores. Take a task that is "
+                "measured by a score, such as 'lamp3' for 'lamp3_score'."
             )
     return Mixture(name, tasks)
 
 
 def member_split(split: EncodedSplit, number: int) -> EncodedSplit:
-    """Return a member's split, which says of each example to which member it belongs.
+    """Return the split of one member, with the member's number at each example.
 
     Args:
         split: encoded for the member alone.
-        number: of the member, from 0.
+        number: the position of the member, from 0.
     """
-    labels = split.labels.astype(np.float32)  # classes beside scores: whole numbers are exact
+    # Class ids and scores of different members share one array. Float32 holds class ids exactly.
+    labels = split.labels.astype(np.float32)
     return replace(split, labels=labels, tasks=np.full(len(split), number))

@@ -6,66 +6,59 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gluelamp.errors import InputError
+from gluelamp.io import atomic_write, file_sha256
+from gluelamp.tasks.benchmarks import BENCHMARKS, task_benchmark
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.data import load_task_data
-from gluelamp.tasks.lamp.download import download
-from gluelamp.tasks.lamp.tasks import LAMP
-from gluelamp.tasks.sources.files import renamed_when_complete
 from gluelamp.tasks.sources.local import data_root
-from gluelamp.tasks.sources.manifest import (
-    Manifest,
-    PreparedTask,
-    manifest_file,
-    read_manifest,
-    sha256_of,
-)
+from gluelamp.tasks.sources.manifest import Manifest, PreparedTask, read_manifest, write_manifest
 from gluelamp.tasks.task import Task, TaskData
 
 
 def prepare(tasks: Iterable[Task], config: DataConfig, destination: Path) -> Manifest:
-    """Write Parquet files in the hub's layout, and a manifest that says what they are.
+    """Write Parquet files in the hub's layout, and a manifest that describes them.
 
-    Tasks that the folder already holds are replaced, all others are kept. Every file is written
-    under a temporary name and then renamed; the manifest comes last, so that an interrupted run is
-    noticed. LaMP's hub is its official site, whose files are copied as they are and read from there.
+    Tasks that the folder holds already are replaced; all other tasks are left unchanged. Every file is
+    written atomically. The manifest is written last, so that an interrupted run is detected. With
+    ``data=hub``, a benchmark that is not on the hub copies its official files instead.
 
     Args:
         tasks: the tasks to copy.
-        config: where to read them; with ``"auto"`` and no root never the destination itself.
+        config: the source. ``"auto"`` without a root never reads the destination itself.
         destination: the folder to write, such as ``data/glue``.
 
     Returns:
-        The manifest as it now stands in the folder.
+        The manifest of the folder after all tasks.
 
     Raises:
         InputError: if a task cannot be read, if it would be read from the destination, or if
             ``"auto"`` finds only the sample where the folder holds real rows.
     """
-    from_folder = config.source == "local" or config.root
-    if from_folder and data_root(config.root).resolve() == destination.resolve():
-        raise InputError(f"{destination} is the source and the destination; name two folders.")
+    is_local = config.source == "local" or config.root
+    if (
+        is_local
+        and data_root(config.root, BENCHMARKS["glue"].default_root).resolve() == destination.resolve()
+    ):
+        raise InputError(f"{destination} is both source and destination; give two different folders.")
     manifest = read_manifest(destination)
     for task in tasks:
-        if task.name in LAMP and config.source == "hub":
-            download(task, destination)
+        if config.source == "hub" and task_benchmark(task).download(task, destination):
             continue
         data = load_task_data(task, config, avoid=destination)
         if config.source == "auto" and data.source == "sample":
             _refuse_to_replace_real_rows(manifest, task, destination)
         manifest = Manifest(manifest.tasks | {task.name: _write(data, destination)})
-        path, content = manifest_file(destination, manifest)
-        with renamed_when_complete(path) as partial:
-            partial.write_bytes(content)
+        write_manifest(destination, manifest)
     return manifest
 
 
 def _refuse_to_replace_real_rows(manifest: Manifest, task: Task, destination: Path) -> None:
     prepared = manifest.tasks.get(task.name)
-    known_sample = prepared is not None and prepared.source == "sample"
-    if (destination / task.name).exists() and not known_sample:
+    is_sample = prepared is not None and prepared.source == "sample"
+    if (destination / task.name).exists() and not is_sample:
         raise InputError(
-            f"Only the bundled sample of {task.name} can be had now, and {destination} holds other "
-            "rows of it; they are kept. Take data.source=sample if they are to be replaced."
+            f"Only the bundled sample of {task.name} is available now, and {destination} holds other "
+            "rows of this task; they are not replaced. Set data.source=sample to replace them."
         )
 
 
@@ -73,9 +66,9 @@ def _write(data: TaskData, destination: Path) -> PreparedTask:
     files = {}
     for split, frame in data.splits.items():
         name = f"{data.task.name}/{split}.parquet"
-        with renamed_when_complete(destination / name) as partial:
+        with atomic_write(destination / name) as partial:
             frame.to_parquet(partial, index=False)
-        files[name] = sha256_of(destination / name)
+        files[name] = file_sha256(destination / name)
     return PreparedTask(
         source=data.source,
         revision=data.revision,

@@ -1,4 +1,4 @@
-"""The files that the GLUE server (gluebenchmark.com) takes: a TSV per test set, in one flat zip."""
+"""The files for the GLUE server (gluebenchmark.com): a TSV per test set, packed in one flat zip."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from gluelamp.errors import InputError, unknown
+from gluelamp.io import atomic_write
 from gluelamp.tasks.glue import GLUE
 from gluelamp.tasks.task import Task
 
@@ -19,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 SUBMISSION_FILES = tuple(f"{stem}.tsv" for task in GLUE.values() for stem in task.submission.values())
 """The eleven files of a complete submission, in the order of the task declarations."""
 
-# The server wants class names for these test sets and class ids for the others (WNLI among them).
+# The server expects class names for these test sets and class ids for the others, WNLI included.
 _NAMED_CLASSES = ("mnli", "qnli", "rte", "ax")
 
 
@@ -30,7 +31,7 @@ def write_submission(task: Task, predictions: Mapping[str, pd.DataFrame], folder
         task: the declaration of the task.
         predictions: per test split, a frame with the columns ``idx`` (int) and ``prediction``
             (class id, or number for a regression task).
-        folder: where the files go; it is created if need be.
+        folder: where the files are written; it is created if it is missing.
 
     Returns:
         One sentence for each file that does not hold the official test examples, also logged as
@@ -56,10 +57,10 @@ def write_submission(task: Task, predictions: Mapping[str, pd.DataFrame], folder
 
 
 def zip_submission(folder: Path, path: Path) -> tuple[str, ...]:
-    """Pack the files of a submission into one flat zip, byte for byte the same for the same files.
+    """Pack the files of a submission into one flat zip; equal files give equal bytes.
 
     Args:
-        folder: where `write_submission` wrote the files; any other file in it is left out.
+        folder: the folder that `write_submission` wrote; other files in it are left out.
         path: the zip to write.
 
     Returns:
@@ -74,8 +75,7 @@ def zip_submission(folder: Path, path: Path) -> tuple[str, ...]:
             f"{folder} holds no submission file. Expected some of {', '.join(SUBMISSION_FILES)}: "
             "write them from the test predictions of finished runs first."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with ZipFile(path, "w") as archive:
+    with atomic_write(path) as partial, ZipFile(partial, "w") as archive:
         for name in present:
             archive.writestr(_fixed_entry(name), (folder / name).read_bytes(), ZIP_DEFLATED)
     missing = tuple(name for name in SUBMISSION_FILES if name not in present)
@@ -112,7 +112,7 @@ def _server_values(task: Task, values: pd.Series, where: str) -> pd.Series:
         return values.clip(*task.label_range) + 0.0  # turns -0.0 into 0.0
     if wrong := int((~values.isin(range(len(task.labels)))).sum()):
         raise InputError(
-            f"{where} have {wrong} values that are no class id; allowed: 0 to {len(task.labels) - 1}."
+            f"{where} have {wrong} values that are not a class id; allowed: 0 to {len(task.labels) - 1}."
         )
     ids = values.astype("int64")
     return ids.map(dict(enumerate(task.labels))) if task.name in _NAMED_CLASSES else ids
@@ -129,7 +129,8 @@ def _deviation(name: str, index: pd.Series, official: int) -> list[str]:
 
 
 def _fixed_entry(name: str) -> ZipInfo:
-    entry = ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))  # the earliest that a zip can hold
-    entry.create_system = 3  # Unix, on every system
+    # Time, system and permissions would make the bytes of equal files differ.
+    entry = ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))  # the earliest time that a zip can hold
+    entry.create_system = 3  # Unix
     entry.external_attr = 0o644 << 16
     return entry

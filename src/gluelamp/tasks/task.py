@@ -1,9 +1,9 @@
-"""What a task is, and what its data look like once read."""
+"""The declaration of a task, and its rows once they are read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
@@ -13,26 +13,28 @@ Source = Literal["hub", "local", "sample"]
 
 @dataclass(frozen=True)
 class Task:
-    """The declaration of one sentence or sentence-pair task.
+    """The declaration of one task on single texts or pairs of texts.
 
     Args:
-        name: the short name, also the name of the Hugging Face configuration, such as ``"cola"``.
+        name: the short name, such as ``"cola"``. The hub's configuration has the same name.
+        benchmark: the name of the benchmark that reads and scores it, see `gluelamp.tasks.benchmarks`.
         text_columns: the one or two text columns, in the order in which they are encoded.
         labels: class names by class id; empty for a regression task.
         metrics: the metrics of the benchmark's rules, in the order in which they are reported.
-        main_metric: the metric that selects the best epoch and stands in the tables.
+        main_metric: the metric that selects the best epoch and is shown in the tables.
         rows: official number of rows per split; 0 where there is no official split of that name.
         validation_splits: the splits on which a run is evaluated.
-        test_splits: the splits for which predictions can be submitted.
-        submission: file name of the benchmark server per test split.
+        test_splits: the splits with hidden labels.
+        submission: file name on the benchmark server per test split; empty if there is no server.
         label_range: lowest and highest label of a regression task.
-        licence: where the licence of the data stands, or its name.
-        citation: who made the data, in one line.
-        user_column: the column that names the person to whom each row belongs; None if there is none.
+        licence: the licence of the data, or where to find it.
+        citation: the source of the data, in one line.
+        user_column: the column with the user of each row; None if the task has no users.
         lower_is_better: whether the main metric is an error.
     """
 
     name: str
+    benchmark: str
     text_columns: tuple[str, ...]
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
@@ -54,7 +56,7 @@ class Task:
 
     @property
     def kind(self) -> Literal["classification", "regression"]:
-        """What the labels are."""
+        """The type of the labels."""
         return "regression" if self.is_regression else "classification"
 
     @property
@@ -75,17 +77,16 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskData:
-    """The rows of one task, checked, from one source.
+    """The checked rows of one task, from one source.
 
     Args:
         task: the declaration.
-        source: ``"hub"``, ``"local"`` or ``"sample"``; it travels into every record and table.
+        source: ``"hub"``, ``"local"`` or ``"sample"``; it is stored in every record and shown in every table.
         splits: one frame per split, with the columns ``idx`` (int64), the user column (str) if
             the task has one, the task's text columns (str) and ``label`` (int64, or float64 for
             regression; -1 where hidden).
         fingerprint: sha256 (hexadecimal) over the content of all splits.
-        deviations: one sentence for each split whose number of rows is not the official one, and for
-            what else is known to differ from the official data.
+        deviations: one sentence for each known difference from the official data.
         revision: the hub's commit, where it is known.
     """
 
@@ -93,5 +94,5 @@ class TaskData:
     source: Source
     splits: Mapping[str, pd.DataFrame]
     fingerprint: str
-    deviations: tuple[str, ...] = field(default=())
+    deviations: tuple[str, ...] = ()
     revision: str | None = None

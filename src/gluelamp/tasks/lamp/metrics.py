@@ -1,26 +1,29 @@
-"""LaMP's metrics, and the same per user with an interval over users."""
+"""LaMP's metrics, by the rules of the official scorer (LaMP-Benchmark/LaMP, eval/evaluation.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from gluelamp.bootstrap import mean_interval
+from gluelamp.errors import InputError
+from gluelamp.tasks.lamp.records import read_golds
 from gluelamp.tasks.task import Task
+
+_LOWEST, _HIGHEST = 1.0, 5.0
 
 
 def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Return the share of equal classes; a prediction of -1 is a miss."""
+    """Return the fraction of equal classes; a prediction of -1 is wrong."""
     return float(np.mean(predictions == labels))
 
 
 def macro_f1(predictions: np.ndarray, labels: np.ndarray, classes: int) -> float:
-    """Return the mean of the F1 of all classes, as the official scorer takes it.
+    """Return the mean F1 over all classes of the task.
 
-    A class that stands neither among the predictions nor among the labels counts as 0; -1 is no class.
+    A class that is in neither the predictions nor the labels counts as 0, as in the official scorer.
 
     Args:
         predictions: class ids, or -1 for an answer that is no class, shape (n,).
@@ -33,12 +36,12 @@ def macro_f1(predictions: np.ndarray, labels: np.ndarray, classes: int) -> float
 
 
 def mae(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean absolute error; of rating classes the same, since class i is the score i + 1."""
+    """Return the mean absolute error; class ids give the same as scores, since class i is the score i + 1."""
     return float(np.mean(np.abs(predictions - labels)))
 
 
 def rmse(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Return the root of the mean squared error; of rating classes the same as of their scores."""
+    """Return the root mean squared error; class ids of ratings give the same as their scores."""
     return float(np.sqrt(np.mean((predictions - labels) ** 2)))
 
 
@@ -50,57 +53,87 @@ def lamp_metrics(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dic
         predictions: class ids or scores, shape (n,).
         labels: the gold labels, shape (n,).
     """
-    known: dict[str, Callable[[], float]] = {
-        "accuracy": lambda: accuracy(predictions, labels),
-        "macro_f1": lambda: macro_f1(predictions, labels, len(task.labels)),
-        "mae": lambda: mae(predictions, labels),
-        "rmse": lambda: rmse(predictions, labels),
+    functions = {"accuracy": accuracy, "mae": mae, "rmse": rmse}
+    return {
+        name: macro_f1(predictions, labels, len(task.labels))
+        if name == "macro_f1"
+        else functions[name](predictions, labels)
+        for name in task.metrics
     }
-    return {name: known[name]() for name in task.metrics}
-
-
-@dataclass(frozen=True)
-class UserMean:
-    """A mean over users, each of whom counts alike.
-
-    Args:
-        mean: of the users' scores.
-        low: lower end of the 95 % interval; NaN for fewer than two users.
-        high: upper end.
-        users: number of users.
-    """
-
-    mean: float
-    low: float
-    high: float
-    users: int
 
 
 def user_scores(task: Task, frame: pd.DataFrame) -> pd.DataFrame:
-    """Return each user's number of rows and main metric.
+    """Return the number of rows and the main metric of each user.
 
     Args:
         task: a declaration whose main metric is accuracy or mae.
         frame: columns ``user``, ``prediction`` and ``label``.
 
     Returns:
-        One row per user in the order of their names: ``user``, ``n`` and ``accuracy`` or ``mae``.
+        One row per user, sorted by name: ``user``, ``n`` and ``accuracy`` or ``mae``.
     """
     if task.main_metric == "mae":
-        each = (frame["prediction"] - frame["label"]).abs()
+        values = (frame["prediction"] - frame["label"]).abs()
     else:
-        each = (frame["prediction"] == frame["label"]).astype("float64")
-    scores = each.groupby(frame["user"].to_numpy()).agg(["size", "mean"])
+        values = (frame["prediction"] == frame["label"]).astype("float64")
+    scores = values.groupby(frame["user"].to_numpy()).agg(["size", "mean"])
     scores.columns = pd.Index(["n", task.main_metric])
     return scores.rename_axis("user").reset_index()
 
 
-def mean_over_users(scores: pd.Series) -> UserMean:
-    """Return the mean over users and its 95 % bootstrap interval; users are resampled.
+def score_files(task: Task, golds: Path, predictions: Path) -> dict[str, float]:
+    """Return the official metrics of a predictions file: mae and rmse of ratings, else accuracy and macro-F1.
+
+    An answer that is no label is wrong for every class. An answer that is no rating counts as 1 or 5,
+    whichever is farther from the gold rating; as 5 if both are equally far.
 
     Args:
-        scores: one per user, at least one.
+        task: the declaration; the files alone do not tell the two LaMP-2 tasks apart.
+        golds: an official ``outputs`` file, ``{"task": ..., "golds": [{"id": ..., "output": ...}, ...]}``.
+        predictions: a file of the same form; its outputs are under ``golds``, too.
+
+    Raises:
+        InputError: if a file is not of this form, the ids differ, or a gold is no label of the task.
     """
-    values = scores.to_numpy(np.float64)
-    low, high = mean_interval(values) if len(values) > 1 else (np.nan, np.nan)
-    return UserMean(float(values.mean()), low, high, len(values))
+    expected, answers = read_golds(golds), read_golds(predictions)
+    if differing := sorted(expected.keys() ^ answers.keys()):
+        raise InputError(
+            f"{len(differing)} ids are in only one of {golds} and {predictions}, for example "
+            f"{differing[0]!r}. Give one prediction per gold."
+        )
+    pairs = [(gold, answers[name]) for name, gold in expected.items()]
+    return _score_ratings(pairs) if "mae" in task.metrics else _score_classes(task, pairs)
+
+
+def _score_classes(task: Task, pairs: list[tuple[str, str]]) -> dict[str, float]:
+    ids = {label: number for number, label in enumerate(task.labels)}
+    for gold, _ in pairs:
+        if gold not in ids:
+            raise InputError(f"The gold {gold!r} is no label of task {task.name!r}: {', '.join(ids)}.")
+    labels = np.array([ids[gold] for gold, _ in pairs])
+    classes = np.array([ids.get(answer, -1) for _, answer in pairs])
+    return {"accuracy": accuracy(classes, labels), "macro_f1": macro_f1(classes, labels, len(ids))}
+
+
+def _score_ratings(pairs: list[tuple[str, str]]) -> dict[str, float]:
+    labels = [_number(gold) for gold, _ in pairs]
+    if None in labels:
+        raise InputError(f"The gold {pairs[labels.index(None)][0]!r} is not a number.")
+    scores = np.array(labels, np.float64)
+    ratings = np.array([_rating(answer, gold) for (_, answer), gold in zip(pairs, scores, strict=True)])
+    return {"mae": mae(ratings, scores), "rmse": rmse(ratings, scores)}
+
+
+def _rating(answer: str, gold: float) -> float:
+    number = _number(answer)
+    if number is not None:
+        return number
+    return _LOWEST if abs(gold - _LOWEST) > abs(gold - _HIGHEST) else _HIGHEST
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None  # "nan" would make the mean NaN

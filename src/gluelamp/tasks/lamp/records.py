@@ -1,15 +1,20 @@
-"""One record of LaMP: a query with or without a gold label, and the items of the user's profile."""
+"""The records of LaMP's JSON files: a query with or without a gold label, and the items of a profile.
+
+The largest file has 3.4 GB, so records are streamed one by one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+import ijson
 
 from gluelamp.errors import InputError, unknown
-from gluelamp.tasks.lamp.files import read_golds, stream
-from gluelamp.tasks.lamp.layout import SPLITS, Layout, layout_of
+from gluelamp.tasks.lamp.tasks import FILE_SPLITS, RecordFormat, record_format
 from gluelamp.tasks.task import Task
 
 Label = str | float
@@ -20,8 +25,8 @@ class Item:
     """A query or a profile item.
 
     Args:
-        texts: of a query one per text column, of a profile item the first.
-        label: class name, score, or None where there is none.
+        texts: one per text column for a query, only the first for a profile item.
+        label: class name or score; None where there is none.
     """
 
     texts: tuple[str, ...]
@@ -30,15 +35,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Record:
-    """One record of a questions file, with its gold.
+    """One record of a questions file, with its gold label.
 
     Args:
         name: the record's id; ids are strings, because some begin with a zero.
         user: the record's ``user_id``, where the file has one.
         query: None where the input lacks the instruction, as in record 110 of LaMP-2M's dev file, or a text.
         profile: the items that have a text; in LaMP-1 none has a label.
-        unknown_labels: number of labels in the profile that the task does not have.
-        split: the official file that the record is from.
+        unknown_labels: number of labels in the profile that are none of the task's labels.
+        split: the official file that holds the record.
     """
 
     name: str
@@ -49,6 +54,80 @@ class Record:
     split: str = "train"
 
 
+def read_records(task: Task, folder: Path) -> Iterator[Record]:
+    """Stream the records of all official files in a folder, train before dev before test.
+
+    The test file has no outputs. It is read because its records link texts to users.
+
+    Args:
+        task: the declaration.
+        folder: with ``train_questions.json`` or ``train/train_questions.json``, and so on.
+
+    Raises:
+        InputError: if a file is broken, has no outputs file, or the ids of both differ.
+    """
+    for split in FILE_SPLITS:
+        questions = find_file(folder, split, "questions")
+        if questions is None:
+            continue
+        outputs = find_file(folder, split, "outputs")
+        if outputs is None and split != "test":
+            raise InputError(
+                f"{questions} has no {split}_outputs.json in its folder; the labels are needed. "
+                "Download both files, or remove this one."
+            )
+        yield from _read_split(task, split, questions, outputs)
+
+
+def find_file(folder: Path, split: str, kind: str) -> Path | None:
+    """Return the path of one official file; None if it is not there.
+
+    Args:
+        folder: the folder of the task.
+        split: ``"train"``, ``"dev"`` or ``"test"``.
+        kind: ``"questions"`` or ``"outputs"``.
+    """
+    name = f"{split}_{kind}.json"
+    return next((path for path in (folder / name, folder / split / name) if path.is_file()), None)
+
+
+def read_golds(path: Path) -> dict[str, str]:
+    """Return the outputs of an ``outputs`` file by record id; ids are strings with leading zeros.
+
+    Raises:
+        InputError: if the file is not ``{"task": ..., "golds": [{"id": ..., "output": ...}, ...]}``.
+    """
+    golds: dict[str, str] = {}
+    for item in stream_objects(path, "golds.item", b"{"):
+        name = str(item["id"])
+        if "output" not in item:
+            raise InputError(f"{path}: the record with id {name!r} has no key 'output'.")
+        if name in golds:
+            raise InputError(f"{path}: id {name!r} occurs twice.")
+        golds[name] = str(item["output"]).strip()
+    if not golds:
+        raise InputError(f"{path} holds no golds; expected is a list of ids and outputs under 'golds'.")
+    return golds
+
+
+def stream_objects(path: Path, prefix: str, opening: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the objects of one list in a JSON file, one by one.
+
+    Args:
+        path: the file.
+        prefix: the position of the list's items, as ijson names it: ``"item"`` or ``"golds.item"``.
+        opening: the first byte of the file, ``b"["`` or ``b"{"``.
+
+    Raises:
+        InputError: if the file is no such JSON, for example HTML, or is truncated.
+    """
+    with _opened(path, opening) as file:
+        for number, item in enumerate(ijson.items(file, prefix, use_float=True), start=1):
+            if not isinstance(item, dict) or "id" not in item:
+                raise InputError(f"{path}, record {number} is not a JSON object with the key 'id'.")
+            yield item
+
+
 def parse_record(
     task: Task, question: Mapping[str, Any], gold: str | None, origin: str, split: str = "train"
 ) -> Record:
@@ -56,40 +135,41 @@ def parse_record(
 
     Args:
         task: the declaration.
-        question: an object with ``id``, ``input`` and ``profile``, perhaps with ``user_id``.
-        gold: the output of the same id, if it has one.
+        question: an object with ``id``, ``input`` and ``profile``, and optionally ``user_id``.
+        gold: the output of the same id, if there is one.
         origin: the file, for messages.
-        split: of the file.
+        split: the split of the file.
 
     Raises:
-        InputError: if a key is missing or holds something else, or if the gold is none of the task's
-            labels.
+        InputError: if a key is missing or has a wrong type, or if the gold is none of the task's labels.
     """
     where = f"{origin}: the record with id {question['id']!r}"
-    _check_schema(question, where)
-    layout = layout_of(task)
-    label = None if gold is None else label_of(task, gold)
+    if not isinstance(question.get("input"), str):
+        raise InputError(f"{where} has no text under the key 'input'; its keys are: {', '.join(question)}.")
+    entries = question.get("profile")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(f"{where} has no list of objects under the key 'profile'.")
+    form = record_format(task)
+    label = None if gold is None else task_label(task, gold)
     if gold is not None and label is None:
-        known = task.labels or ("a number from 1 to 5",)
-        raise InputError(f"{where}: {unknown('output', gold, known)}")
-    texts = _clean(layout.query(question["input"]) or ("",))
-    profile = [_profile_item(task, layout, entry) for entry in question["profile"]]
-    unlabelled = sum(item.label is None for item in profile) if layout.label_key else 0
+        raise InputError(f"{where}: {unknown('output', gold, task.labels or ('a number from 1 to 5',))}")
+    texts = _clean(form.query(question["input"]) or ("",))
+    profile = [_profile_item(task, form, entry) for entry in entries]
     user = question.get("user_id")
     return Record(
         name=str(question["id"]),
         user=None if user is None else str(user),
         query=Item(texts, label) if texts[0] else None,
         profile=tuple(item for item in profile if item.texts[0]),
-        unknown_labels=unlabelled,
+        unknown_labels=sum(item.label is None for item in profile) if form.label_key else 0,
         split=split,
     )
 
 
-def label_of(task: Task, given: object) -> Label | None:
+def task_label(task: Task, value: object) -> Label | None:
     """Return a label in the task's own form; None if it is none of the task's labels."""
-    whole = isinstance(given, float) and given.is_integer()  # JSON may hold a rating 5 as 5.0
-    text = str(int(given) if whole else given).strip()  # type: ignore[call-overload]  # whole says float
+    is_whole = isinstance(value, float) and value.is_integer()  # JSON may hold a rating 5 as 5.0
+    text = str(int(value) if is_whole else value).strip()  # type: ignore[call-overload]
     if task.labels:
         return text if text in task.labels else None
     try:
@@ -100,79 +180,55 @@ def label_of(task: Task, given: object) -> Label | None:
     return score if low <= score <= high else None
 
 
-def read_records(task: Task, folder: Path) -> Iterator[Record]:
-    """Stream the records of all official files in a folder, train before dev before test.
-
-    The test file has no outputs; its records tell which texts are one user's.
-
-    Args:
-        task: the declaration.
-        folder: with ``train_questions.json`` or ``train/train_questions.json``, and so on.
-
-    Raises:
-        InputError: if a file is broken, has no outputs beside it, or does not have their ids.
-    """
-    for split in SPLITS:
-        questions = find_file(folder, split, "questions")
-        if questions is None:
-            continue
-        outputs = find_file(folder, split, "outputs")
-        if outputs is None and split != "test":
-            raise InputError(
-                f"{questions} has no {split}_outputs.json beside it; labels are needed. "
-                "Download both files, or remove this one."
-            )
-        yield from _read_split(task, split, questions, outputs)
-
-
-def find_file(folder: Path, split: str, kind: str) -> Path | None:
-    """Return the path of one official file; None if it is not there.
-
-    Args:
-        folder: of the task.
-        split: ``"train"``, ``"dev"`` or ``"test"``.
-        kind: ``"questions"`` or ``"outputs"``.
-    """
-    name = f"{split}_{kind}.json"
-    return next((path for path in (folder / name, folder / split / name) if path.is_file()), None)
-
-
 def _read_split(task: Task, split: str, questions: Path, outputs: Path | None) -> Iterator[Record]:
     golds = read_golds(outputs) if outputs else {}
-    may_lack = layout_of(task).without_gold if split == "dev" else frozenset()
+    may_lack = record_format(task).without_gold if split == "dev" else frozenset()
     seen: set[str] = set()
     with_query = 0
-    for question in stream(questions, "item", b"["):
+    for question in stream_objects(questions, "item", b"["):
         name = str(question["id"])
         if name in seen:
-            raise InputError(f"{questions}: id {name!r} is there twice.")
+            raise InputError(f"{questions}: id {name!r} occurs twice.")
         if outputs and name not in golds and name not in may_lack:
             raise InputError(f"{outputs} has no output of id {name!r}, which {questions.name} has.")
         seen.add(name)
         record = parse_record(task, question, golds.get(name), str(questions), split)
         with_query += record.query is not None
         yield record
+    # The generator has consumed the file: only now are surplus golds and a wrong task detectable.
     if surplus := golds.keys() - seen:
         raise InputError(f"{questions} has no record of id {min(surplus)!r}, which {outputs} has.")
     if not with_query:
         raise InputError(
-            f"No record of {questions} reads like a query of task {task.name!r}; is it another task's?"
+            f"No record of {questions} has a query of task {task.name!r}. Check that the file belongs to "
+            "this task."
         )
 
 
-def _check_schema(question: Mapping[str, Any], where: str) -> None:
-    if not isinstance(question.get("input"), str):
-        raise InputError(f"{where} has no text under the key 'input'; its keys are: {', '.join(question)}.")
-    profile = question.get("profile")
-    if not isinstance(profile, list) or not all(isinstance(entry, dict) for entry in profile):
-        raise InputError(f"{where} has no list of objects under the key 'profile'.")
-
-
-def _profile_item(task: Task, layout: Layout, entry: Mapping[str, Any]) -> Item:
-    label = label_of(task, entry.get(layout.label_key)) if layout.label_key else None
-    return Item(_clean((str(entry.get(layout.text_key) or ""),)), label)
+def _profile_item(task: Task, form: RecordFormat, entry: Mapping[str, Any]) -> Item:
+    label = task_label(task, entry.get(form.label_key)) if form.label_key else None
+    return Item(_clean((str(entry.get(form.text_key) or ""),)), label)
 
 
 def _clean(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Single spaces: the same article must be one text wherever it stands."""
+    # The same article occurs in several records with different white space. It must be one text.
     return tuple(" ".join(text.split()) for text in texts)
+
+
+@contextmanager
+def _opened(path: Path, opening: bytes) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as file:
+            start = file.read(64).lstrip()[:1]
+            if start != opening:
+                problem = "is empty" if not start else f"begins with {start.decode(errors='replace')!r}"
+                page = "; it is a web page, not data: download it again" if start == b"<" else ""
+                raise InputError(
+                    f"{path} {problem}; expected is JSON that begins with {opening.decode()!r}{page}."
+                )
+            file.seek(0)
+            yield file
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is truncated or not JSON: {' '.join(str(error).split())}.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error

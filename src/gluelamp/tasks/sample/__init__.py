@@ -1,7 +1,7 @@
 """The bundled sample: synthetic, GLUE-shaped rows for all tasks.
 
-It shows that the machinery runs and says nothing about GLUE. The rows are made from word lists and
-templates, and no row of a real data set stands among them. They are the same on every machine.
+It tests the software and is no evidence about GLUE. The rows are made from word lists and templates; no
+row of a real data set is among them. They are the same on every machine.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import pandas as pd
 from gluelamp.errors import InputError
 from gluelamp.tasks.sample import events, templates
 from gluelamp.tasks.sample.words import COUNTRY, TOWN, Scene
+from gluelamp.tasks.sources.table import SAMPLE_PLACE, Reading, Table, numbered
 from gluelamp.tasks.task import Task
 
-_NOISE = 0.04  # wrong labels in train and validation, so that no method reaches 100 %
+_NOISE = 0.04  # fraction of wrong labels in train and validation, so that no method reaches 100 %
 _TRAIN_ROWS = {"rte": 1000, "wnli": 600}
 _MAKERS: dict[str, Callable[[Random, Scene], events.Example]] = {
     "cola": templates.cola,
@@ -40,17 +41,26 @@ def generate(task: Task) -> dict[str, pd.DataFrame]:
 
     Returns:
         One frame per split with the columns ``idx`` (int64), the text columns (str) and ``label``
-        (int64, or float64 for regression; -1 in the test splits). No example stands in two splits.
+        (int64, or float64 for regression; -1 in the test splits). No example is in two splits.
     """
     if task.name not in _MAKERS:
         raise InputError(
-            f"Task {task.name!r} has no bundled sample. Take data=local or data=hub; the sample has: "
+            f"Task {task.name!r} has no bundled sample. Set data=local or data=hub. Tasks with a sample: "
             f"{', '.join(_MAKERS)}."
         )
-    # Seeded with a string, Python's generator draws alike on every machine; the tests pin it.
+    # Python's generator with a string as seed gives the same numbers on every machine; the tests pin them.
     rng = Random(f"gluelamp sample {task.name}")
     seen: set[tuple[str, ...]] = set()
     return {split: _frame(task, split, rng, seen) for split in task.splits}
+
+
+def read_sample(task: Task) -> Reading:
+    """Return the sample of one GLUE task as a source of rows."""
+    tables = {
+        split: Table(numbered(frame), f"the bundled sample, {task.name}/{split}")
+        for split, frame in generate(task).items()
+    }
+    return Reading(tables, "sample", SAMPLE_PLACE)
 
 
 def _frame(task: Task, split: str, rng: Random, seen: set[tuple[str, ...]]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from gluelamp.tasks.lamp.layout import layout_of
+from gluelamp.tasks.lamp.tasks import record_format
 from gluelamp.tasks.sample import words
 from gluelamp.tasks.sample.words import TOWN
 from gluelamp.tasks.task import Task
@@ -97,7 +97,7 @@ def _records(
     task: Task, base: str, rng: Random, user: _User, count: int, seen: set[str]
 ) -> list[tuple[dict[str, Any], str]]:
     """Return records whose profiles hold all other texts of the user with their labels."""
-    kind, layout = _KINDS[base], layout_of(task)
+    kind, form = _KINDS[base], record_format(task)
     own: dict[str, str] = {}
     while len(own) < count:
         text, label = kind.draw(rng, user)
@@ -106,14 +106,13 @@ def _records(
     if base != "movielens_rating":  # films are many users' texts
         seen.update(own)
     items = [
-        {"id": str(at), layout.text_key: text, str(layout.label_key): own[text]}
-        for at, text in enumerate(own)
+        {"id": str(at), form.text_key: text, str(form.label_key): own[text]} for at, text in enumerate(own)
     ]
     return [
         (
             {
                 "input": kind.instruction.format(text),
-                "profile": [item for item in items if item[layout.text_key] != text],
+                "profile": [item for item in items if item[form.text_key] != text],
             },
             own[text],
         )

@@ -1,1 +1,1 @@
-"""Where a task's rows come from: the hub, a local folder in two layouts, or the sample."""
+"""The sources of GLUE-shaped rows: the hub, a local folder in three layouts, or the sample."""

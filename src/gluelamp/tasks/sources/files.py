@@ -1,10 +1,9 @@
-"""Read one file of rows, JSON lines, Parquet or TSV, and say exactly where it is broken."""
+"""Read one file of rows: JSON lines, Parquet or TSV. Error messages name the broken line."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ def read_jsonl(path: Path) -> Table:
     """Read a file with one JSON object a line; blank lines are skipped.
 
     Raises:
-        InputError: if a line is not a JSON object, or holds half of a character; the message names the line.
+        InputError: if a line is not a JSON object or contains an unpaired surrogate.
     """
     with _text(path) as file:
         records = {number: line for number, line in enumerate(file, start=1) if line.strip()}
@@ -40,7 +39,7 @@ def read_parquet(path: Path) -> Table:
         with pq.ParquetFile(path) as file:
             rows = file.read().to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} cannot be read as a whole Parquet file: {error}") from error
+        raise InputError(f"{path} is truncated or not a Parquet file: {error}") from error
     return Table(numbered(rows), str(path))
 
 
@@ -50,13 +49,13 @@ def read_tsv(
     header: Sequence[str] | None = None,
     skip_short_rows: bool = False,
 ) -> Table:
-    """Read some columns of a tab-separated file in which quotes are ordinary characters.
+    """Read columns of a tab-separated file in which quotes are ordinary characters.
 
     Args:
         path: the file.
-        columns: the file's own column names by the names wanted here.
-        header: the file's columns where its first line is already a row.
-        skip_short_rows: whether a row with too few fields is left out rather than refused.
+        columns: for each column of the result, its name in the file.
+        header: the columns of a file that has no line of column names.
+        skip_short_rows: whether rows with too few fields are left out; otherwise they are an error.
 
     Returns:
         The columns and ``idx``, the row's number in the file from 0; skipped rows count too.
@@ -83,22 +82,6 @@ def read_tsv(
     return Table(frame.assign(idx=frame.index - first_line), str(path), "line")
 
 
-@contextmanager
-def renamed_when_complete(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside a file, and rename it to the file's own if nothing went wrong.
-
-    Args:
-        path: the file; its folder is made where it is missing.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _record(line: str, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
@@ -109,8 +92,9 @@ def _record(line: str, where: str) -> dict[str, Any]:
     try:
         "".join(map(str, record.values())).encode()
     except UnicodeEncodeError as error:
-        half = error.object[error.start]
-        raise InputError(f"{where} holds {half!r}, half of a character. Remove it or mend it.") from error
+        # JSON can escape half of a UTF-16 pair. No tokenizer and no Parquet file accepts such a string.
+        code = f"U+{ord(error.object[error.start]):04X}"
+        raise InputError(f"{where} contains an unpaired surrogate ({code}). Replace or remove it.") from error
     return record
 
 

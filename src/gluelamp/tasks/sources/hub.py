@@ -1,21 +1,21 @@
-"""GLUE from the Hugging Face hub, at a commit that is written down."""
+"""Rows from a repository of the Hugging Face hub, at a recorded commit."""
 
 from __future__ import annotations
 
 from gluelamp.errors import InputError
-from gluelamp.tasks.glue import HUB_ID
 from gluelamp.tasks.sources.table import Reading, Table, numbered
 from gluelamp.tasks.task import Task
 
 
 class HubUnavailableError(InputError):
-    """The hub did not answer in time."""
+    """The hub did not answer in time, or the task is not on it."""
 
 
-def read_hub(task: Task, revision: str | None, timeout_s: float) -> Reading:
+def read_hub(repository: str, task: Task, revision: str | None, timeout_s: float) -> Reading:
     """Download one task, or take it from the ``datasets`` cache.
 
     Args:
+        repository: such as ``"nyu-mll/glue"``; it has a configuration with the task's name.
         task: the declaration.
         revision: branch, tag or commit of the repository; None takes its newest commit.
         timeout_s: how long to wait for the hub's first answer, in seconds.
@@ -24,13 +24,13 @@ def read_hub(task: Task, revision: str | None, timeout_s: float) -> Reading:
         HubUnavailableError: if the hub does not answer.
         InputError: if it answers and the revision or the download fails.
     """
-    commit = _commit(revision, timeout_s)
-    place = f"{HUB_ID} at {commit}"
-    import datasets  # slow, and of no use before the hub has answered
+    commit = _commit(repository, revision, timeout_s)
+    place = f"{repository} at {commit}"
+    import datasets  # a slow import, needed only if the hub has answered
 
     try:
-        splits = datasets.load_dataset(HUB_ID, task.name, revision=commit)
-    except Exception as error:  # as many kinds as there are network and file system libraries below
+        splits = datasets.load_dataset(repository, task.name, revision=commit)
+    except Exception as error:  # network and file system libraries raise exceptions of many types
         raise InputError(f"{task.name} could not be read from {place}: {error}") from error
     tables = {
         split: Table(numbered(rows.to_pandas()), f"{place}, {task.name}/{split}")
@@ -39,16 +39,16 @@ def read_hub(task: Task, revision: str | None, timeout_s: float) -> Reading:
     return Reading(tables, "hub", place, commit)
 
 
-def _commit(revision: str | None, timeout_s: float) -> str:
+def _commit(repository: str, revision: str | None, timeout_s: float) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RevisionNotFoundError
 
     try:
-        return str(HfApi().dataset_info(HUB_ID, revision=revision, timeout=timeout_s).sha)
+        return str(HfApi().dataset_info(repository, revision=revision, timeout=timeout_s).sha)
     except RevisionNotFoundError as error:
-        raise InputError(f"{HUB_ID} has no revision {revision!r} on the hub.") from error
+        raise InputError(f"{repository} has no revision {revision!r} on the hub.") from error
     except Exception as error:  # the HTTP library differs between versions of huggingface_hub
         raise HubUnavailableError(
             f"The Hugging Face hub did not answer within {timeout_s:g} s ({error}). "
-            "Prepare a local copy where there is a network, or take data.source=sample."
+            "Prepare a local copy on a machine with a network, or set data.source=sample."
         ) from error

@@ -4,22 +4,50 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
+
 from gluelamp.errors import InputError
-from gluelamp.tasks.sources.files import read_jsonl, read_parquet
+from gluelamp.tasks.sources.files import read_jsonl, read_parquet, read_tsv
 from gluelamp.tasks.sources.manifest import checked_files, read_manifest
-from gluelamp.tasks.sources.official import read_official
 from gluelamp.tasks.sources.table import Reading, Table
 from gluelamp.tasks.task import Source, Task
 
-DEFAULT_ROOT = Path("data/glue")
-
 _READERS = {".jsonl": read_jsonl, ".parquet": read_parquet}
+_PAIR = ("sentence1", "sentence2")
+_MRPC = {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"}
+_MRPC_IDS = {"id1": "#1 ID", "id2": "#2 ID"}
 
 
-def data_root(root: str | None, default: Path = DEFAULT_ROOT) -> Path:
-    """Return the folder to look in: the one given, else $GLUELAMP_DATA, else the default."""
+@dataclass(frozen=True)
+class _OfficialFiles:
+    """The official TSV files of one task, in a folder of ``glue_data``."""
+
+    folder: str
+    texts: tuple[str, ...]
+    label: str = "label"
+    header: tuple[str, ...] | None = None  # for train and dev files without a line of column names
+    skip_short_rows: bool = False
+
+
+_OFFICIAL = {
+    "cola": _OfficialFiles("CoLA", ("sentence",), header=("source", "label", "author mark", "sentence")),
+    "sst2": _OfficialFiles("SST-2", ("sentence",)),
+    # Some official QQP rows are cut off. The hub leaves them out, but counts them in `idx`.
+    "qqp": _OfficialFiles("QQP", ("question1", "question2"), label="is_duplicate", skip_short_rows=True),
+    "stsb": _OfficialFiles("STS-B", _PAIR, label="score"),
+    "mnli": _OfficialFiles("MNLI", _PAIR, label="gold_label"),
+    "qnli": _OfficialFiles("QNLI", ("question", "sentence")),
+    "rte": _OfficialFiles("RTE", _PAIR),
+    "wnli": _OfficialFiles("WNLI", _PAIR),
+    "ax": _OfficialFiles("diagnostic", _PAIR),
+}
+
+
+def data_root(root: str | None, default: Path) -> Path:
+    """Return the folder with local data: the given one, else $GLUELAMP_DATA, else the default."""
     return Path(root or os.environ.get("GLUELAMP_DATA") or default).expanduser()
 
 
@@ -29,33 +57,34 @@ def read_local(task: Task, root: Path, avoid: Path | None = None) -> Reading | N
     Args:
         task: the declaration.
         root: the folder.
-        avoid: a folder that must not be read, because it is about to be written.
+        avoid: a folder that must not be read, because it will be overwritten.
 
     Returns:
-        The splits that are there; None if the folder holds nothing of this task. A prepared copy of
-        the bundled sample keeps the source ``"sample"``.
+        The splits that are present; None if the folder holds nothing of this task. A prepared copy of
+        the bundled sample has the source ``"sample"``.
 
     Raises:
-        InputError: if a file is broken, or is not the one that was prepared.
+        InputError: if a file is broken or differs from the prepared one.
     """
     for folder in (root, root / "glue", root / "glue_data"):
         if avoid and folder.resolve() == avoid.resolve():
             continue
-        reading = _read_folder(task, folder)
-        if reading.tables:
-            return reading
+        if prepared := read_prepared(task, folder):
+            return prepared
+        if tables := _read_tables(_hub_layout(task, folder)) or _read_official(task, folder):
+            return Reading(tables, "local", str(folder))
     return None
 
 
 def read_prepared(task: Task, folder: Path) -> Reading | None:
-    """Return the splits of one task that `gluelamp.tasks.prepare` wrote to a folder, if it did.
+    """Return the splits of one task that `gluelamp.tasks.prepare` wrote to a folder; None if it did not.
 
     Args:
         task: the declaration.
         folder: the folder with the manifest.
 
     Raises:
-        InputError: if a file is broken, or is not the one that was prepared.
+        InputError: if a file is broken or differs from the prepared one.
     """
     prepared = read_manifest(folder).tasks.get(task.name)
     if prepared is None:
@@ -65,28 +94,59 @@ def read_prepared(task: Task, folder: Path) -> Reading | None:
     return Reading(tables, source, str(folder), prepared.revision, prepared.deviations)
 
 
-def _read_folder(task: Task, folder: Path) -> Reading:
-    prepared = read_prepared(task, folder)
-    if prepared:
-        return prepared
-    tables = _read_tables(_hub_layout(task, folder)) or read_official(task, folder)
-    return Reading(tables, "local", str(folder))
-
-
 def _read_tables(files: Mapping[str, Path]) -> dict[str, Table]:
     return {split: _READERS[path.suffix](path) for split, path in files.items()}
 
 
 def _hub_layout(task: Task, folder: Path) -> dict[str, Path]:
-    found = {split: _split_files(folder / task.name, split) for split in task.splits}
-    for split, paths in found.items():
+    files = {split: _split_files(folder / task.name, split) for split in task.splits}
+    for split, paths in files.items():
         if len(paths) > 1:
-            both = " and ".join(map(str, paths))
-            raise InputError(f"{both} both hold the split {split}; keep one of them.")
-    return {split: paths[0] for split, paths in found.items() if paths}
+            raise InputError(
+                f"{' and '.join(map(str, paths))} both hold the split {split}; remove one of them."
+            )
+    return {split: paths[0] for split, paths in files.items() if paths}
 
 
 def _split_files(folder: Path, split: str) -> list[Path]:
-    names = {split, split.removesuffix("_matched")}  # MNLI: plain `validation` is the matched one
+    names = {split, split.removesuffix("_matched")}  # MNLI: a plain `validation` is the matched one
     paths = [folder / f"{name}{suffix}" for name in sorted(names) for suffix in _READERS]
     return [path for path in paths if path.is_file()]
+
+
+def _read_official(task: Task, root: Path) -> dict[str, Table]:
+    """Read the splits in the official layout, with the hub's column names; empty if nothing is there."""
+    if task.name == "mrpc":
+        return _read_official_mrpc(root / "MRPC")
+    files = _OFFICIAL.get(task.name)
+    if files is None:
+        return {}
+    paths = {split: root / files.folder / _official_name(task, split) for split in task.splits}
+    return {split: _read_tsv(path, task, files, split) for split, path in paths.items() if path.is_file()}
+
+
+def _official_name(task: Task, split: str) -> str:
+    return "diagnostic.tsv" if task.name == "ax" else split.replace("validation", "dev") + ".tsv"
+
+
+def _read_tsv(path: Path, task: Task, files: _OfficialFiles, split: str) -> Table:
+    columns = dict(zip(task.text_columns, files.texts, strict=True))
+    if split in task.test_splits:
+        return read_tsv(path, columns)
+    return read_tsv(path, columns | {"label": files.label}, files.header, files.skip_short_rows)
+
+
+def _read_official_mrpc(folder: Path) -> dict[str, Table]:
+    # Microsoft has two files. The dev rows are part of the training file; GLUE lists the ids of their pairs.
+    train, test = folder / "msr_paraphrase_train.txt", folder / "msr_paraphrase_test.txt"
+    tables = {}
+    if train.is_file():
+        both = read_tsv(train, _MRPC | _MRPC_IDS)
+        dev = read_tsv(folder / "dev_ids.tsv", {"id1": "id1", "id2": "id2"}, ("id1", "id2"))
+        dev_pairs = pd.MultiIndex.from_frame(dev.rows[["id1", "id2"]])
+        in_dev = pd.MultiIndex.from_frame(both.rows[["id1", "id2"]]).isin(dev_pairs)
+        tables["train"] = replace(both, rows=both.rows[~in_dev])
+        tables["validation"] = replace(both, rows=both.rows[in_dev])
+    if test.is_file():
+        tables["test"] = read_tsv(test, _MRPC)
+    return tables

@@ -1,8 +1,7 @@
-"""The list of what was prepared: where each task came from, and a checksum for each file."""
+"""The list of the prepared tasks: the source of each task and a checksum of each file."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +9,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from gluelamp.errors import InputError
+from gluelamp.io import atomic_write, file_sha256
 from gluelamp.tasks.task import Source
 
 _NAME = "manifest.json"
@@ -21,11 +21,11 @@ class PreparedTask:
     """One task of a prepared folder.
 
     Args:
-        source: where the rows came from when they were prepared.
+        source: the source of the rows when they were prepared.
         revision: the hub's commit, where it is known.
         fingerprint: sha256 over the content, as in TaskData.
         rows: number of rows per split.
-        deviations: what differs from the official splits, one sentence each.
+        deviations: differences from the official splits, one sentence each.
         files: sha256 (hexadecimal) per file, named relative to the folder.
     """
 
@@ -66,19 +66,14 @@ def read_manifest(folder: Path) -> Manifest:
         ) from error
 
 
-def manifest_file(folder: Path, manifest: Manifest) -> tuple[Path, bytes]:
-    """Return the manifest's path in a folder and the bytes that stand there."""
-    return folder / _NAME, _ADAPTER.dump_json(manifest, indent=2) + b"\n"
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's bytes, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of a folder atomically."""
+    with atomic_write(folder / _NAME) as partial:
+        partial.write_bytes(_ADAPTER.dump_json(manifest, indent=2) + b"\n")
 
 
 def checked_files(folder: Path, prepared: PreparedTask) -> dict[str, Path]:
-    """Return the task's files by split, once each was found unchanged.
+    """Return the files of a task by split, after a check that each is unchanged.
 
     Raises:
         InputError: if a file is missing or its checksum is not the recorded one.
@@ -87,8 +82,8 @@ def checked_files(folder: Path, prepared: PreparedTask) -> dict[str, Path]:
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path} is missing, but {_NAME} lists it; run prepare again.")
-        if sha256_of(path) != checksum:
+        if file_sha256(path) != checksum:
             raise InputError(
-                f"{path} was changed or truncated: its sha256 is not the one in {_NAME}; run prepare again."
+                f"{path} was changed or truncated: its sha256 is not that of {_NAME}; run prepare again."
             )
     return {Path(name).stem: folder / name for name in prepared.files}

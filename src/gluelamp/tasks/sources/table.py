@@ -1,25 +1,27 @@
-"""Rows as a source hands them over, and where each of them stood."""
+"""The rows of one split as they were read, and the checks that bring them into one form."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from gluelamp.errors import InputError
-from gluelamp.tasks.task import Source
+from gluelamp.errors import InputError, unknown
+from gluelamp.tasks.task import Source, Task
+
+SAMPLE_PLACE = "bundled and synthetic, not the benchmark's rows"
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of one split as they were found, before any check.
+    """The rows of one split before any check.
 
     Args:
-        rows: what was read; the index says where each row stood, counted from 1.
+        rows: what was read; the index is the position of each row in the file, counted from 1.
         origin: the file or the hub's split, as error messages name it.
         unit: what the index counts, ``"line"`` in text files and ``"row"`` elsewhere.
     """
@@ -33,25 +35,25 @@ class Table:
 
         Args:
             bad: one truth value per row.
-            problem: says what is wrong with the row at a position.
+            problem: describes what is wrong with the row at a position.
         """
         positions = np.flatnonzero(bad)
         if positions.size:
-            first = int(positions[0])
-            where = f"{self.origin}, {self.unit} {self.rows.index[first]}"
-            raise InputError(f"{where}: {problem(first)}")
+            position = int(positions[0])
+            where = f"{self.origin}, {self.unit} {self.rows.index[position]}"
+            raise InputError(f"{where}: {problem(position)}")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one source has of one task.
+    """The rows of one task in one source.
 
     Args:
-        tables: the splits that are there.
-        source: the label that travels into every record.
+        tables: the splits that are present.
+        source: the label that is stored in every record.
         place: folder, or repository and commit, for the log and error messages.
         revision: the hub's commit, where it is known.
-        deviations: what the source itself knows to differ from the official data, one sentence each.
+        deviations: known differences from the official data that the source itself has, one sentence each.
     """
 
     tables: Mapping[str, Table]
@@ -67,7 +69,7 @@ def numbered(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def require_columns(origin: str, present: Iterable[str], wanted: Iterable[str]) -> None:
-    """Raise an InputError that names each missing column and the nearest one that is there."""
+    """Raise an InputError that names each missing column and the nearest present one."""
     present = [str(column) for column in present]
     missing = [_missing(column, present) for column in wanted if column not in present]
     if missing:
@@ -77,6 +79,73 @@ def require_columns(origin: str, present: Iterable[str], wanted: Iterable[str]) 
         )
 
 
+def normalise(table: Table, task: Task, split: str) -> pd.DataFrame:
+    """Return the checked rows: ``idx``, the user if the task has users, the task's texts and ``label``.
+
+    Labels may be class ids or class names. In a test split the column may be absent: its labels are
+    hidden, -1. An empty text is allowed, because two official QQP questions are empty.
+
+    Args:
+        table: the rows as they were read.
+        task: the declaration; it defines the columns and the allowed labels.
+        split: the name of the split; -1 is allowed in test splits only.
+
+    Raises:
+        InputError: if there are no rows, a column is missing or a value is not allowed.
+    """
+    if table.rows.empty:
+        raise InputError(f"{table.origin} has no rows.")
+    hidden = split in task.test_splits
+    if hidden and "label" not in table.rows:
+        table = replace(table, rows=table.rows.assign(label=-1))
+    text_columns = (*filter(None, [task.user_column]), *task.text_columns)
+    require_columns(table.origin, table.rows.columns, ("idx", *text_columns, "label"))
+    texts = {column: _texts(table, column) for column in text_columns}
+    return pd.DataFrame({"idx": _idx(table), **texts, "label": _labels(table, task, hidden)})
+
+
 def _missing(column: str, present: list[str]) -> str:
     close = get_close_matches(column, present, n=1, cutoff=0.5)
     return f"{column!r}" + (f" (nearest: {close[0]!r})" if close else "")
+
+
+def _idx(table: Table) -> pd.Series:
+    raw = table.rows["idx"].tolist()
+    values = _numbers(raw)
+    table.refuse(values % 1 != 0, lambda row: f"idx {raw[row]!r} is not a whole number.")
+    table.refuse(values.duplicated(), lambda row: f"idx {raw[row]!r} occurs twice.")
+    return values.astype("int64")
+
+
+def _texts(table: Table, column: str) -> pd.Series:
+    raw = table.rows[column].tolist()
+    not_text = [not isinstance(text, str) for text in raw]
+    table.refuse(not_text, lambda row: f"{column!r} is {raw[row]!r}, which is not text.")
+    return pd.Series(raw, dtype="str")
+
+
+def _labels(table: Table, task: Task, hidden: bool) -> pd.Series:
+    raw = table.rows["label"].tolist()
+    ids = {name: number for number, name in enumerate(task.labels)}
+    values = _numbers([ids.get(value, value) if isinstance(value, str) else value for value in raw])
+    table.refuse(values.isna(), lambda row: _not_a_label(raw[row], task))
+
+    low, high = task.label_range or (0, len(task.labels) - 1)
+    allowed = values.between(low, high) | ((values == -1) & hidden)
+    allowed &= task.is_regression | (values % 1 == 0)
+    kind = f"a {'score' if task.is_regression else 'class id'} from {low} to {high}"
+    note = "-1 (hidden) is allowed in test splits only."
+    table.refuse(~allowed, lambda row: f"label {raw[row]!r} is not {kind}; {note}")
+    # The hub stores scores as float32. Rounding to five decimals restores 3.8 from 3.7999999523, and no
+    # official score has more decimals.
+    return values.round(5) if task.is_regression else values.astype("int64")
+
+
+def _numbers(values: list) -> pd.Series:
+    return pd.to_numeric(pd.Series(values, dtype="object"), errors="coerce").astype("float64")
+
+
+def _not_a_label(label: object, task: Task) -> str:
+    if isinstance(label, str) and task.labels:
+        return str(unknown("label", label, task.labels))
+    return f"label {label!r} is not a {'number' if task.is_regression else 'class id or name'}."

@@ -1,7 +1,7 @@
-"""The metrics of the GLUE benchmark as a local module of the ``evaluate`` library.
+"""The metrics of the GLUE benchmark as a metric of the ``evaluate`` library.
 
-An ordinary Python module of this package, which like any module of that library can be loaded by
-its path too: ``evaluate.load(".../glue_metrics", "classification")``.
+The file can also be loaded by its path, like any metric of that library:
+``evaluate.load(".../glue_metrics.py", "classification")``.
 """
 
 from __future__ import annotations
@@ -26,24 +26,18 @@ Args:
 """
 
 
-def _is_constant(values: np.ndarray) -> bool:
-    return values.min() == values.max()
-
-
 def _f1(labels: np.ndarray, predictions: np.ndarray) -> float:
     return f1_score(labels, predictions, zero_division=0.0)
 
 
-def _pearson(labels: np.ndarray, predictions: np.ndarray) -> float:
-    if _is_constant(labels) or _is_constant(predictions):
-        return 0.0
-    return pearsonr(labels, predictions).statistic
+def _correlation(function: Callable) -> Callable[[np.ndarray, np.ndarray], float]:
+    def correlation(labels: np.ndarray, predictions: np.ndarray) -> float:
+        # The correlation with a constant is undefined; such predictions carry no information.
+        if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
+            return 0.0
+        return function(labels, predictions).statistic
 
-
-def _spearman(labels: np.ndarray, predictions: np.ndarray) -> float:
-    if _is_constant(labels) or _is_constant(predictions):
-        return 0.0
-    return spearmanr(labels, predictions).statistic
+    return correlation
 
 
 _METRICS: dict[str, dict[str, Callable[[np.ndarray, np.ndarray], float]]] = {
@@ -52,16 +46,15 @@ _METRICS: dict[str, dict[str, Callable[[np.ndarray, np.ndarray], float]]] = {
         "f1": _f1,
         "matthews_correlation": matthews_corrcoef,
     },
-    "regression": {"pearson": _pearson, "spearman": _spearman},
+    "regression": {"pearson": _correlation(pearsonr), "spearman": _correlation(spearmanr)},
 }
 
 
 class GlueMetrics(evaluate.Metric):
     """Accuracy, F1 and Matthews correlation, or Pearson and Spearman correlation.
 
-    The configuration is ``"classification"`` or ``"regression"``. Where a correlation is undefined
-    because one side is constant, it is 0.0: such predictions carry no information. F1 is that of
-    class 1, and 0.0 where class 1 occurs on neither side.
+    The configuration is ``"classification"`` or ``"regression"``. A correlation with a constant is 0.0.
+    F1 is that of class 1, and 0.0 where class 1 is in neither predictions nor references.
     """
 
     def _info(self) -> evaluate.MetricInfo:
@@ -84,9 +77,9 @@ class GlueMetrics(evaluate.Metric):
         references: Sequence[Sequence[float]],
         metrics: Sequence[str],
     ) -> dict[str, float]:
-        known = _METRICS[self.config_name]
+        functions = _METRICS[self.config_name]
         for name in metrics:
-            if name not in known:
-                raise unknown(f"{self.config_name} metric", name, known)
+            if name not in functions:
+                raise unknown(f"{self.config_name} metric", name, functions)
         labels, predicted = np.concatenate(references), np.concatenate(predictions)
-        return {name: float(known[name](labels, predicted)) for name in metrics}
+        return {name: float(functions[name](labels, predicted)) for name in metrics}

@@ -1,0 +1,208 @@
+"""The benchmarks of the suite: how the tasks of each are read, downloaded, scored and submitted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from gluelamp.errors import InputError
+from gluelamp.tasks.config import DataConfig
+from gluelamp.tasks.glue import GLUE
+from gluelamp.tasks.lamp.metrics import lamp_metrics
+from gluelamp.tasks.lamp.source import download_lamp, read_lamp_local, read_lamp_sample
+from gluelamp.tasks.lamp.tasks import LAMP, record_format
+from gluelamp.tasks.sample import read_sample
+from gluelamp.tasks.sources.hub import HubUnavailableError, read_hub
+from gluelamp.tasks.sources.local import data_root, read_local
+from gluelamp.tasks.sources.table import Reading
+from gluelamp.tasks.submission import write_submission, zip_submission
+from gluelamp.tasks.task import Task
+
+if TYPE_CHECKING:
+    import evaluate
+
+logger = logging.getLogger(__name__)
+
+_LAMP_ROOT = Path("data/lamp")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Tasks with the same sources, scoring rules and submission format.
+
+    A further benchmark is a module of task declarations and an entry in `BENCHMARKS`. No other code
+    depends on the name of a benchmark.
+
+    Args:
+        name: as in `Task.benchmark` of its tasks.
+        tasks: the declarations by name.
+        default_root: the local folder that is read without ``data.root`` and $GLUELAMP_DATA.
+        read_local: reads a task from a folder, but not from a second folder that will be overwritten;
+            returns None if the folder holds nothing of the task.
+        read_hub: reads a task from the network, or raises HubUnavailableError.
+        read_sample: returns the bundled sample of a task.
+        expected_files: returns a sentence on the files of a task in a local folder.
+        score: returns the metrics of a task from predictions and labels: class ids or numbers, shape (n,).
+        download_files: copies the official files of a task to a folder; None if they are on the hub.
+        submit_files: writes the files of the test server for predictions per test split (columns ``idx``
+            and ``prediction``) into a folder, and returns the packed file; None if there is no server.
+    """
+
+    name: str
+    tasks: Mapping[str, Task]
+    default_root: Path
+    read_local: Callable[[Task, Path, Path | None], Reading | None]
+    read_hub: Callable[[Task, DataConfig], Reading]
+    read_sample: Callable[[Task], Reading]
+    expected_files: Callable[[Task], str]
+    score: Callable[[Task, np.ndarray, np.ndarray], dict[str, float]]
+    download_files: Callable[[Task, Path], object] | None = None
+    submit_files: Callable[[Task, Mapping[str, pd.DataFrame], Path], Path] | None = None
+
+    def read(self, task: Task, config: DataConfig, avoid: Path | None = None) -> Reading:
+        """Read one task from the configured source, without checks.
+
+        Args:
+            task: a task of this benchmark.
+            config: which source to take.
+            avoid: a local folder that must not be read, because it will be overwritten.
+
+        Raises:
+            InputError: if the source is not available or has nothing of the task, or if a file is broken.
+        """
+        if config.source == "sample":
+            return self.read_sample(task)
+        if config.source == "hub":
+            return self.read_hub(task, config)
+        root = data_root(config.root, self.default_root)
+        if reading := self.read_local(task, root, avoid):
+            return reading
+        # `auto` continues with the next source only if no folder was named. Otherwise a run with a
+        # misspelt folder would train on other rows.
+        if config.source == "local" or config.root:
+            problem = "holds no rows of" if root.is_dir() else "is no folder with"
+            raise InputError(f"{root} {problem} task {task.name!r}. {self.expected_files(task)}")
+        logger.info("%s: no local copy under %s", task.name, root)
+        try:
+            return self.read_hub(task, config)
+        except HubUnavailableError as error:
+            logger.info("%s: %s", task.name, error)
+            return self.read_sample(task)
+
+    def download(self, task: Task, destination: Path) -> bool:
+        """Copy the official files of one task as they are; False if the benchmark is on the hub instead.
+
+        Raises:
+            InputError: if the official site does not have the task or cannot be read.
+        """
+        if self.download_files is None:
+            return False
+        self.download_files(task, destination)
+        return True
+
+    def submit(self, task: Task, predictions: Mapping[str, pd.DataFrame], folder: Path) -> Path:
+        """Write the files of the benchmark's test server and pack them.
+
+        Args:
+            task: a task of this benchmark.
+            predictions: per test split, a frame with the columns ``idx`` and ``prediction``.
+            folder: where the files are written; files of other tasks in it are packed, too.
+
+        Returns:
+            The packed file, next to the folder.
+
+        Raises:
+            InputError: if the benchmark has no test server, or the predictions cannot be submitted.
+        """
+        if self.submit_files is None:
+            raise InputError(f"Benchmark {self.name!r} of task {task.name!r} has no test server.")
+        return self.submit_files(task, predictions, folder)
+
+
+def _read_glue_hub(task: Task, config: DataConfig) -> Reading:
+    return read_hub("nyu-mll/glue", task, config.revision, config.hub_timeout_s)
+
+
+def _expected_glue_files(task: Task) -> str:
+    return (
+        f"Expected are files such as {task.name}/{task.splits[0]}.jsonl or .parquet, or the folders of "
+        "the official glue_data."
+    )
+
+
+def _score_glue(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    metric = _glue_metric("regression" if task.is_regression else "classification")
+    # One batch of one list: see the features of the metric.
+    return metric.compute(predictions=[predictions], references=[labels], metrics=list(task.metrics))
+
+
+@cache
+def _glue_metric(kind: str) -> evaluate.Metric:
+    from gluelamp.tasks.glue_metrics import GlueMetrics  # imports `datasets`, which takes seconds
+
+    # evaluate.load() would copy the file into a cache in the user's home. The constructor does not, but
+    # creates a folder, which `keep_in_memory` leaves unused.
+    with TemporaryDirectory() as unused:
+        return GlueMetrics(config_name=kind, keep_in_memory=True, cache_dir=unused)
+
+
+def _submit_glue(task: Task, predictions: Mapping[str, pd.DataFrame], folder: Path) -> Path:
+    write_submission(task, predictions, folder)
+    path = folder.with_suffix(".zip")
+    zip_submission(folder, path)
+    return path
+
+
+def _refuse_lamp_hub(task: Task, config: DataConfig) -> Reading:
+    del config
+    raise HubUnavailableError(
+        f"Task {task.name!r} is not read from the network. Download its files once: "
+        f"python scripts/prepare.py data=hub tasks=[{task.name}] destination={_LAMP_ROOT}; "
+        "then set data=local."
+    )
+
+
+def _expected_lamp_files(task: Task) -> str:
+    return (
+        f"Expected is a folder {' or '.join(record_format(task).folders)} with train_questions.json, "
+        "train_outputs.json and so on, or data.root with the path of such a folder."
+    )
+
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "glue": Benchmark(
+        name="glue",
+        tasks=GLUE,
+        default_root=Path("data/glue"),
+        read_local=read_local,
+        read_hub=_read_glue_hub,
+        read_sample=read_sample,
+        expected_files=_expected_glue_files,
+        score=_score_glue,
+        submit_files=_submit_glue,
+    ),
+    "lamp": Benchmark(
+        name="lamp",
+        tasks=LAMP,
+        default_root=_LAMP_ROOT,
+        read_local=read_lamp_local,
+        read_hub=_refuse_lamp_hub,
+        read_sample=read_lamp_sample,
+        expected_files=_expected_lamp_files,
+        score=lamp_metrics,
+        download_files=download_lamp,
+    ),
+}
+
+
+def task_benchmark(task: Task) -> Benchmark:
+    """Return the benchmark of a task."""
+    return BENCHMARKS[task.benchmark]

@@ -1,1 +1,0 @@
-"""Local modules of the ``evaluate`` library, so that no metric comes from the network."""
