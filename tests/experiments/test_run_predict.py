@@ -21,7 +21,7 @@ from gluelamp.tasks.glue import glue_task
 @pytest.mark.parametrize(("trained", "asked"), [("lamp2n", None), ("lamp2n", "cola"), ("cola", "lamp2n")])
 def test_lamp_has_no_server_file(tiny_run: Callable[..., RunConfig], trained: str, asked: str | None) -> None:
     config = tiny_run("method=head_only", "task=cola", f"task.name={trained}")
-    with pytest.raises(InputError, match=r"task 'lamp2n' is of LaMP.*stands in predictions\.parquet"):
+    with pytest.raises(InputError, match=r"task 'lamp2n' has no test server.*predictions\.parquet"):
         write_test_predictions(config, PredictConfig(task=asked))
 
 

@@ -11,10 +11,9 @@ import pytest
 
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.data import load_task_data
-from gluelamp.tasks.lamp.files import read_golds
-from gluelamp.tasks.lamp.records import read_records
+from gluelamp.tasks.lamp.records import read_golds, read_records
+from gluelamp.tasks.lamp.rows import text_key
 from gluelamp.tasks.lamp.tasks import LAMP
-from gluelamp.tasks.lamp.texts import fingerprint
 from gluelamp.tasks.prepare import prepare
 from gluelamp.tasks.task import TaskData
 from lamp_files import assert_no_leak, rows
@@ -97,13 +96,13 @@ def test_movielens_has_its_users(data_folder: Path, task: str, labels: range) ->
 def test_no_test_text_of_a_record_is_among_its_training_texts(data_folder: Path) -> None:
     data = load("lamp2n", data_folder)
     assert_no_leak(data, recovered=True)
-    same = {name: {fingerprint((text,)) for text in frame["text"]} for name, frame in data.splits.items()}
+    same = {name: {text_key((text,)) for text in frame["text"]} for name, frame in data.splits.items()}
     held_out, train = same["test"] | same["validation"], same["train"]
-    user = {fingerprint((text,)): who for text, who in rows(data)[["text", "user"]].to_numpy()}
+    user = {text_key((text,)): who for text, who in rows(data)[["text", "user"]].to_numpy()}
     path = data_folder / "lamp" / "LaMP_2N_dev_rebuilt" / "dev_questions.json"
     for record in json.loads(path.read_text()):  # the raw file, whatever the reader made of it
         query = record["input"].split(" article: ", 1)[1]
-        texts = {fingerprint((text,)) for text in (query, *(item["text"] for item in record["profile"]))}
+        texts = {text_key((text,)) for text in (query, *(item["text"] for item in record["profile"]))}
         assert len({user[text] for text in texts}) == 1
         assert texts <= train | held_out
         assert not texts & train & held_out

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from gluelamp.errors import InputError
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.data import load_task_data
-from gluelamp.tasks.lamp.download import SITE, download
+from gluelamp.tasks.lamp.source import SITE, download_lamp
 from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.tasks.prepare import prepare
 from lamp_files import news
@@ -57,10 +56,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    assert SITE == "https://ciir.cs.umass.edu/downloads/LaMP"
     with Site() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
+        monkeypatch.setattr("gluelamp.tasks.lamp.source.SITE", server.address)
         yield server
         server.shutdown()
         thread.join()
@@ -93,7 +94,7 @@ def test_the_official_files_are_copied_byte_for_byte(
     tmp_path: Path, site: Site, task: str, folder: str
 ) -> None:
     publish(site, folder)
-    assert download(LAMP[task], tmp_path, site.address) == tmp_path / folder
+    assert download_lamp(LAMP[task], tmp_path) == tmp_path / folder
     copied = {
         str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()
     }
@@ -102,10 +103,8 @@ def test_the_official_files_are_copied_byte_for_byte(
 
 
 def test_a_web_page_is_no_data(tmp_path: Path, site: Site) -> None:
-    with pytest.raises(
-        InputError, match=r"LaMP_2/train/train_questions\.json answered with something else than JSON"
-    ):
-        download(LAMP["lamp2n"], tmp_path, site.address)
+    with pytest.raises(InputError, match=r"LaMP_2/train/train_questions\.json did not answer with JSON"):
+        download_lamp(LAMP["lamp2n"], tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -117,31 +116,28 @@ def test_a_truncated_answer_leaves_nothing_and_the_next_call_goes_on(tmp_path: P
     with pytest.raises(
         InputError, match=rf"dev_questions\.json announced {size:,} bytes and sent {size - 5:,}"
     ):
-        download(LAMP["lamp2n"], tmp_path, site.address)
+        download_lamp(LAMP["lamp2n"], tmp_path)
     kept = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert kept == {"train_questions.json", "train_outputs.json"}
     site.withheld.clear()
     site.asked.clear()
-    download(LAMP["lamp2n"], tmp_path, site.address)
+    download_lamp(LAMP["lamp2n"], tmp_path)
     assert site.asked == [f"LaMP_2/{name}" for name in NAMES[2:]]
 
 
-def test_a_site_that_does_not_answer_is_named(tmp_path: Path) -> None:
+def test_a_site_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gluelamp.tasks.lamp.source.SITE", "http://127.0.0.1:9")
     with pytest.raises(InputError, match=r"http://127\.0\.0\.1:9/LaMP_1/.* could not be downloaded"):
-        download(LAMP["lamp1"], tmp_path, "http://127.0.0.1:9")
+        download_lamp(LAMP["lamp1"], tmp_path)
 
 
 def test_movielens_has_no_official_files(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not LaMP's and has no official files"):
-        download(LAMP["movielens_rating"], tmp_path)
+    with pytest.raises(InputError, match="not part of LaMP and has no official files"):
+        download_lamp(LAMP["movielens_rating"], tmp_path)
 
 
-def test_prepare_fetches_from_the_site_and_training_reads_it(
-    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prepare_fetches_from_the_site_and_training_reads_it(tmp_path: Path, site: Site) -> None:
     publish(site, "LaMP_2")
-    assert SITE == "https://ciir.cs.umass.edu/downloads/LaMP"
-    monkeypatch.setattr("gluelamp.tasks.prepare.download", partial(download, site=site.address))
     manifest = prepare([LAMP["lamp2n"]], DataConfig(source="hub"), tmp_path)
     assert manifest.tasks == {}
     data = load_task_data(LAMP["lamp2n"], DataConfig(source="auto", root=str(tmp_path)))

@@ -11,8 +11,7 @@ import pytest
 from gluelamp.errors import InputError
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.data import load_task_data
-from gluelamp.tasks.lamp.files import read_golds, stream
-from gluelamp.tasks.lamp.records import parse_record
+from gluelamp.tasks.lamp.records import parse_record, read_golds, stream_objects
 from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.tasks.task import TaskData
 from lamp_files import Question, news, rows, write_split
@@ -192,7 +191,7 @@ def test_movielens_never_passes_for_lamp(tmp_path: Path) -> None:
 def test_records_come_before_the_rest_of_the_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "dev_questions.json"
     path.write_text('[{"id": "0"}, {"id": "1"}, ' + '{"id": "2"}, ' * 20_000 + "broken")
-    items = stream(path, "item", b"[")
+    items = stream_objects(path, "item", b"[")
     assert [next(items)["id"], next(items)["id"]] == ["0", "1"]
     with pytest.raises(InputError, match=r"dev_questions\.json is truncated or not JSON"):
         list(items)
@@ -212,9 +211,9 @@ GOOD = json.dumps(DEV)
         ("dev_questions.json", "[1, 2]", r"record 1 is not a JSON object with the key 'id'"),
         ("dev_questions.json", '[{"id": "110", "profile": []}]', "'110' has no text under the key 'input'"),
         ("dev_questions.json", '[{"id": "110", "input": "x"}]', "'110' has no list of objects under the key"),
-        ("dev_questions.json", json.dumps(DEV[:1] * 2), "id '110' is there twice"),
+        ("dev_questions.json", json.dumps(DEV[:1] * 2), "id '110' occurs twice"),
         ("dev_questions.json", json.dumps(DEV[:1]), "has no record of id '0112'"),
-        ("dev_questions.json", GOOD.replace("article:", "text:"), "reads like a query of task 'lamp2n'"),
+        ("dev_questions.json", GOOD.replace("article:", "text:"), "has a query of task 'lamp2n'"),
         ("dev_outputs.json", "<html>", r"dev_outputs\.json begins with '<'"),
         ("dev_outputs.json", '{"task": "LaMP_2", "golds": [{"id": "110"}]}', "'110' has no key 'output'"),
         ("dev_outputs.json", '{"task": "LaMP_2"}', "holds no golds"),
@@ -238,7 +237,7 @@ def test_a_broken_file_is_refused_by_name(tmp_path: Path, name: str, content: st
 
 def test_questions_without_their_outputs_are_refused(tmp_path: Path) -> None:
     write_split(tmp_path / "LaMP_2N", "train", DEV)
-    with pytest.raises(InputError, match=r"train_questions\.json has no train_outputs\.json beside it"):
+    with pytest.raises(InputError, match=r"train_questions\.json has no train_outputs\.json in its folder"):
         load(tmp_path)
 
 
@@ -255,7 +254,7 @@ def test_ids_keep_their_zeros(tmp_path: Path) -> None:
 
 
 def test_nothing_local_is_said_with_the_expected_folders(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no files of task 'lamp2m'.*LaMP_2M or LaMP_2/new"):
+    with pytest.raises(InputError, match=r"no rows of task 'lamp2m'.*LaMP_2M or LaMP_2/new"):
         load(tmp_path, "lamp2m")
     with pytest.raises(InputError, match="elsewhere is no folder with task 'lamp2m'"):
         load(tmp_path / "elsewhere", "lamp2m")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,68 +13,62 @@ import pytest
 from sklearn import metrics as sk
 
 from gluelamp.errors import InputError
-from gluelamp.tasks.lamp.metrics import mean_over_users, user_scores
-from gluelamp.tasks.lamp.scoring import score_contents, score_files
+from gluelamp.tasks.lamp.metrics import mean_over_users, score_files, user_scores
 from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.tasks.metrics import compute_metrics
 
-
-def content(outputs: dict[str, str], task: str = "LaMP_2") -> dict:
-    return {"task": task, "golds": [{"id": name, "output": text} for name, text in outputs.items()]}
+Score = Callable[[str, dict[str, str], dict[str, str]], dict[str, float]]
 
 
-WOMEN = content({"1": "women"})
+@pytest.fixture
+def score(tmp_path: Path) -> Score:
+    """Score predictions against golds, both given by id, as files in LaMP's format."""
+
+    def scored(task: str, golds: dict[str, str], answers: dict[str, str]) -> dict[str, float]:
+        paths = tmp_path / "golds.json", tmp_path / "answers.json"
+        for path, outputs in zip(paths, (golds, answers), strict=True):
+            entries = [{"id": name, "output": text} for name, text in outputs.items()]
+            path.write_text(json.dumps({"task": "LaMP", "golds": entries}))
+        return score_files(LAMP[task], *paths)
+
+    return scored
 
 
-def test_classes_are_scored_over_all_fifteen() -> None:
+def test_classes_are_scored_over_all_fifteen(score: Score) -> None:
     golds = {"110": "sports", "111": "sports", "112": "politics", "113": "women"}
     answers = {"113": "weather", "110": " sports\n", "111": "politics", "112": "politics"}
     # sports: precision 1, recall 1/2; politics: precision 1/2, recall 1; women: 0; twelve others: 0
     expected = {"accuracy": 0.5, "macro_f1": (2 / 3 + 2 / 3) / 15}
-    assert score_contents(LAMP["lamp2n"], content(golds), content(answers)) == pytest.approx(expected)
+    assert score("lamp2n", golds, answers) == pytest.approx(expected)
 
 
-def test_an_unreadable_rating_is_the_farther_end_of_the_scale() -> None:
+@pytest.mark.parametrize("task", ["lamp3", "lamp3_score", "lamp3_time"])
+def test_an_unreadable_rating_counts_as_the_farther_end_of_the_scale(score: Score, task: str) -> None:
     golds = {"20": "5", "21": "1", "22": "3", "23": "4", "24": "2"}
     answers = {"20": "none", "21": "four", "22": "?", "23": "4.5", "24": "nan"}
     errors = [5 - 1, 5 - 1, 5 - 3, 0.5, 5 - 2]
     expected = {"mae": sum(errors) / 5, "rmse": math.sqrt(sum(error**2 for error in errors) / 5)}
-    for name in ("lamp3", "lamp3_score", "lamp3_time"):
-        found = score_contents(LAMP[name], content(golds, "LaMP_3"), content(answers, "LaMP_3"))
-        assert found == pytest.approx(expected)
-
-
-def test_files_are_scored_like_their_contents(tmp_path: Path) -> None:
-    golds = content({"00": "[1]", "01": "[2]"}, "LaMP_1")
-    answers = content({"00": "[1]", "01": "[1]"}, "LaMP_1")
-    for name, one in (("golds", golds), ("answers", answers)):
-        (tmp_path / name).write_text(json.dumps(one))
-    found = score_files(LAMP["lamp1"], tmp_path / "golds", tmp_path / "answers")
-    assert found == pytest.approx({"accuracy": 0.5, "macro_f1": (2 / 3 + 0) / 2})
-    (tmp_path / "answers").write_text("<html>")
-    with pytest.raises(InputError, match="answers cannot be read as JSON"):
-        score_files(LAMP["lamp1"], tmp_path / "golds", tmp_path / "answers")
+    assert score(task, golds, answers) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
-    ("golds", "answers", "meaning"),
+    ("task", "golds", "answers", "message"),
     [
-        (WOMEN, content({"1": "women"}, "LaMP-2"), "'LaMP_2' and the predictions of task 'LaMP-2'"),
-        (content({"1": "women", "2": "women"}), WOMEN, "not equal: 1 stand.*'2'"),
-        (WOMEN, content({"01": "women"}), "not equal: 2 stand"),
-        (content({"1": "classic"}), WOMEN, "gold 'classic' is no label of task 'lamp2n'"),
-        (WOMEN, {"task": "LaMP_2"}, "predictions have no list"),
-        (WOMEN, {"task": "LaMP_2", "golds": [{"id": "1"}]}, "predictions have an entry without"),
-        ({"task": "LaMP_2", "golds": WOMEN["golds"] * 2}, WOMEN, "more than once"),
+        ("lamp2n", {"1": "women", "2": "women"}, {"1": "women"}, "1 ids are in only one of .*'2'"),
+        ("lamp2n", {"1": "women"}, {"01": "women"}, "2 ids are in only one"),
+        ("lamp2n", {"1": "classic"}, {"1": "women"}, "gold 'classic' is no label of task 'lamp2n'"),
+        ("lamp3", {"1": "four"}, {"1": "4"}, "gold 'four' is not a number"),
     ],
 )
-def test_what_cannot_be_scored_is_refused(golds: dict, answers: dict, meaning: str) -> None:
-    with pytest.raises(InputError, match=meaning):
-        score_contents(LAMP["lamp2n"], golds, answers)
+def test_files_that_cannot_be_scored_are_refused(
+    score: Score, task: str, golds: dict[str, str], answers: dict[str, str], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        score(task, golds, answers)
 
 
 @pytest.mark.parametrize("name", LAMP)
-def test_the_metrics_of_arrays_are_the_scorer_s(name: str) -> None:
+def test_arrays_and_files_have_the_same_metrics(score: Score, name: str) -> None:
     task = LAMP[name]
     rng = np.random.default_rng(0)
     if task.labels:
@@ -83,11 +78,11 @@ def test_the_metrics_of_arrays_are_the_scorer_s(name: str) -> None:
     else:
         labels, predictions = rng.integers(1, 6, 40).astype(float), rng.normal(3, 2, 40)
         texts = [[repr(float(number)) for number in numbers] for numbers in (labels, predictions)]
-    golds, answers = (content({str(at): text for at, text in enumerate(column)}) for column in texts)
-    found = compute_metrics(task, predictions, labels)
-    assert tuple(found) == task.metrics
-    for metric, value in score_contents(task, golds, answers).items():
-        assert found[metric] == pytest.approx(value, rel=1e-12)
+    golds, answers = ({str(row): text for row, text in enumerate(column)} for column in texts)
+    metrics = compute_metrics(task, predictions, labels)
+    assert tuple(metrics) == task.metrics
+    for metric, value in score(name, golds, answers).items():
+        assert metrics[metric] == pytest.approx(value, rel=1e-12)
 
 
 def test_the_metrics_are_scikit_learn_s() -> None:

@@ -12,8 +12,7 @@ from gluelamp.tasks.catalogue import TASKS, known_task
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.glue import GLUE
-from gluelamp.tasks.lamp.layout import layout_of
-from gluelamp.tasks.lamp.tasks import LAMP, MOVIE_TAGS, NEWS
+from gluelamp.tasks.lamp.tasks import LAMP, MOVIE_TAGS, NEWS, record_format
 from gluelamp.tasks.mixture import find_task
 from gluelamp.tasks.prepare import prepare
 from gluelamp.tasks.task import Task, TaskData
@@ -35,7 +34,7 @@ def no_glue_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     def reached(*_: object) -> None:
         pytest.fail("the hub of GLUE was asked for LaMP")
 
-    monkeypatch.setattr("gluelamp.tasks.data.read_hub", reached)
+    monkeypatch.setattr("gluelamp.tasks.benchmarks.read_hub", reached)
 
 
 def put_local(root: Path) -> None:
@@ -60,7 +59,7 @@ def test_auto_takes_the_sample_loudly_and_never_the_hub_of_glue(caplog: pytest.L
     assert data.source == "sample"
     assert [record.levelname for record in caplog.records if "from sample" in record.message] == ["WARNING"]
     assert data.deviations == (
-        "the rows are the bundled synthetic sample, which says nothing about the benchmark",
+        "the rows are the bundled synthetic sample, which is no evidence about the benchmark",
     )
 
 
@@ -131,8 +130,8 @@ def test_the_labels_stand_in_the_scorer_s_order() -> None:
 def test_each_task_has_users_labelled_splits_and_a_layout(task: Task) -> None:
     assert (task.user_column, task.splits) == ("user", ("train", "validation", "test"))
     assert (task.validation_splits, task.test_splits) == (("validation", "test"), ())
-    assert layout_of(task).folders
-    assert (layout_of(task).site is None) == task.name.startswith("movielens")
+    assert record_format(task).folders
+    assert (record_format(task).site is None) == task.name.startswith("movielens")
 
 
 def test_glue_has_neither_users_nor_errors() -> None:

@@ -10,9 +10,8 @@ import pytest
 
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.data import load_task_data
-from gluelamp.tasks.lamp.splits import split_users
+from gluelamp.tasks.lamp.rows import RecordLinks, recover_users, split_users
 from gluelamp.tasks.lamp.tasks import LAMP, NEWS
-from gluelamp.tasks.lamp.users import Links, users_of
 from gluelamp.tasks.task import TaskData
 from lamp_files import Question, assert_no_leak, news, rows, write_split
 
@@ -21,8 +20,8 @@ def load(root: Path) -> TaskData:
     return load_task_data(LAMP["lamp2n"], DataConfig(source="local", root=str(root)))
 
 
-def links(records: dict[str, tuple[str | None, list[int]]]) -> Links:
-    found = Links()
+def links(records: dict[str, tuple[str | None, list[int]]]) -> RecordLinks:
+    found = RecordLinks()
     for name, (user, texts) in records.items():
         at = found.add_record(name, user)
         for text in texts:
@@ -51,7 +50,7 @@ def write_authors(folder: Path, made: list[tuple[Question, str]]) -> None:
 
 
 def test_records_that_share_a_text_through_others_are_one_user_s() -> None:
-    found = users_of(
+    found = recover_users(
         links(
             {"a": (None, [0, 1]), "b": (None, [4]), "c": (None, [2, 3]), "d": (None, [3, 1]), "e": (None, [])}
         )
@@ -61,7 +60,7 @@ def test_records_that_share_a_text_through_others_are_one_user_s() -> None:
 
 def test_a_user_id_names_the_user_and_shared_texts_do_not() -> None:
     records = {"a": ("7", [0, 1]), "b": ("8", [0, 1]), "c": (None, [0]), "d": ("7", [5])}
-    assert list(users_of(links(records))) == ["7", "8", "record-c", "7"]
+    assert list(recover_users(links(records))) == ["7", "8", "record-c", "7"]
 
 
 @pytest.mark.parametrize(

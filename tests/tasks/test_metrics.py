@@ -214,12 +214,12 @@ def test_metrics_need_no_network_and_no_home_and_import_evaluate_only_when_used(
 def test_the_module_can_also_be_loaded_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import evaluate
 
-    from gluelamp.tasks import evaluate_modules
+    from gluelamp.tasks import glue_metrics
 
     monkeypatch.setattr("evaluate.config.HF_MODULES_CACHE", tmp_path / "modules")
     monkeypatch.setattr(sys, "path", list(sys.path))
     module = evaluate.load(
-        str(Path(evaluate_modules.__file__).parent / "glue_metrics"),
+        str(glue_metrics.__file__),
         "classification",
         cache_dir=str(tmp_path),
         keep_in_memory=True,

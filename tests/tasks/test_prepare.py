@@ -43,7 +43,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     def silent(*_: object) -> None:
         raise HubUnavailableError("silent")
 
-    monkeypatch.setattr("gluelamp.tasks.data.read_hub", silent)
+    monkeypatch.setattr("gluelamp.tasks.benchmarks.read_hub", silent)
 
 
 def load(task: Task, folder: Path) -> TaskData:
@@ -88,7 +88,7 @@ def test_a_copy_from_the_hub_keeps_its_commit(copy: Path, monkeypatch: pytest.Mo
     frame = pd.DataFrame({"sentence": ["a"], "label": [1], "idx": [0]})
     tables = {split: Table(numbered(frame), split) for split in ("train", "validation")}
     reading = Reading(tables, "hub", "the hub", "abc123")
-    monkeypatch.setattr("gluelamp.tasks.data.read_hub", lambda *_: reading)
+    monkeypatch.setattr("gluelamp.tasks.benchmarks.read_hub", lambda *_: reading)
     manifest = prepare([COLA], DataConfig(source="hub"), copy)
     assert (manifest.tasks["cola"].source, manifest.tasks["cola"].revision) == ("hub", "abc123")
     data = load(COLA, copy)
@@ -154,7 +154,7 @@ def test_an_interrupted_run_leaves_no_half_written_file(
 @pytest.mark.parametrize("source", ["local", "auto"])
 def test_a_copy_is_never_made_from_itself(real: DataConfig, copy: Path, no_hub: None, source: str) -> None:
     prepare([COLA], real, copy)
-    with pytest.raises(InputError, match="is the source and the destination"):
+    with pytest.raises(InputError, match="is both source and destination"):
         prepare([COLA], DataConfig(source=source, root=str(copy)), copy)
 
 
@@ -164,7 +164,7 @@ def test_auto_never_replaces_real_rows_by_the_sample(
     prepare([COLA], real, copy)
     monkeypatch.setenv("GLUELAMP_DATA", str(copy))
     auto = DataConfig(source="auto")
-    with pytest.raises(InputError, match="Only the bundled sample of cola can be had now"):
+    with pytest.raises(InputError, match="Only the bundled sample of cola is available now"):
         prepare([COLA], auto, copy)
     assert load(COLA, copy).source == "local"
     assert prepare([RTE], auto, copy).tasks["rte"].source == "sample"
@@ -176,6 +176,6 @@ def test_auto_never_hides_files_that_nobody_prepared_behind_the_sample(
 ) -> None:
     assert real.root
     monkeypatch.setenv("GLUELAMP_DATA", real.root)
-    with pytest.raises(InputError, match="Only the bundled sample of cola can be had now"):
+    with pytest.raises(InputError, match="Only the bundled sample of cola is available now"):
         prepare([COLA], DataConfig(source="auto"), Path(real.root))
     assert load(COLA, Path(real.root)).source == "local"

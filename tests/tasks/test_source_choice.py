@@ -110,7 +110,7 @@ def test_auto_takes_the_sample_loudly_when_the_hub_is_silent(
     data = load(source="auto")
     assert data.source == "sample"
     assert data.deviations == (
-        "the rows are the bundled synthetic sample, which says nothing about the benchmark",
+        "the rows are the bundled synthetic sample, which is no evidence about the benchmark",
     )
     (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "rows from sample" in warning.getMessage()

@@ -62,7 +62,7 @@ def cola(line: str) -> str:
             cola('{"idx": 1.5, "sentence": "b", "label": 1}'),
             r"line 3: idx 1\.5 is not a whole number",
         ),
-        (cola('{"idx": 0, "sentence": "b", "label": 1}'), r"line 3: idx 0 is there twice"),
+        (cola('{"idx": 0, "sentence": "b", "label": 1}'), r"line 3: idx 0 occurs twice"),
         (
             '{"idx": 0, "sentense": "a", "label": 1}\n',
             r"no column 'sentence' \(nearest: 'sentense'\)",
@@ -71,7 +71,7 @@ def cola(line: str) -> str:
         ("", r"train\.jsonl has no rows"),
         (
             cola(r'{"idx": 1, "sentence": "b \ud83d", "label": 1}'),
-            r"line 3 holds '\\ud83d', half of a character",
+            r"line 3 contains an unpaired surrogate \(U\+D83D\)",
         ),
         (b'{"idx": 0, "sentence": "\xff", "label": 1}\n', r"train\.jsonl cannot be read as UTF-8"),
     ],

@@ -116,9 +116,9 @@ def test_other_than_the_official_rows_are_written_with_a_warning(
         ("mnli", "test", _frame([0]), "'test' is unknown.*test_matched, test_mismatched"),
         ("rte", "test", _frame([0]).drop(columns="idx"), r"lack the column\(s\) idx"),
         ("rte", "test", _frame([0, 1], idx=[3, 3]), "repeat 1 idx values"),
-        ("rte", "test", _frame([0, 2, -1]), "2 values that are no class id; allowed: 0 to 1"),
-        ("rte", "test", _frame([0.5, 1.0]), "1 values that are no class id"),
-        ("rte", "test", _frame([np.nan, 1.0]), "1 values that are no class id"),
+        ("rte", "test", _frame([0, 2, -1]), "2 values that are not a class id; allowed: 0 to 1"),
+        ("rte", "test", _frame([0.5, 1.0]), "1 values that are not a class id"),
+        ("rte", "test", _frame([np.nan, 1.0]), "1 values that are not a class id"),
         ("stsb", "test", _frame([np.nan, np.inf, 1.0]), "2 values that are not finite"),
     ],
 )

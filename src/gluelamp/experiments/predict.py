@@ -15,13 +15,12 @@ from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.plan import Plan, plan_run
 from gluelamp.experiments.trained import Selection, load_trained
+from gluelamp.tasks.benchmarks import task_benchmark
+from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import encode
-from gluelamp.tasks.glue import glue_task
-from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.tasks.metrics import predictions_from_outputs
 from gluelamp.tasks.mixture import Mixture
-from gluelamp.tasks.submission import write_submission, zip_submission
 from gluelamp.tasks.task import Task
 from gluelamp.training.evaluation import predict
 from gluelamp.training.precision import MasterWeights, products
@@ -80,10 +79,8 @@ def write_test_predictions(config: RunConfig, choice: PredictConfig) -> Path:
         return pd.DataFrame({"idx": split.idx, "prediction": predictions_from_outputs(task, outputs)})
 
     place = plan.root / "submissions" / config.backbone.name / config.method_name
-    folder = place / f"seed{config.seed}"
-    write_submission(task, {name: frame(rows) for name, rows in splits.items()}, folder)
-    path = folder.with_suffix(".zip")
-    zip_submission(folder, path)
+    predictions = {name: frame(rows) for name, rows in splits.items()}
+    path = task_benchmark(task).submit(task, predictions, place / f"seed{config.seed}")
     _log.info("%s", path)
     return path
 
@@ -92,13 +89,13 @@ def _task_to_predict(plan: Plan, other: str | None) -> Task:
     own = plan.config.task.name
     if isinstance(plan.task, Mixture):
         raise InputError(f"task {own!r} is a mixture; test files are written for runs on one task.")
-    for name in (own, other):
-        if name in LAMP:
+    task = known_task(other or own)
+    for each in (plan.task, task):
+        if not each.submission:
             raise InputError(
-                f"task {name!r} is of LaMP, and test files are written for the GLUE server alone. What a "
-                "LaMP run predicts for its test rows stands in predictions.parquet beside its record."
+                f"The benchmark of task {each.name!r} has no test server. The predictions of a run for its "
+                "test rows are in predictions.parquet next to its record."
             )
-    task = glue_task(other or own)
     if task.labels != plan.task.labels:
         raise InputError(f"A run on {own!r} has other labels than {task.name!r} needs.")
     return task

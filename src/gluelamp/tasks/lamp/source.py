@@ -89,7 +89,7 @@ def find_folder(task: Task, root: Path) -> Path | None:
     return chosen
 
 
-def download_lamp(task: Task, destination: Path, site: str = SITE) -> Path:
+def download_lamp(task: Task, destination: Path) -> Path:
     """Download the official files of one task under the names that they have on the site.
 
     A file that exists is complete, since files are written atomically, and is not downloaded again. So
@@ -98,7 +98,6 @@ def download_lamp(task: Task, destination: Path, site: str = SITE) -> Path:
     Args:
         task: a declaration of `gluelamp.tasks.lamp.tasks`.
         destination: such as ``data/lamp``; LaMP-2N goes to ``LaMP_2/train/train_questions.json`` in it.
-        site: the address of the tasks' folders.
 
     Returns:
         The folder of the task.
@@ -114,7 +113,7 @@ def download_lamp(task: Task, destination: Path, site: str = SITE) -> Path:
         if path.is_file():
             logger.info("%s exists already", path)
         else:
-            _fetch(f"{site}/{folder}/{name}", path)
+            _fetch(f"{SITE}/{folder}/{name}", path)
     return destination / folder
 
 

@@ -39,7 +39,7 @@ def read_parquet(path: Path) -> Table:
         with pq.ParquetFile(path) as file:
             rows = file.read().to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is truncated or not a Parquet file: {error}") from error
+        raise InputError(f"{path} cannot be read as a whole Parquet file: {error}") from error
     return Table(numbered(rows), str(path))
 
 
