@@ -1,79 +1,101 @@
-"""From the composed configuration to the page about what each method can do."""
+"""The capabilities page: its counts, its cells, and the committed page."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
-import hydra
 import pytest
 
-from gluelamp.cli.app import CONFIGS, plain
-from gluelamp.cli.capabilities import CapabilitiesConfig, parse_capabilities, write_capabilities
-from gluelamp.errors import InputError
+from gluelamp.cli import capabilities
+from gluelamp.cli.app import CONFIGS
+from gluelamp.cli.capabilities import TOKENS, find_capabilities
+from gluelamp.experiments.config import parse_method
+from gluelamp.reporting.capabilities import Capabilities, capabilities_page
 from methods.rows import ARCHITECTURES
+from tiny_models import FFN, HIDDEN, LAYERS, backbone
 
-Parse = Callable[..., CapabilitiesConfig]
+NO_QUERY = "The architecture 'x' has no separate 'attention.query', which this changes. It has: ffn.up."
 
 
 @pytest.fixture
-def parsed() -> Parse:
-    def parse(*overrides: str) -> CapabilitiesConfig:
-        with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            return parse_capabilities(plain(hydra.compose("capabilities", overrides=list(overrides))))
+def find(
+    compose: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Capabilities]:
+    monkeypatch.setattr(capabilities, "TOKENS", 7)
 
-    return parse
+    def find(method: str, *fields: str) -> Capabilities:
+        raw = compose(f"method={method}", *(f"method.{field}" for field in fields))
+        return find_capabilities(
+            method, parse_method(raw["method"]), [backbone("bert"), backbone("modernbert")]
+        )
 
-
-def test_every_leaf_is_tried_on_every_architecture(parsed: Parse) -> None:
-    config = parsed()
-    assert {method.name for method in config.methods} == {p.stem for p in (CONFIGS / "method").glob("*.yaml")}
-    tried = {shape.shape["model_type"] for shape in config.architectures.values()}
-    assert tried == set(ARCHITECTURES)
-    assert config.page == Path("docs/capabilities.md")
+    return find
 
 
-def test_some_leaves_can_be_tried_alone(parsed: Parse, tmp_path: Path) -> None:
-    config = parsed("methods=[compacter_plus,head_only]", f"page={tmp_path / 'page.md'}")
-    page = write_capabilities(replace(config, full=config.small, architectures={"bert": config.small}))
-    lines = page.read_text(encoding="utf-8").splitlines()
-    assert [line.split("|")[1].strip() for line in lines if line.startswith("| ")] == [
-        *("method", ":--", "compacter_plus", "head_only"),
-        *("method", ":--", "compacter_plus", "head_only"),
+def test_a_method_that_merges_has_no_extra_flops_after_merging(find: Callable[..., Capabilities]) -> None:
+    row = find("lora", "rank=2")
+    assert row.extra_flops_pct > row.merged_extra_flops_pct == 0
+    assert (row.stored_bytes, row.shared_bytes, row.phases) == (4 * LAYERS * 4 * HIDDEN * 2, 0, 0)
+    assert row.architectures["bert"] is None
+    assert "no separate 'attention.query'" in (row.architectures["modernbert"] or "")
+
+
+def test_an_adapter_costs_its_two_projections(find: Callable[..., Capabilities]) -> None:
+    row = find("houlsby", "bottleneck=8")
+    block = 2 * 7 * (4 * HIDDEN**2 + 2 * HIDDEN * FFN) + 4 * 7**2 * HIDDEN
+    head = 2 * HIDDEN**2 + 2 * HIDDEN * 2  # the pooler and the classifier read one token
+    adapters = 2 * (2 * 7 * 2 * HIDDEN * 8)
+    assert row.merged_extra_flops_pct is None
+    assert row.extra_flops_pct == pytest.approx(100 * LAYERS * adapters / (LAYERS * block + head))
+
+
+def test_phases_and_refused_tasks_are_reported(find: Callable[..., Capabilities]) -> None:
+    assert find("fish", "density=0.1").phases == 1
+    mixture = find("adamix")
+    assert mixture.tasks["classification"] is None
+    assert "method.consistency=kl" in (mixture.tasks["regression"] or "")
+
+
+def test_one_backbone_of_each_architecture_is_counted() -> None:
+    files = [(CONFIGS / "backbone" / f"{name}.yaml").read_text() for name in capabilities.ARCHITECTURES]
+    types = [text.partition("model_type: ")[2].partition(",")[0] for text in files]
+    assert sorted(types) == sorted(ARCHITECTURES)
+
+
+def row(method: str, **changed: Any) -> Capabilities:
+    values = {
+        **{"phases": 0, "stored_bytes": 1234, "shared_bytes": 0, "extra_flops_pct": 0.676},
+        **{"merged_extra_flops_pct": 0.0, "tasks": {"classification": None, "regression": None}},
+        "architectures": {"bert": None, "x": None},
+    }
+    return Capabilities(method=method, **(values | changed))
+
+
+def cells(text: str, method: str) -> list[list[str]]:
+    lines = [line.strip("| ").split("|") for line in text.splitlines() if line.startswith(f"| {method} |")]
+    return [[cell.strip() for cell in line] for line in lines]
+
+
+def test_equal_refusals_share_one_footnote_of_their_first_sentence() -> None:
+    refused = {"bert": None, "x": NO_QUERY}
+    tasks = {"classification": None, "regression": "method.loss=kl needs classes. Take mse."}
+    rows = [row("a", tasks=tasks), row("b", architectures=refused), row("c", architectures=refused)]
+    page = capabilities_page(rows, "minilm", TOKENS)
+    costs, served = cells(page, "a")
+    assert costs == ["a", "yes", "yes", "no[^1]", "0", "1,234", "0", "+0.68 %", "0 %"]
+    assert served == ["a", "yes", "yes"]
+    assert [cells(page, method)[1] for method in "bc"] == [["b", "yes", "no[^2]"], ["c", "yes", "no[^2]"]]
+    assert [line for line in page.splitlines() if line.startswith("[^")] == [
+        "[^1]: method.loss=kl needs classes.",
+        "[^2]: The architecture 'x' has no separate 'attention.query', which this changes.",
     ]
 
 
-def test_a_single_leaf_needs_no_list(parsed: Parse) -> None:
-    assert [method.name for method in parsed("methods=lora").methods] == ["lora"]
-
-
-def test_the_small_shape_is_the_full_one_cut_down(parsed: Parse) -> None:
-    config = parsed("methods=[head_only]")
-    cut = {"num_hidden_layers", "vocab_size"}
-    full, small = config.full.shape, config.small.shape
-    assert {key for key in full if full[key] != small[key]} == cut
-    assert full.keys() == small.keys()
-
-
-def test_an_unknown_leaf_is_refused(parsed: Parse) -> None:
-    with pytest.raises(InputError, match="method 'loora' is unknown; did you mean 'lora'"):
-        parsed("methods=[loora]")
-
-
-@pytest.mark.parametrize(
-    ("page", "sentence"),
-    [("", r"page='' is not allowed: give a path\."), (".", r"page=\. is a folder; give a file")],
-)
-def test_a_page_that_is_no_file_is_refused(parsed: Parse, page: str, sentence: str) -> None:
-    with pytest.raises(InputError, match=f"^{sentence}"):
-        parsed("methods=lora", f"page={page}")
-
-
-def test_a_page_that_cannot_be_written_is_refused_before_anything_is_tried(
-    parsed: Parse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "taken").touch()
-    monkeypatch.setattr("gluelamp.cli.capabilities.make_bench", lambda *_: pytest.fail("a method was tried"))
-    with pytest.raises(FileExistsError):
-        write_capabilities(parsed("methods=lora", f"page={tmp_path / 'taken' / 'page.md'}"))
+def test_the_committed_page_lists_every_method_twice() -> None:
+    text = (CONFIGS.parent / "docs" / "capabilities.md").read_text(encoding="utf-8")
+    assert text.startswith("<!-- Generated by `make capabilities`; do not edit")
+    methods = [path.stem for path in (CONFIGS / "method").glob("*.yaml")]
+    for method in methods:
+        assert len(cells(text, method)) == 2, f"{method}: run `make capabilities`"
+    assert text.count("\n| ") == 2 * (2 + len(methods))

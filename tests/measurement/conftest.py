@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,35 +12,54 @@ import pytest
 
 if TYPE_CHECKING:
     from gluelamp.experiments.measure import MeasureConfig
+    from gluelamp.measurement.base import MeasuredModel
 
+Composed = Callable[..., dict[str, Any]]
 Measuring = Callable[..., "MeasureConfig"]
+QUICK = (
+    *("latency.rounds=3", "latency.batches=[2]", "latency.lengths=[6]", "latency.precisions=[fp32]"),
+    *("flops.lengths=[6]", "memory.batches=[2]", "memory.lengths=[6]", "certificate.length=6"),
+    *("certificate.blocks=5", "certificate.rounds=1"),
+    *(f"{kind}.device=cpu" for kind in ("latency", "memory", "certificate")),
+)
 
 
 @pytest.fixture(scope="session")
-def composed() -> Callable[..., dict[str, Any]]:
+def composed() -> Composed:
+    """Return a composed configuration as plain containers."""
     import hydra
 
     from gluelamp.cli.app import CONFIGS, plain
 
+    @cache
     def compose(*overrides: str) -> dict[str, Any]:
         with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
             return plain(hydra.compose("measure", overrides=list(overrides)))
 
-    return compose
+    return lambda *overrides: deepcopy(compose(*overrides))
 
 
 @pytest.fixture
-def measuring(composed: Callable[..., dict[str, Any]], tmp_path: Path) -> Measuring:
-    """Return the typed configuration of a measurement; its file goes below ``tmp_path``."""
+def measuring(composed: Composed, tmp_path: Path) -> Measuring:
+    """Return the typed configuration of a quick measurement, whose file is below ``tmp_path``."""
     from gluelamp.experiments.measure import parse_measure
 
     def measure(*overrides: str) -> MeasureConfig:
-        quick = (
-            *("latency.rounds=3", "latency.batches=[2]", "latency.lengths=[6]", "latency.precisions=[fp32]"),
-            *("flops.lengths=[6]", "memory.batches=[2]", "memory.lengths=[6]", "certificate.length=6"),
-            *("certificate.blocks=5", "certificate.rounds=1"),
-            *(f"{kind}.device=cpu" for kind in ("latency", "memory", "certificate")),
-        )
-        return parse_measure(composed(f"results.root={tmp_path}", *quick, *overrides))
+        raw = composed(*QUICK, *overrides)
+        return parse_measure(raw | {"results": {"root": str(tmp_path)}})
 
     return measure
+
+
+@pytest.fixture
+def measured_model(measuring: Measuring) -> Callable[..., MeasuredModel]:
+    """Return a method on a backbone from overrides, such as ``("minilm", "pafi", "density=0.1")``."""
+    from gluelamp.measurement.base import MeasuredModel
+
+    def model(backbone: str, method: str, *fields: str, train_pooler: bool = False) -> MeasuredModel:
+        path = ["backbone.path=null"] if backbone == "tiny" else []
+        options = (f"method.{field}" for field in fields)
+        config = measuring(f"backbone={backbone}", f"method={method}", *path, *options)
+        return MeasuredModel(config.backbone, config.method, train_pooler)
+
+    return model

@@ -14,8 +14,8 @@ from gluelamp.backbones.load import BackboneConfig
 from gluelamp.errors import InputError
 from gluelamp.experiments.measure import MeasureConfig
 from gluelamp.measurement import memory
-from gluelamp.measurement.kind import Subject
-from gluelamp.measurement.memory import rise_of_peak
+from gluelamp.measurement.base import MeasuredModel
+from gluelamp.measurement.memory import measure_in_new_process, rise_of_peak
 from gluelamp.records import MEASUREMENT_COLUMNS
 
 Measuring = Callable[..., MeasureConfig]
@@ -27,16 +27,19 @@ needs_proc = pytest.mark.skipif(
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
+Models = Callable[[str], MeasuredModel]
+
+
 @pytest.fixture
-def subject(measuring: Measuring) -> Callable[[str], Subject]:
-    """Return a method on an encoder of 4.1 million values, nearly all of them words."""
+def model(measured_model: Callable[..., MeasuredModel]) -> Models:
+    """Return a method on an encoder of 4.1 million values, nearly all of them word embeddings."""
 
-    def of(method: str) -> Subject:
-        tiny = measuring("backbone=tiny", "backbone.path=null", f"method={method}")
+    def build(method: str) -> MeasuredModel:
+        tiny = measured_model("tiny", method)
         shape = {**tiny.backbone.shape, "vocab_size": 32_000, "hidden_size": 128}
-        return Subject(BackboneConfig(name="words", shape=shape), tiny.method)
+        return MeasuredModel(BackboneConfig(name="words", shape=shape), tiny.method)
 
-    return of
+    return build
 
 
 def rise_of_three_tensors() -> int:
@@ -51,47 +54,48 @@ def rise_of_three_tensors() -> int:
 
 @needs_proc
 def test_the_rise_is_that_of_the_largest_tensor_at_a_time() -> None:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:  # nothing freed to reuse
+    # a new process has no freed memory to reuse
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
         assert fresh.submit(rise_of_three_tensors).result() == pytest.approx(64 * MIB, abs=2 * MIB)
 
 
 @needs_proc
 def test_full_fine_tuning_holds_a_gradient_and_two_moments_of_each_value(
-    subject: Callable[[str], Subject],
+    model: Models,
 ) -> None:
     trained = 4 * (32_000 + 128 + 2) * 128  # bytes; the two blocks add a twentieth
-    row = memory._in_fresh_process(subject("full"), "training", CPU, batch=1, length=4)
+    row = measure_in_new_process(model("full"), "training", CPU, batch=1, length=4)
     assert row["model_bytes"] == pytest.approx(2 * trained, rel=0.06)  # the frozen weights stay
     # AdamW works on at most two more of the largest tensor
     assert 3 * trained < row["step_bytes"] < 5.5 * trained
 
 
-def test_each_state_is_measured_apart(
-    subject: Callable[[str], Subject], measuring: Measuring, monkeypatch: pytest.MonkeyPatch
+def test_each_part_has_one_row_per_state(
+    model: Models, measuring: Measuring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "_in_fresh_process", memory.measure_memory)
+    monkeypatch.setattr(memory, "measure_in_new_process", memory.measure_memory)
     kind = measuring("memory.lengths=[4,9]").memory
     for method, states in (
         ("bitfit", ["base", "unmerged", "merged", "training"]),
         ("pfeiffer", ["base", "unmerged", "training"]),
     ):
-        rows = list(kind.measure(subject(method), kind.cells([])))
-        assert [[row["state"] for row in cell] for cell in rows] == [states, states]
-        assert [cell[0]["length"] for cell in rows] == [4, 9]
-        assert all(row.keys() >= set(MEASUREMENT_COLUMNS["memory"]) for cell in rows for row in cell)
+        rows = list(kind.measure(model(method), kind.parts([])))
+        assert [[row["state"] for row in part] for part in rows] == [states, states]
+        assert [part[0]["length"] for part in rows] == [4, 9]
+        assert all(row.keys() >= set(MEASUREMENT_COLUMNS["memory"]) for part in rows for row in part)
         by_state = {row["state"]: row["model_bytes"] for row in rows[0]}
         assert by_state.get("merged", by_state["base"]) == by_state["base"]
         assert by_state["unmerged"] >= by_state["base"]
 
 
 def test_a_gpu_is_named_in_the_setting_and_a_processor_is_not(
-    subject: Callable[[str], Subject], measuring: Measuring, monkeypatch: pytest.MonkeyPatch
+    model: Models, measuring: Measuring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kind, lora = measuring().memory, subject("lora")
-    assert kind.setting(lora)["device"] == "cpu"
+    kind, lora = measuring().memory, model("lora")
+    assert kind.settings(lora)["device"] == "cpu"
     monkeypatch.setattr(memory, "choose_device", lambda _: torch.device("cuda"))
     monkeypatch.setattr(memory, "device_name", lambda _: "A GPU")
-    assert kind.setting(lora)["device"] == "cuda (A GPU)"
+    assert kind.settings(lora)["device"] == "cuda (A GPU)"
 
 
 def killed(*_: object) -> None:
@@ -100,12 +104,10 @@ def killed(*_: object) -> None:
     os._exit(9)
 
 
-def test_a_process_that_is_killed_says_what_to_do(
-    subject: Callable[[str], Subject], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_process_is_a_sentence(model: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "measure_memory", killed)
     with pytest.raises(InputError, match=r"was killed, .* Take smaller memory\.batches"):
-        memory._in_fresh_process(subject("lora"), "training", CPU, batch=1, length=4)
+        measure_in_new_process(model("lora"), "training", CPU, batch=1, length=4)
 
 
 @needs_gpu

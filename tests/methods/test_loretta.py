@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from gluelamp.backbones.load import BackboneConfig
-from gluelamp.measurement.parameters import measure_parameters
+from gluelamp.measurement.base import MeasuredModel
+from gluelamp.measurement.parameters import count_values
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.base import Method
 from gluelamp.methods.changes.tensor_train import TensorTrain, TensorTrainLinear, mode_sizes
@@ -212,4 +213,4 @@ def test_the_twelve_layer_minilm_trains_the_values_of_the_formula(
     leaf: str, count: int, method: GetMethod, compose: Callable[..., dict[str, Any]]
 ) -> None:
     backbone = BackboneConfig(**compose("backbone=minilm", "backbone.shape.num_hidden_layers=12")["backbone"])
-    assert measure_parameters(backbone, method(leaf))[0]["trained"] == count
+    assert count_values(MeasuredModel(backbone, method(leaf)))["trained"] == count

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gluelamp.backbones.dropout import install_dropout
-from gluelamp.measurement.operators import trace_operators
+from gluelamp.measurement.structure import trace_operators
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.base import learn_choice
 from gluelamp.training import precision

@@ -1,100 +1,104 @@
-"""The page about what each method can do, from its configuration to its file."""
+"""The capabilities of every method: a page that is derived from declared facts and from counts."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from hydra import compose
-from hydra.core.global_hydra import GlobalHydra
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from hydra import compose, initialize_config_dir
 
 from gluelamp.backbones.load import BackboneConfig
-from gluelamp.cli.app import names, path, plain
-from gluelamp.errors import InputError, unknown
-from gluelamp.experiments.config import parse, parse_method
-from gluelamp.measurement.bench import make_bench
-from gluelamp.measurement.capabilities import LENGTH, find_capabilities
-from gluelamp.methods.base import Method
-from gluelamp.records import write_text
-from gluelamp.reporting.capabilities import capabilities_page
+from gluelamp.cli.app import CONFIGS, plain
+from gluelamp.errors import InputError
+from gluelamp.experiments.measure import MeasureConfig, parse_measure
+from gluelamp.io import write_text
+from gluelamp.measurement.base import MeasuredModel
+from gluelamp.measurement.flops import count_flops
+from gluelamp.measurement.models import adapt_untrained, build_bare
+from gluelamp.measurement.parameters import count_values
+from gluelamp.methods.base import Method, TaskKind
+from gluelamp.methods.storage import count_bytes
+from gluelamp.reporting.capabilities import Capabilities, capabilities_page
 
+ARCHITECTURES = (
+    "minilm",
+    "roberta_base",
+    "distilbert",
+    "electra_small",
+    "deberta_v3_base",
+    "mpnet_base",
+    "modernbert_base",
+)
+"""One backbone config of each architecture. The bytes and FLOPs are counted on the first."""
+
+TOKENS = 64
+"""Tokens of the sequence whose FLOPs are counted."""
+
+_TASKS: tuple[TaskKind, ...] = ("classification", "regression")
 _log = logging.getLogger(__name__)
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class CapabilitiesConfig:
-    """What is tried, and on what.
+def write_capabilities(page: Path) -> None:
+    """Count every method config with its default options, and write the Markdown page.
 
     Args:
-        full: the shape whose bytes and FLOPs are counted.
-        small: the shape that everything else is tried on.
-        architectures: one backbone of each, by any name.
-        methods: leaves of ``configs/method``; all of them if None.
-        page: the file that is written.
-    """
-
-    full: BackboneConfig
-    small: BackboneConfig
-    architectures: Mapping[str, BackboneConfig]
-    methods: tuple[Method, ...] = Field(min_length=1)
-    page: Path
-
-
-def parse_capabilities(raw: Mapping[str, Any]) -> CapabilitiesConfig:
-    """Return the typed configuration of a composed one, while Hydra is at work.
-
-    Args:
-        raw: nested plain containers.
+        page: the file to write, usually ``docs/capabilities.md``.
 
     Raises:
-        InputError: on an unknown key or leaf, a wrong type or a value out of range.
+        InputError: if a method does not support the backbone whose bytes are counted.
     """
-    sections = {
-        "full": parse(BackboneConfig, raw["full"], "full"),
-        "small": parse(BackboneConfig, raw["small"], "small"),
-        "architectures": {
-            name: parse(BackboneConfig, shape, f"architectures.{name}")
-            for name, shape in raw["architectures"].items()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        backbones = [_parse(f"backbone={name}").backbone for name in ARCHITECTURES]
+        names = sorted(path.stem for path in (CONFIGS / "method").glob("*.yaml"))
+        methods = {name: _parse(f"method={name}").method for name in names}
+    rows = []
+    for name, method in methods.items():
+        rows.append(find_capabilities(name, method, backbones))
+        _log.info("counted %s", name)
+    write_text(page, capabilities_page(rows, backbones[0].name, TOKENS))
+    _log.info("wrote %s", page)
+
+
+def _parse(override: str) -> MeasureConfig:
+    return parse_measure(plain(compose("measure", overrides=[override])))
+
+
+def find_capabilities(name: str, method: Method, backbones: Sequence[BackboneConfig]) -> Capabilities:
+    """Return what a method costs, and which tasks and architectures it supports.
+
+    Args:
+        name: of the method.
+        method: the method with its hyper-parameters.
+        backbones: one of each architecture. Bytes and FLOPs are counted on the first.
+
+    Raises:
+        InputError: if the method does not support the first backbone.
+    """
+    # with values, unlike the counts per architecture: the positions of SPT's mask depend on the weights
+    model = MeasuredModel(backbones[0], method)
+    size = count_bytes(adapt_untrained(method, build_bare(backbones[0])))
+    (flops,) = count_flops(model, [(1, TOKENS)], with_values=True)
+    extra = {row["state"]: 100 * (row["ratio_to_base"] - 1) for row in flops}
+    return Capabilities(
+        method=name,
+        phases=len(method.phases()),
+        stored_bytes=size["method"],
+        shared_bytes=size["shared"],
+        extra_flops_pct=extra["unmerged"],
+        merged_extra_flops_pct=extra.get("merged"),
+        tasks={kind: _task_refusal(method, kind) for kind in _TASKS},
+        architectures={
+            str(backbone.shape["model_type"]): count_values(replace(model, backbone=backbone)).get("refused")
+            for backbone in backbones
         },
-        "methods": _methods(raw["methods"]),
-        "page": _page(raw["page"]),
-    }
-    rest = {key: value for key, value in raw.items() if key != "results"}  # where Hydra itself writes
-    return parse(CapabilitiesConfig, {**rest, **sections}, "")
+    )
 
 
-def _page(value: object) -> Path:
-    page = path(value, "page")
-    if page.is_dir():
-        raise InputError(f"page={page} is a folder; give a file, such as docs/capabilities.md.")
-    return page
-
-
-def _methods(value: object) -> list[Method]:
-    leaves = GlobalHydra.instance().config_loader().get_group_options("method")
-    chosen = names(value, "methods") if value else []
-    for name in chosen:
-        if name not in leaves:
-            raise unknown("method", name, leaves)
-    return [parse_method(plain(compose(f"method/{leaf}"))["method"]) for leaf in chosen or leaves]
-
-
-def write_capabilities(config: CapabilitiesConfig) -> Path:
-    """Try every method and write the page.
-
-    Raises:
-        InputError: if a method cannot serve the full or the small shape.
-    """
-    config.page.parent.mkdir(parents=True, exist_ok=True)  # what cannot be written is said now
-    bench = make_bench(config.full, config.small, config.architectures.values())
-    found = {}
-    for method in config.methods:
-        found[method.name] = asdict(find_capabilities(method, bench))
-        _log.info("tried %s", method.name)
-    write_text(config.page, capabilities_page(found, config.full.name, config.small.name, LENGTH))
-    return config.page
+def _task_refusal(method: Method, kind: TaskKind) -> str | None:
+    try:
+        method.check_task(kind)
+    except InputError as error:
+        return str(error)
+    return None

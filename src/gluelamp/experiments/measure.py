@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,42 +17,45 @@ from gluelamp.experiments.config import HeadConfig, ResultsConfig, parse_section
 from gluelamp.experiments.environment import package_versions
 from gluelamp.experiments.identity import identity
 from gluelamp.experiments.lock import locked
-from gluelamp.experiments.measurement_cells import measure_cells
+from gluelamp.experiments.progress import progress_bar
+from gluelamp.io import read_json, write_json
+from gluelamp.measurement.base import MeasuredModel, MeasurementKind, RecordHeader, Row
 from gluelamp.measurement.certificate import Certification
 from gluelamp.measurement.flops import Flops
-from gluelamp.measurement.kind import Kind, Origin, Subject
 from gluelamp.measurement.latency import Latency
 from gluelamp.measurement.memory import Memory
 from gluelamp.measurement.parameters import Parameters
 from gluelamp.measurement.storage import Storage
 from gluelamp.measurement.xpeft_bytes import XPeftBytes
 from gluelamp.methods.base import Method
-from gluelamp.records import read_json, write_json
+from gluelamp.records.files import Name
 
 _log = logging.getLogger(__name__)
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class MeasureConfig:
-    """All that defines one measurement. Each kind has a section of its own, under its name.
+    """The configuration of one measurement. Each kind has its own section, under its name.
 
     Args:
         backbone: the encoder; only its shape is needed.
-        method: the recipe.
-        what: the kind.
-        head: how the head is treated.
-        parameters: values and bytes, counted.
-        storage: bytes of files.
-        flops: operations of a sample.
-        memory: peaks of a pass and of a training step.
-        latency: time of a pass.
-        xpeft_bytes: X-PEFT's masks beside adapters.
-        certificate: whether a merged model is as fast as the bare backbone.
-        results: where results go.
-        on_existing: what to do if the measurement is there already.
+        method_name: the method's name in tables and folders, from ``method.name``.
+        method: the method with its hyper-parameters.
+        what: the kind of measurement.
+        head: options of the task head.
+        parameters: options of the counts of values and bytes.
+        storage: options of the sizes of files.
+        flops: options of the FLOPs.
+        memory: options of the peak memory.
+        latency: options of the time of a forward pass.
+        xpeft_bytes: options of the bytes of X-PEFT's masks.
+        certificate: options of the certificate of zero added latency.
+        results: the results folder.
+        on_existing: what to do if the measurement exists.
     """
 
     backbone: BackboneConfig
+    method_name: Name
     method: Method
     what: Literal["parameters", "storage", "flops", "memory", "latency", "xpeft_bytes", "certificate"]
     head: HeadConfig
@@ -66,8 +70,8 @@ class MeasureConfig:
     on_existing: Literal["skip", "retrain"] = "skip"
 
     @property
-    def kind(self) -> Kind:
-        """The kind that is asked for, with its options."""
+    def kind(self) -> MeasurementKind:
+        """The requested kind, with its options."""
         return getattr(self, self.what)
 
 
@@ -84,43 +88,88 @@ def parse_measure(raw: Mapping[str, Any]) -> MeasureConfig:
 
 
 def measure(config: MeasureConfig) -> Path:
-    """Measure and write the file, or keep the file that is there.
+    """Measure and write the file, or skip a measurement that exists.
 
-    What a measurement that was stopped has measured is not measured again.
+    An interrupted measurement resumes with its unfinished parts.
 
     Returns:
-        ``<root>/measurements/<what>/<backbone>/<method>-<hash>.json``, or for certificates
-        ``<root>/certificates/<backbone>/<method>-<hash>.json``; the hash is over all that can change
-        the rows.
+        The path of the file, from `measurement_path`.
 
     Raises:
-        InputError: if the method cannot be measured so on this backbone, the device is not there, the
-            file that is there is damaged, or another process is at the same measurement.
-        CertificateFailedError: if a certificate, new or kept, says FAIL.
+        InputError: if the method does not support this measurement on this backbone, the device is not
+            available, an existing file is damaged, or another process is running the same measurement.
+        CertificateFailedError: if the result of a certificate, new or old, is FAIL.
     """
-    kind, method, backbone = config.kind, config.method, config.backbone
-    subject = Subject(backbone, method, config.head.train_pooler)
-    recipe = _recipe(method)
-    name = identity({"shape": dict(backbone.shape), "method": recipe, **kind.setting(subject)})
-    folder = Path(config.results.root) / kind.folder.format(kind=config.what) / backbone.name
-    path = folder / f"{method.name}-{name}.json"
+    kind, backbone = config.kind, config.backbone
+    model = MeasuredModel(backbone, config.method, config.head.train_pooler)
+    path = measurement_path(config)
     lock = path.with_suffix(".lock")
     with locked(lock, f"{path} is being measured"):
         if path.is_file() and config.on_existing == "skip":
-            read_json(path)  # a damaged file is no measurement
+            read_json(path)  # raises if the file is damaged
             _log.info("skipped, measured: %s", path)
         else:
-            cells = path.with_suffix(".cells")
-            rows = measure_cells(kind, subject, cells)
-            origin = Origin(config.what, backbone.name, method.name, recipe, package_versions())
-            write_json(path, asdict(kind.content(origin, rows)))
-            cells.unlink()
+            unfinished = path.with_suffix(".parts")
+            rows = measure_parts(kind, model, unfinished, f"{backbone.name} {config.method_name}")
+            header = RecordHeader(
+                config.what, backbone.name, config.method_name, _method_content(config), package_versions()
+            )
+            write_json(path, asdict(kind.record(header, rows)))
+            unfinished.unlink()
         lock.unlink()
     kind.conclude(path)
     return path
 
 
-def _recipe(method: Method) -> dict[str, Any]:
-    """The method's fields that can change a measurement."""
-    fields = asdict(method) | {"kind": type(method).__name__}
-    return {key: value for key, value in fields.items() if not key.endswith("learning_rate")}
+def measurement_path(config: MeasureConfig) -> Path:
+    """Return the path of a measurement's file, ``<root>/<folder>/<backbone>/<method>-<hash>.json``.
+
+    The folder is ``measurements/<what>``, or ``certificates``. The hash covers everything that can change
+    the rows: the backbone's shape, the method with its hyper-parameters, and the settings of the kind. Its
+    content must not change, or existing measurements would no longer be found.
+    """
+    kind, backbone = config.kind, config.backbone
+    settings = kind.settings(MeasuredModel(backbone, config.method, config.head.train_pooler))
+    name = identity({"shape": dict(backbone.shape), "method": _method_content(config), **settings})
+    folder = Path(config.results.root) / kind.folder.format(kind=config.what) / backbone.name
+    return folder / f"{config.method_name}-{name}.json"
+
+
+def _method_content(config: MeasureConfig) -> dict[str, Any]:
+    """Return the method's name, class and hyper-parameters: all of it that can change a measurement."""
+    method = config.method
+    fields = {key: value for key, value in asdict(method).items() if not key.endswith("learning_rate")}
+    return fields | {"name": config.method_name, "kind": type(method).__name__}
+
+
+def measure_parts(kind: MeasurementKind, model: MeasuredModel, path: Path, name: str) -> list[Row]:
+    """Measure the unfinished parts, and return the rows of all parts in the order of measurement.
+
+    Args:
+        kind: the kind of measurement with its options.
+        model: the model under measurement.
+        path: a JSON file with the rows of the finished parts. It is written after each part, so that an
+            interrupted measurement loses one part at most. The caller removes it.
+        name: of the model, for the progress bar and the log.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    finished: dict[str, list[Row]] = read_json(path) if path.is_file() else {}
+    with progress_bar() as bar:
+        task = bar.add_task(name)
+        while True:
+            rows = [row for part_rows in finished.values() for row in part_rows]
+            # asked again after each round: a certificate adds parts while its timing is inconclusive
+            parts = {json.dumps(part, sort_keys=True): part for part in kind.parts(rows)}
+            missing = {key: part for key, part in parts.items() if key not in finished}
+            if not missing:
+                return rows
+            bar.update(task, total=len(parts), completed=len(parts) - len(missing))
+            measured = kind.measure(model, list(missing.values()))
+            for key, part_rows in zip(missing, measured, strict=True):
+                finished[key] = part_rows
+                write_json(path, finished)
+                bar.advance(task)
+                for row in part_rows:
+                    _log.info("%s %s", name, kind.summarise(row))

@@ -1,1 +1,1 @@
-"""What a method costs, on an encoder's shape alone: values, bytes, operators and milliseconds."""
+"""What a method costs on a backbone of random weights: parameters, bytes, FLOPs, memory and time."""

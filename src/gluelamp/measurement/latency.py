@@ -1,8 +1,8 @@
-"""The time of one forward pass, beside the bare backbone's.
+"""Latency: the time of one forward pass, and its ratio to the bare backbone's.
 
-A difference of one percent drowns in the drift of a machine. So all states of a model take turns, in an
-order drawn anew each round, and what is reported is the ratio within a round. Its interval is that of
-these copies of the model in memory; `gluelamp.measurement.certificate` makes new copies as well.
+The speed of a machine drifts by more than the differences of interest. Therefore the states of a model are
+timed in interleaved rounds, and the reported value is the ratio within a round. Its interval holds for
+these copies of the models in memory. `gluelamp.measurement.certificate` also varies the copies.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pydantic import ConfigDict, Field, PositiveInt
 from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.hardware import choose_device, choose_dtype, device_name
-from gluelamp.measurement.kind import Cell, Kind, Row, Subject
-from gluelamp.measurement.operators import same_operators
-from gluelamp.measurement.states import build_states, random_inputs
-from gluelamp.measurement.timing import computing_on, graphed, time_in_turns
+from gluelamp.measurement.base import MeasuredModel, MeasurementKind, Part, Row
+from gluelamp.measurement.models import build_states, random_inputs
+from gluelamp.measurement.structure import trace_operators
+from gluelamp.measurement.timing import capture_graph, computing_on, time_interleaved
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,24 +32,26 @@ _RESAMPLES = 9999
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class Latency(Kind):
-    """Times a method on a backbone of random weights, in inference mode.
+class Latency(MeasurementKind):
+    """Time forward passes in inference mode, on a backbone of random weights.
 
-    A cell has a row for each state: ``base`` (the bare backbone), ``unmerged`` and, if the method can be
-    merged, ``merged``. ``median_ms`` and ``iqr_ms`` are those of a pass, over ``rounds``;
-    ``ratio_to_base`` is the median over rounds of the ratio to the base's pass of the same round, with its
-    95 % bootstrap interval from ``ratio_low`` to ``ratio_high``; ``same_operators`` says whether the pass
-    runs exactly the operators of the base's. ``device`` is ``cuda graphs`` where a GPU replayed a graph.
+    Each part has one row per state: ``base`` (the bare backbone), ``unmerged`` and, if the method merges,
+    ``merged``. ``median_ms`` and ``iqr_ms`` are the median and interquartile range of one pass over
+    ``rounds``. ``ratio_to_base`` is the median over rounds of the ratio to the base's pass of the same
+    round, with a 95 % bootstrap interval from ``ratio_low`` to ``ratio_high``. ``same_operators`` is true
+    if the pass runs exactly the operators of the base. ``device`` is ``cuda graphs`` for a pass that was
+    replayed from a CUDA graph.
 
     Args:
-        batches: examples a pass; each with each of ``lengths``.
-        lengths: tokens an example.
-        precisions: types of the whole model.
-        graphs: on a GPU, whether passes are launched one kernel at a time, as CUDA graphs, or both.
-        rounds: counted passes of each state, at most.
-        seconds: a cell stops after as many, but has five rounds at least.
-        threads: of torch on a CPU; its own choice if None.
-        device: ``auto`` takes a GPU if there is one.
+        batches: numbers of examples per pass.
+        lengths: tokens per example; every batch size is timed at every length.
+        precisions: number formats of the whole model.
+        graphs: on a GPU, whether to launch kernels one at a time (false), to replay CUDA graphs (true), or
+            both.
+        rounds: the largest number of rounds.
+        seconds: a part ends after this time, with at least five rounds.
+        threads: CPU threads; torch's default if None.
+        device: ``auto`` is a GPU if there is one.
     """
 
     batches: tuple[PositiveInt, ...] = Field(default=(1, 8, 32), min_length=1)
@@ -61,62 +63,62 @@ class Latency(Kind):
     threads: PositiveInt | None = None
     device: str = "auto"
 
-    def setting(self, subject: Subject) -> dict[str, Any]:
-        """Return the options, and the processor that they came to."""
+    def settings(self, model: MeasuredModel) -> dict[str, Any]:
+        """Return the options, with the device, threads and processor of this machine."""
         device = choose_device(self.device)
         threads = self.threads or torch.get_num_threads()
-        chosen = {"device": device.type, "threads": threads, "processor": device_name(device)}
-        return asdict(self) | chosen
+        resolved = {"device": device.type, "threads": threads, "processor": device_name(device)}
+        return asdict(self) | resolved
 
-    def cells(self, rows: Sequence[Row]) -> list[Cell]:
-        """Return each precision with each batch size and length, launched in each way."""
+    def parts(self, rows: Sequence[Row]) -> list[Part]:
+        """Return every combination of precision, batch size, length and launch mode."""
         on_gpu = choose_device(self.device).type == "cuda"
         grid = product(self.precisions, self.batches, self.lengths, self.graphs if on_gpu else (False,))
-        return [dict(zip(("precision", "batch", "length", "graphs"), cell, strict=True)) for cell in grid]
+        return [dict(zip(("precision", "batch", "length", "graphs"), values, strict=True)) for values in grid]
 
-    def measure(self, subject: Subject, cells: Sequence[Cell]) -> Iterator[list[Row]]:
-        """Time; the models are made once for each precision."""
+    def measure(self, model: MeasuredModel, parts: Sequence[Part]) -> Iterator[list[Row]]:
+        """Time the states. The models are built once per precision."""
         device = choose_device(self.device)
-        for precision, group in groupby(cells, lambda cell: cell["precision"]):
+        for precision, group in groupby(parts, lambda part: part["precision"]):
             dtype = choose_dtype(precision, device)
-            states = build_states(subject.backbone, subject.method)
-            for model in states.values():
-                model.to(device, dtype)  # type: ignore[arg-type]  # the decorated method loses its signature
-            for cell in group:
+            states = build_states(model.backbone, model.method)
+            for state in states.values():
+                state.to(device, dtype)  # type: ignore[arg-type]  # the decorated method has no signature
+            for part in group:
                 with computing_on(device, self.threads):
-                    rows = self._compare(states, cell, device, dtype)
+                    rows = self._time(states, part, device, dtype)
                 yield rows
 
-    def _compare(
-        self, states: Mapping[str, PreTrainedModel], cell: Cell, device: torch.device, dtype: torch.dtype
+    def _time(
+        self, states: Mapping[str, PreTrainedModel], part: Part, device: torch.device, dtype: torch.dtype
     ) -> list[Row]:
-        base = states["base"]
-        inputs = random_inputs(base, cell["batch"], cell["length"])
+        inputs = random_inputs(states["base"], part["batch"], part["length"])
         passes = {
-            state: graphed(model, inputs) if cell["graphs"] else partial(model, **inputs)
+            state: capture_graph(model, inputs) if part["graphs"] else partial(model, **inputs)
             for state, model in states.items()
         }
-        timed = time_in_turns(passes, device, self.rounds, self.seconds)
-        times = {state: np.array(one.times) for state, one in timed.items()}
+        timed = time_interleaved(passes, device, self.rounds, self.seconds)
+        times = {state: np.array(measurement.times) for state, measurement in timed.items()}
+        operators = {state: trace_operators(model, inputs) for state, model in states.items()}
         return [
             {
                 "state": state,
-                "device": f"{device.type} graphs" if cell["graphs"] else device.type,
+                "device": f"{device.type} graphs" if part["graphs"] else device.type,
                 "processor": device_name(device),
                 "dtype": str(dtype).removeprefix("torch."),
                 "threads": torch.get_num_threads(),
-                "batch": cell["batch"],
-                "length": cell["length"],
-                "rounds": len(one.times),
-                "median_ms": 1000 * one.median,
-                "iqr_ms": 1000 * one.iqr,
+                "batch": part["batch"],
+                "length": part["length"],
+                "rounds": len(measurement.times),
+                "median_ms": 1000 * measurement.median,
+                "iqr_ms": 1000 * measurement.iqr,
                 **ratio_to_base(times[state], times["base"]),
-                "same_operators": same_operators(base, states[state], inputs),
+                "same_operators": operators[state] == operators["base"],
             }
-            for state, one in timed.items()
+            for state, measurement in timed.items()
         ]
 
-    def line(self, row: Row) -> str:
+    def summarise(self, row: Row) -> str:
         """Return the time of one state."""
         return (
             f"{row['state']}, {row['dtype']}, batch {row['batch']}, length {row['length']}: "
@@ -129,7 +131,7 @@ def ratio_to_base(times: np.ndarray, base: np.ndarray) -> dict[str, float]:
     """Return the median of paired ratios and its 95 % interval, by the percentile bootstrap.
 
     Args:
-        times: (rounds,) of a state.
+        times: (rounds,) of one state.
         base: (rounds,) of the bare backbone in the same rounds.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The most memory that inference and a training step take, each in a process of its own."""
+"""Peak memory of inference and of a training step, each measured in its own process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
 from itertools import product
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,8 @@ from torch import Tensor
 
 from gluelamp.errors import InputError
 from gluelamp.hardware import choose_device, device_name, peak_memory, reset_peak_memory
-from gluelamp.measurement.kind import Cell, Kind, Row, Subject
-from gluelamp.measurement.states import backward, build_bare, build_states, random_inputs
-from gluelamp.methods.adaptation import Adaptation
+from gluelamp.measurement.base import MeasuredModel, MeasurementKind, Part, Row
+from gluelamp.measurement.models import adapt_untrained, backward, build_bare, build_states, random_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,50 +27,49 @@ if TYPE_CHECKING:
 Inputs = dict[str, Tensor]
 
 _TRAINING = "training"
-_M_MMAP_THRESHOLD = -3  # of glibc's mallopt
+_M_MMAP_THRESHOLD = -3  # constant of glibc's mallopt
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class Memory(Kind):
-    """Measures the peak memory of passes in fp32 on a backbone of random weights.
+class Memory(MeasurementKind):
+    """Measure the peak memory of fp32 passes, on a backbone of random weights.
 
-    A cell has a row for each state: a forward pass in inference mode of ``base`` (the bare backbone),
-    ``unmerged`` and, if the method can be merged, ``merged``; and ``training``, two steps forward,
-    backward and of AdamW over all tokens, the second of which finds the optimiser's state in place.
+    Each part has one row per state: a forward pass in inference mode of ``base`` (the bare backbone),
+    ``unmerged`` and, if the method merges, ``merged``; and ``training``, two steps of forward, backward and
+    AdamW over all tokens. The first step allocates the optimiser's state, the second runs with it.
 
-    ``model_bytes`` are those of the model's tensors. ``step_bytes`` come on top at the peak: activations,
-    gradients, the optimiser's state and the libraries' buffers. On a CPU they are the peak of the process's
-    resident set less the resident set before the step; on a GPU the peak of what torch has allocated, less
-    what it had.
+    ``model_bytes`` is the size of the model's tensors. ``step_bytes`` is the additional memory at the peak:
+    activations, gradients, the optimiser's state and the buffers of libraries. On a CPU it is the peak
+    resident set of the process minus the resident set before the step. On a GPU it is the peak of torch's
+    allocations minus the allocations before the step.
 
     Args:
-        batches: examples a pass; each with each of ``lengths``.
-        lengths: tokens an example.
-        device: ``auto`` takes a GPU if there is one.
+        batches: numbers of examples per pass.
+        lengths: tokens per example; every batch size is measured at every length.
+        device: ``auto`` is a GPU if there is one.
     """
 
     batches: tuple[PositiveInt, ...] = Field(default=(8,), min_length=1)
     lengths: tuple[PositiveInt, ...] = Field(default=(128,), min_length=1)
     device: str = "auto"
 
-    def setting(self, subject: Subject) -> dict[str, Any]:
-        """Return the options, and the device that they came to."""
-        chosen = {"device": _name(choose_device(self.device)), "train_pooler": subject.train_pooler}
-        return asdict(self) | chosen
+    def settings(self, model: MeasuredModel) -> dict[str, Any]:
+        """Return the options, with the device of this machine."""
+        return super().settings(model) | {"device": _describe(choose_device(self.device))}
 
-    def cells(self, rows: Sequence[Row]) -> list[Cell]:
-        """Return each batch size with each length."""
+    def parts(self, rows: Sequence[Row]) -> list[Part]:
+        """Return every combination of batch size and length."""
         return [{"batch": batch, "length": length} for batch, length in product(self.batches, self.lengths)]
 
-    def measure(self, subject: Subject, cells: Sequence[Cell]) -> Iterator[list[Row]]:
-        """Measure each state in a fresh process."""
+    def measure(self, model: MeasuredModel, parts: Sequence[Part]) -> Iterator[list[Row]]:
+        """Measure each state in a new process."""
         device = choose_device(self.device)
         with torch.device("meta"):
-            states = [*build_states(subject.backbone, subject.method), _TRAINING]
-        for cell in cells:
-            yield [_in_fresh_process(subject, state, device, **cell) for state in states]
+            states = [*build_states(model.backbone, model.method), _TRAINING]
+        for part in parts:
+            yield [measure_in_new_process(model, state, device, **part) for state in states]
 
-    def line(self, row: Row) -> str:
+    def summarise(self, row: Row) -> str:
         """Return the bytes of one state."""
         return (
             f"{row['state']}, batch {row['batch']}, length {row['length']}: {row['step_bytes']:,} bytes on "
@@ -80,10 +77,24 @@ class Memory(Kind):
         )
 
 
-def _in_fresh_process(subject: Subject, state: str, device: torch.device, batch: int, length: int) -> Row:
+def measure_in_new_process(
+    model: MeasuredModel, state: str, device: torch.device, batch: int, length: int
+) -> Row:
+    """Return the row of one state, measured in a new process.
+
+    Args:
+        model: the model under measurement.
+        state: one of those that `Memory` lists.
+        device: where to compute.
+        batch: examples per pass.
+        length: tokens per example.
+
+    Raises:
+        InputError: if the process was killed, most likely for lack of memory.
+    """
     try:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            return pool.submit(measure_memory, subject, state, device, batch, length).result()
+            return pool.submit(measure_memory, model, state, device, batch, length).result()
     except BrokenProcessPool as error:
         raise InputError(
             f"The process that measured the memory of {state!r} at batch {batch} and length {length} was "
@@ -91,80 +102,67 @@ def _in_fresh_process(subject: Subject, state: str, device: torch.device, batch:
         ) from error
 
 
-def measure_memory(subject: Subject, state: str, device: torch.device, batch: int, length: int) -> Row:
-    """Return the row of one state; only right in a process that has done nothing else.
+def measure_memory(model: MeasuredModel, state: str, device: torch.device, batch: int, length: int) -> Row:
+    """Return the row of one state. The result is only valid in a process that has done nothing else.
 
     Args:
-        subject: what to measure.
-        state: one of those that `Memory` names.
-        device: where.
-        batch: examples a pass.
-        length: tokens an example.
+        model: as for `measure_in_new_process`, like the other arguments.
+        state: see there.
+        device: see there.
+        batch: see there.
+        length: see there.
 
     Raises:
-        InputError: if the method cannot serve this architecture, size or length.
+        InputError: if the method does not support this architecture, size or length.
     """
     return_freed_memory()
-    model, run = _passes(subject, state, device)
-    inputs = random_inputs(model, batch, length)
-    run(random_inputs(model, 1, 2))  # libraries make their buffers, which stay
+    network, run = _prepare(model, state, device)
+    inputs = random_inputs(network, batch, length)
+    run(random_inputs(network, 1, 2))  # libraries allocate buffers in the first pass, and hold on to them
     gc.collect()
     return {
         "state": state,
-        "device": _name(device),
+        "device": _describe(device),
         "dtype": "float32",
         "batch": batch,
         "length": length,
-        "model_bytes": sum(value.nbytes for value in (*model.parameters(), *model.buffers())),
+        "model_bytes": sum(value.nbytes for value in (*network.parameters(), *network.buffers())),
         "step_bytes": rise_of_peak(lambda: run(inputs), device),
     }
 
 
-def _name(device: torch.device) -> str:
-    """The type, and of a GPU its own name: on another one libraries may take other buffers."""
+def _describe(device: torch.device) -> str:
+    # Libraries allocate other buffers on other GPUs, so the GPU's name belongs to the result.
     return device.type if device.type == "cpu" else f"{device.type} ({device_name(device)})"
 
 
-def _passes(
-    subject: Subject, state: str, device: torch.device
+def _prepare(
+    model: MeasuredModel, state: str, device: torch.device
 ) -> tuple[PreTrainedModel, Callable[[Inputs], None]]:
-    bare = build_bare(subject.backbone)
-    if state == "base":
-        return _inference(bare, device)
-    adaptation = subject.method.adapt(bare, subject.train_pooler)
-    if state == _TRAINING:
-        return _training(adaptation, device)
-    return _inference(adaptation.merge() if state == "merged" else adaptation.model, device)
+    """Return the model of one state on its device, and the function that runs the measured step."""
+    network = build_bare(model.backbone)
+    if state != "base":
+        adaptation = adapt_untrained(model.method, network, model.train_pooler)
+        network = adaptation.merge() if state == "merged" else adaptation.model
+    network.to(device)  # type: ignore[arg-type]  # the decorated method has no signature
 
-
-def _inference(
-    model: PreTrainedModel, device: torch.device
-) -> tuple[PreTrainedModel, Callable[[Inputs], None]]:
     @torch.inference_mode()
-    def run(inputs: Inputs) -> None:
-        model(**inputs)
+    def infer(inputs: Inputs) -> None:
+        network(**inputs)
 
-    return model.eval().to(device), run
-
-
-def _training(
-    adaptation: Adaptation, device: torch.device
-) -> tuple[PreTrainedModel, Callable[[Inputs], None]]:
-    model = adaptation.model.to(device)  # type: ignore[arg-type]  # the method loses its signature
-    values = [*adaptation.trainable.values(), *adaptation.head.values()]
-
-    def run(inputs: Inputs) -> None:
-        optimiser = torch.optim.AdamW(values, fused=True)  # as the trainer
-        for _ in range(2):  # the second finds the optimiser's state in place
+    def train(inputs: Inputs) -> None:
+        values = [*adaptation.trainable.values(), *adaptation.head.values()]
+        optimiser = torch.optim.AdamW(values, fused=True)  # the trainer's optimiser
+        for _ in range(2):
             backward(adaptation, inputs)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
 
-    return model, run
+    return network.eval(), train if state == _TRAINING else infer
 
 
 def rise_of_peak(step: Callable[[], object], device: torch.device) -> int:
-    """Return by how many bytes a step lifts the peak memory over what is in use before it."""
+    """Return by how many bytes the peak memory during a step exceeds the memory in use before it."""
     reset_peak_memory(device)
     before = int(peak_memory(device)["peak_bytes"])
     step()
@@ -172,9 +170,10 @@ def rise_of_peak(step: Callable[[], object], device: torch.device) -> int:
 
 
 def return_freed_memory() -> None:
-    """Let freed tensors go back to the system at once, so that a later step cannot hide in their place.
+    """Make the C library return freed tensors to the system at once.
 
-    This is glibc's option; other C libraries have none, and there a step may look smaller than it is.
+    Otherwise a later step could reuse freed memory, and its rise would appear smaller than it is. This is
+    an option of glibc; other C libraries have none.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):

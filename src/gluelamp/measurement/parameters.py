@@ -1,37 +1,32 @@
-"""Values and bytes of a method, counted on the real architecture without its weights."""
+"""Numbers of values and bytes, counted on the real architecture without its weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.backbones.dropout import ATTENTION
-from gluelamp.backbones.load import BackboneConfig, build_from_shape
+from gluelamp.backbones.load import build_from_shape
 from gluelamp.errors import UnsupportedError
-from gluelamp.measurement.kind import Cell, Kind, Row, Subject
-from gluelamp.methods.base import Method
+from gluelamp.measurement.base import MeasuredModel, MeasurementKind, Part, Row
+from gluelamp.measurement.models import OUTPUTS, adapt_untrained
 from gluelamp.methods.storage import count_bytes, count_parameters
 from gluelamp.records import MEASUREMENT_COLUMNS
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class Parameters(Kind):
-    """Counts values and bytes; see `measure_parameters`."""
+class Parameters(MeasurementKind):
+    """Count values and bytes; see `count_values`."""
 
-    def setting(self, subject: Subject) -> dict[str, Any]:
-        """Return how the head is counted."""
-        return {"train_pooler": subject.train_pooler}
+    def measure(self, model: MeasuredModel, parts: Sequence[Part]) -> Iterator[list[Row]]:
+        """Count the values and bytes."""
+        yield [count_values(model)]
 
-    def measure(self, subject: Subject, cells: Sequence[Cell]) -> Iterator[list[Row]]:
-        """Count."""
-        yield measure_parameters(subject.backbone, subject.method, subject.train_pooler)
-
-    def line(self, row: Row) -> str:
-        """Return what is trained and stored, or why the method is refused."""
+    def summarise(self, row: Row) -> str:
+        """Return what is trained and stored, or why the method does not support the backbone."""
         if "refused" in row:
             return f"is refused: {row['refused']}"
         return (
@@ -40,33 +35,29 @@ class Parameters(Kind):
         )
 
 
-def measure_parameters(
-    backbone: BackboneConfig, method: Method, train_pooler: bool = False, num_outputs: int = 2
-) -> list[Row]:
-    """Return what a method trains and stores, as the one row of a measurement.
+def count_values(model: MeasuredModel, num_outputs: int = OUTPUTS) -> Row:
+    """Return what a method trains and stores.
 
     The model is built and adapted on the meta device, so that a large backbone costs nothing.
 
     Args:
-        backbone: its ``shape`` is read.
-        method: the recipe.
-        train_pooler: whether the pre-trained pooler is trained, and counted, with the head.
-        num_outputs: values that the head returns.
+        model: the model under measurement.
+        num_outputs: number of outputs of the head.
 
     Returns:
-        ``trained``, ``trained_pct`` (of the encoder) and ``head``; ``stored_values`` and
-        ``stored_bytes`` of each task, without its head; ``shared_bytes`` of all tasks together. If the
-        architecture lacks what the method changes: None for each, and the reason as ``refused``.
+        ``trained``, ``trained_pct`` (percentage of the encoder) and ``head``; ``stored_values`` and
+        ``stored_bytes`` of each task, without its head; ``shared_bytes``, stored once for all tasks. If the
+        architecture lacks a part that the method changes, each is None, and ``refused`` is the reason.
 
     Raises:
         InputError: if the method's options do not fit the backbone's size.
     """
     with torch.device("meta"):
-        model = build_from_shape(backbone, num_outputs, ATTENTION)
+        network = build_from_shape(model.backbone, num_outputs, ATTENTION)
         try:
-            adaptation = method.adapt(model, train_pooler)
+            adaptation = adapt_untrained(model.method, network, model.train_pooler)
         except UnsupportedError as error:
-            return [dict.fromkeys(MEASUREMENT_COLUMNS["parameters"]) | {"refused": str(error)}]
+            return dict.fromkeys(MEASUREMENT_COLUMNS["parameters"]) | {"refused": str(error)}
         values, size = count_parameters(adaptation), count_bytes(adaptation)
     counts = {key: values[key] for key in ("trained", "trained_pct", "head", "stored_values")}
-    return [counts | {"stored_bytes": size["method"], "shared_bytes": size["shared"]}]
+    return counts | {"stored_bytes": size["method"], "shared_bytes": size["shared"]}

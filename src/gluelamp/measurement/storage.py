@@ -1,19 +1,16 @@
-"""Bytes of a method's files, really written, beside the bytes that its tensors are counted to have."""
+"""Sizes of a method's files on disk, next to the counted bytes of their tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 
-from gluelamp.backbones.load import BackboneConfig
-from gluelamp.measurement.kind import Cell, Kind, Row, Subject
-from gluelamp.measurement.states import build_bare
-from gluelamp.methods.base import Method
+from gluelamp.measurement.base import MeasuredModel, MeasurementKind, Part, Row
+from gluelamp.measurement.models import adapt_untrained, build_bare
 from gluelamp.methods.storage import (
     count_bytes,
     count_parameters,
@@ -22,23 +19,19 @@ from gluelamp.methods.storage import (
     write_shared_state,
 )
 
-_CHECKSUM = "0" * 64  # as long as that of real weights, so that the files are as long as those of a run
+_CHECKSUM = "0" * 64  # as long as a real checksum, so that the header is as long as in a run's file
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class Storage(Kind):
-    """Writes the files of one task; see `measure_storage`."""
+class Storage(MeasurementKind):
+    """Write the files of one task; see `measure_files`."""
 
-    def setting(self, subject: Subject) -> dict[str, Any]:
-        """Return how the head is stored."""
-        return {"train_pooler": subject.train_pooler}
+    def measure(self, model: MeasuredModel, parts: Sequence[Part]) -> Iterator[list[Row]]:
+        """Write the files and measure them."""
+        yield [measure_files(model)]
 
-    def measure(self, subject: Subject, cells: Sequence[Cell]) -> Iterator[list[Row]]:
-        """Write."""
-        yield measure_storage(subject.backbone, subject.method, subject.train_pooler)
-
-    def line(self, row: Row) -> str:
-        """Return the files' bytes beside the counted ones."""
+    def summarise(self, row: Row) -> str:
+        """Return the sizes of the files next to the counted bytes."""
         return (
             f"writes {row['task_file_bytes']:,} bytes a task (counted: {row['counted_bytes']:,} and "
             f"{row['head_bytes']:,} of the head) and {row['shared_file_bytes']:,} once "
@@ -46,42 +39,38 @@ class Storage(Kind):
         )
 
 
-def measure_storage(backbone: BackboneConfig, method: Method, train_pooler: bool = False) -> list[Row]:
-    """Return the bytes of the files that a run would leave, as the one row of a measurement.
+def measure_files(model: MeasuredModel) -> Row:
+    """Return the sizes of the files that a run would write.
 
-    The real architecture with random weights is adapted, its states are written to a temporary folder
-    as a run writes them, and the files are asked for their size. Where a mask falls depends on the weights:
-    with others its file may name a few tensors more or less.
+    The real architecture with random weights is adapted, and its states are written to a temporary folder
+    as a run writes them. The positions of a mask depend on the weights: with other weights its file may
+    name a few tensors more or less.
 
     Args:
-        backbone: its ``shape`` is read.
-        method: the recipe.
-        train_pooler: whether the pre-trained pooler is trained, and stored, with the head.
+        model: the model under measurement.
 
     Returns:
-        ``trained`` values, and ``stored_values`` of each task; ``counted_bytes`` of the tensors that a
-        task stores, without its head, and ``head_bytes`` of these; ``task_file_bytes``, of the file with
-        both, names and checksums in its header; ``shared_bytes`` of the tensors that all tasks share,
-        and ``shared_file_bytes`` of their file, 0 if there is none.
+        ``trained`` values, and ``stored_values`` of each task; ``counted_bytes`` of the tensors that a task
+        stores, without its head, and ``head_bytes``; ``task_file_bytes`` of the file with both, including
+        the names and checksums in its header; ``shared_bytes`` of the tensors that all tasks share, and
+        ``shared_file_bytes`` of their file, 0 if there is none.
 
     Raises:
-        InputError: if the method cannot serve this architecture or size.
+        InputError: if the method does not support this architecture or size.
     """
-    adaptation = method.adapt(build_bare(backbone), train_pooler)
+    adaptation = adapt_untrained(model.method, build_bare(model.backbone), model.train_pooler)
     values, size = count_parameters(adaptation), count_bytes(adaptation)
-    bound_to = provenance(adaptation, _CHECKSUM)
-    with TemporaryDirectory() as place:
-        task, shared = Path(place) / "task.safetensors", Path(place) / "shared"
-        save_task_state(task, adaptation, bound_to)
-        write_shared_state(shared, adaptation, bound_to)
-        return [
-            {
-                "trained": values["trained"],
-                "stored_values": values["stored_values"],
-                "counted_bytes": size["method"],
-                "head_bytes": size["head"],
-                "task_file_bytes": task.stat().st_size,
-                "shared_bytes": size["shared"],
-                "shared_file_bytes": sum(file.stat().st_size for file in shared.glob("*")),
-            }
-        ]
+    header = provenance(adaptation, _CHECKSUM)
+    with TemporaryDirectory() as folder:
+        task, shared = Path(folder) / "task.safetensors", Path(folder) / "shared"
+        save_task_state(task, adaptation, header)
+        write_shared_state(shared, adaptation, header)
+        return {
+            "trained": values["trained"],
+            "stored_values": values["stored_values"],
+            "counted_bytes": size["method"],
+            "head_bytes": size["head"],
+            "task_file_bytes": task.stat().st_size,
+            "shared_bytes": size["shared"],
+            "shared_file_bytes": sum(file.stat().st_size for file in shared.glob("*")),
+        }

@@ -1,7 +1,7 @@
-"""Passes that take turns, timed one by one.
+"""Interleaved timing of forward passes.
 
-`torch.utils.benchmark` holds what was timed, but its ``Timer`` does not time: it warms up anew in every
-call, so that passes which take turns would run three times each.
+The results are `torch.utils.benchmark.Measurement` objects, but its ``Timer`` is not used: it warms up in
+every call, so interleaved passes would run three times each.
 """
 
 from __future__ import annotations
@@ -21,63 +21,67 @@ from gluelamp.errors import InputError
 
 Pass = Callable[[], object]
 
-_BEFORE_CAPTURE = 3  # passes, as torch advises
-_FEWEST = 5  # rounds that are counted, however long they take
+_WARM_UP_PASSES = 3  # before a capture, as the documentation of torch advises
+_MIN_ROUNDS = 5
 
 
 @contextmanager
 def computing_on(device: torch.device, threads: int | None) -> Iterator[None]:
-    """Let torch use a device as its current one, and a number of threads on a CPU; its own if None."""
+    """Make a device current, and set the number of CPU threads; None leaves the number unchanged."""
     current = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
     with current, set_torch_threads(threads or torch.get_num_threads()):
         yield
 
 
 @torch.inference_mode()
-def time_in_turns(
+def time_interleaved(
     passes: Mapping[str, Pass],
     device: torch.device,
     rounds: int,
     seconds: float = math.inf,
     seed: int = 0,
 ) -> dict[str, Measurement]:
-    """Return the seconds of every pass, in inference mode and after a pass to warm up.
+    """Return the seconds of every pass, in inference mode and after one pass to warm up.
+
+    Each round runs every pass once, in a new random order, so that a drift of the machine's speed
+    affects all of them equally.
 
     Args:
-        passes: by name; in each round all of them run once, in an order drawn anew.
-        device: where they compute. A GPU's own events are read there, and the wall clock elsewhere.
-        rounds: how many are counted, at most.
-        seconds: after which no round is begun, from the fifth on.
-        seed: of the order.
+        passes: the passes by name.
+        device: where they run. A GPU is timed by its own events, a CPU by the wall clock.
+        rounds: the largest number of rounds.
+        seconds: no round starts after this time, except the first five.
+        seed: seed of the order.
 
     Returns:
-        By name; as many times for each.
+        The times by name. All passes have the same number of times.
     """
     clock = _event_seconds if device.type == "cuda" else _wall_seconds
     order = random.Random(seed)
     times: dict[str, list[float]] = {name: [] for name in passes}
-    for run in passes.values():  # not counted: caches, choice of kernels
+    for run in passes.values():  # warm-up: fills caches and lets libraries choose their kernels
         clock(run)
     start = time.perf_counter()
-    with _without_collection():
+    with _without_garbage_collection():
         for number in range(rounds):
-            if number >= _FEWEST and time.perf_counter() - start > seconds:
+            if number >= _MIN_ROUNDS and time.perf_counter() - start > seconds:
                 break
             for name in order.sample(list(passes), len(passes)):
                 times[name].append(clock(passes[name]))
     threads = torch.get_num_threads()
     return {
-        name: Measurement(1, each, TaskSpec(stmt=name, setup="", num_threads=threads))
-        for name, each in times.items()
+        name: Measurement(1, values, TaskSpec(stmt=name, setup="", num_threads=threads))
+        for name, values in times.items()
     }
 
 
-def graphed(model: nn.Module, inputs: Mapping[str, Tensor]) -> Pass:
-    """Return the replay of a forward pass that was captured in a CUDA graph.
+def capture_graph(model: nn.Module, inputs: Mapping[str, Tensor]) -> Pass:
+    """Capture a forward pass in a CUDA graph, and return the function that replays it.
 
     Args:
-        model: on torch's current GPU; its pass must not look at values.
-        inputs: keyword arguments of the pass, read at every replay: they must be kept.
+        model: on torch's current GPU. Its control flow must not depend on values.
+        inputs: keyword arguments of the pass. Every replay reads these tensors, so the caller must hold
+            on to them.
 
     Raises:
         InputError: if the pass cannot be captured.
@@ -85,8 +89,9 @@ def graphed(model: nn.Module, inputs: Mapping[str, Tensor]) -> Pass:
     stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.inference_mode():
-        with torch.cuda.stream(stream):  # libraries allocate their workspaces before the capture
-            for _ in range(_BEFORE_CAPTURE):
+        # libraries allocate their workspaces in the first passes, which a capture does not allow
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP_PASSES):
                 model(**inputs)
         torch.cuda.current_stream().wait_stream(stream)
         try:
@@ -117,7 +122,7 @@ def _event_seconds(run: Pass) -> float:
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
+def _without_garbage_collection() -> Iterator[None]:
     gc.collect()
     gc.disable()
     try:

@@ -7,7 +7,7 @@ from pydantic.dataclasses import dataclass as validated
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.errors import InputError
+from gluelamp.errors import UnsupportedError
 from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
 from gluelamp.methods.changes.tensors import replace_tensors
@@ -25,5 +25,5 @@ class BitFit(Method):
         """Replace each bias by a trained one."""
         biases = [name for name in parts.encoder_parameters if name.endswith(".bias")]
         if not biases:
-            raise InputError("BitFit trains biases, and this encoder has none. Take another method.")
+            raise UnsupportedError("BitFit trains biases, and this encoder has none. Take another method.")
         return [*replace_tensors(model, biases)]

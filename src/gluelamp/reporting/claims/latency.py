@@ -11,7 +11,7 @@ from gluelamp.reporting.claims.claim import CONTRADICTED, NOT_MEASURED, SUPPORTE
 NAMES = {"pafi": "PaFi", "hiwi": "HiWi", "hiwi_weight": "HiWi on the weights"}
 _PARTS = ("modules", "tensors", "operators")
 TOLERANCE = 1e-5
-"""As in `gluelamp.measurement.verdict`, which needs torch; a test holds the two equal."""
+"""Equal to `MERGE_TOLERANCE` of `gluelamp.measurement.paired_timing`, which imports torch."""
 
 
 def latency_claims(certificates: Sequence[Certificate]) -> Iterator[Claim]:
