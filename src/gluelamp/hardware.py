@@ -101,16 +101,16 @@ def reset_peak_memory(device: torch.device) -> None:
 def peak_memory(device: torch.device) -> dict[str, int | str]:
     """Return the peak memory in bytes since the last reset, and what was measured."""
     if device.type == "cuda":
-        return {"peak_bytes": torch.cuda.max_memory_allocated(device), "of": "device allocations"}
+        return {"peak_bytes": torch.cuda.max_memory_allocated(device), "measure": "device allocations"}
     if _STATUS.exists():
         lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
         return {
             "peak_bytes": int(lines["VmHWM"].split()[0]) * 1024,
-            "of": "resident set of the run",
+            "measure": "resident set of the run",
         }
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return {"peak_bytes": peak, "of": "resident set of the process"}
+    return {"peak_bytes": peak, "measure": "resident set of the process"}
 
 
 @lru_cache(maxsize=4)

@@ -47,16 +47,17 @@ def test_a_run_has_the_name_that_its_record_gives(committed: Path, part: str) ->
     found = find_runs(committed / part)
     assert found
     for folder, record in found:
-        assert folder.name == record.identity == identity(record.config), folder
+        assert folder.name == record.identity == identity(record.config_dict()), folder
 
 
 def test_the_leaves_have_what_the_search_chose(committed: Path) -> None:
     scores: dict[str, dict[str, dict[tuple[float, float | None], list[float]]]] = {}
     for _, record in find_runs(committed / "rates"):
-        if record.config["method"].get("inner_layer_norm"):
+        if record.config_dict()["method"].get("inner_layer_norm"):
             continue  # tried beside the search
-        method, task = (record.config[part]["name"] for part in ("method", "task"))
-        setting = (record.config["trainer"]["learning_rate"], record.config["method"].get("bank_gain"))
+        method, task = (record.config.method.name, record.config.task.name)
+        config = record.config_dict()
+        setting = (config["trainer"]["learning_rate"], config["method"].get("bank_gain"))
         by_setting = scores.setdefault(method, {"cola": {}, "stsb": {}})[task]
         by_setting.setdefault(setting, []).append(record.metrics["last"][record.main_metric])
     for method, by_task in scores.items():
@@ -66,8 +67,8 @@ def test_the_leaves_have_what_the_search_chose(committed: Path) -> None:
         learns = {at: score for at, score in stsb.items() if cola.get(at, 0) > 0} or stsb
         near = [at for at, score in learns.items() if score > max(learns.values()) - 0.01]
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            leaf = compose("train", overrides=[f"method={method}"]).method
+            leaf = compose("train", overrides=[f"method={method}"])
         chosen = max(near, key=lambda at: (cola.get(at, 0), stsb[at]))
-        assert (leaf.learning_rate, leaf.get("bank_gain")) == chosen, method
+        assert (leaf.trainer.learning_rate, leaf.method.get("bank_gain")) == chosen, method
         untried = stsb.keys() - cola.keys() - learns.keys()
         assert all(stsb[at] <= max(learns.values()) - 0.01 for at in untried), method

@@ -76,7 +76,7 @@ def test_one_run_writes_into_its_results_folder_only(
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     assert not list(Path(environment["HOME"]).iterdir())
     (record,) = find_records(tmp_path / "mine")
-    assert (record.status, record.config["method"]["name"]) == ("complete", "hiwi")
+    assert (record.status, record.config.method.name) == ("complete", "hiwi")
     score = record.metrics["best"]["matthews_correlation"]
     line = out.splitlines()[-1].partition("] ")[2]
     assert line.startswith(f"tiny hiwi cola seed 0 (sample): matthews_correlation best {score:.4f} (epoch 1)")
@@ -85,7 +85,7 @@ def test_one_run_writes_into_its_results_folder_only(
 
 def test_a_sweep_trains_each_combination_once(undisturbed: Path) -> None:
     records = find_records(undisturbed / "results")
-    names = [(record.config["method"]["name"], record.config["task"]["name"]) for record in records]
+    names = [(record.config.method.name, record.config.task.name) for record in records]
     assert sorted(names) == [("lora", "cola"), ("lora", "stsb"), ("pafi", "cola"), ("pafi", "stsb")]
     assert {record.status for record in records} == {"complete"}
     assert [path.name for path in undisturbed.iterdir()] == ["results"]

@@ -35,7 +35,7 @@ def test_the_record_holds_each_members_metrics_and_their_average(
 ) -> None:
     config = tiny_run(f"method={method}", *MIXTURE)
     record = execute(config)
-    assert record.data["rows"]["cola.train"] == 24
+    assert record.data.rows["cola.train"] == 24
     predictions = pd.read_parquet(run_folder(config) / "predictions.parquet")
     mains = []
     for name, columns in zip(MEMBERS, COLUMNS, strict=True):

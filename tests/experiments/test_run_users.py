@@ -72,9 +72,9 @@ def test_the_metrics_are_those_of_all_rows_each_under_its_own_person(tiny_run: T
         assert record.metrics["last"][f"accuracy{suffix}"] == accuracy_score(own["label"], guessed)
         found = f1_score(own["label"], guessed, labels=range(15), average="macro", zero_division=0)
         assert record.metrics["last"][f"macro_f1{suffix}"] == pytest.approx(found)
-    assert record.protocol["persons"] == 4
-    assert record.protocol["diverged"] == {}
-    claimed = record.protocol["selection"] + record.protocol["validation_reused"]
+    assert record.protocol.users == 4
+    assert record.protocol.diverged == {}
+    claimed = record.protocol.selection + record.protocol.validation_reused
     assert [name for name in ("best", "last", "held_out") if name in claimed] == list(record.metrics)
     assert [entry["epoch"] for entry in record.history] == [1, 2]
     assert not (run_folder(config) / "persons").exists()
@@ -197,7 +197,7 @@ def test_a_person_who_diverges_is_named_and_the_others_stay(
 
     monkeypatch.setattr(Trainer, "_look_at_losses", one_is_ill)
     record = execute(ill)
-    (name,) = record.protocol["diverged"]
+    (name,) = record.protocol.diverged
     rows, expected = predictions(ill), predictions(good)
     others = rows["user"] != name
     np.testing.assert_allclose(outputs(rows[others]), outputs(expected[others]), atol=2e-5)
@@ -221,8 +221,8 @@ def test_a_person_who_trains_alone_and_diverges_is_named_and_the_others_stay(
     record = execute(config)
     rows = predictions(config)
     last = max(rows["user"])
-    assert record.protocol["diverged"].keys() == {last}
-    assert record.protocol["diverged"][last].startswith("The loss of step 1 is nan.")
+    assert record.protocol.diverged.keys() == {last}
+    assert record.protocol.diverged[last].startswith("The loss of step 1 is nan.")
     assert not outputs(rows[rows["user"] == last]).any()
     assert outputs(rows[rows["user"] != last]).all()
 
@@ -233,7 +233,7 @@ def test_the_peak_memory_is_that_of_the_largest_group(
     peaks = iter([3, 2])
     monkeypatch.setattr("gluelamp.training.trainer.peak_memory", lambda _: {"peak_bytes": next(peaks)})
     record = execute(tiny_run(*EACH, "trainer.profiles_per_pass=2", "trainer.epochs=1"))
-    assert record.memory == {"peak_bytes": 3}
+    assert record.memory.peak_bytes == 3
 
 
 @pytest.mark.parametrize(
@@ -285,5 +285,5 @@ def test_bytes_are_those_of_what_is_stored_whatever_the_passes_compute_in(
         *EACH, f"task.profiles={users}", f"trainer.profiles_per_pass={together}", "trainer.precision=bf16"
     )
     record = execute(config)
-    assert record.bytes["method"] == 4 * record.parameters["trained"]
-    assert record.bytes["head"] == 4 * record.parameters["head"]
+    assert record.bytes.method == 4 * record.parameters.trained
+    assert record.bytes.head == 4 * record.parameters.head

@@ -103,7 +103,8 @@ def add_record(tmp_path: Path) -> AddRecord:
             "main_metric": METRICS[task][0],
             "history": [],
             **{field: {} for field in MAPPINGS},
-            **({} if error else complete),
+            **complete,
+            **({"metrics": {}} if error else {}),
             "error": error,
         }
         write_json(path, content)
@@ -123,12 +124,13 @@ def add_predictions(tmp_path: Path) -> AddPredictions:
         selections: tuple[str, ...] = ("held_out", "best", "last"),
         split: str = "validation",
     ) -> Path:
-        outputs = glue_task(record.config["task"]["name"]).num_outputs
+        outputs = glue_task(record.config.task.name).num_outputs
         values = predictions[:, None] if outputs == 1 else np.eye(outputs)[predictions.astype(int)]
         rows = {"split": split, "idx": np.arange(len(labels)), "label": labels}
         columns = {f"output_{number}": values[:, number] for number in range(outputs)}
         frames = [pd.DataFrame({"selection": name, **rows, **columns})[::-1] for name in selections]
-        names = (record.config[section]["name"] for section in ("backbone", "method", "task"))
+        config = record.config
+        names = (config.backbone.name, config.method.name, config.task.name)
         path = tmp_path.joinpath("runs", *names, record.identity, "predictions.parquet")
         kept = [pd.read_parquet(path)] if path.exists() else []
         pd.concat([*kept, *frames]).to_parquet(path, index=False)
@@ -169,7 +171,7 @@ def add_run(tmp_path: Path, add_record: AddRecord, add_predictions: AddPredictio
         sizes |= {key: changes.pop(key) for key in tuple(changes) if key in sizes}
         score = 1 - wrong / 100
         record = add_record(method, task, score, seed, held_out=score, **changes)
-        path = tmp_path.joinpath("runs", record.config["backbone"]["name"], method, task, record.identity)
+        path = tmp_path.joinpath("runs", record.config.backbone.name, method, task, record.identity)
         parameters = {"trained": sizes["trained"], "backbone": sizes["backbone_values"], "head": 20}
         parameters["trained_pct"] = 100 * sizes["trained"] / sizes["backbone_values"]
         stored = {"method": sizes["stored"], "head": sizes["head_bytes"], "shared": sizes["shared"]}

@@ -304,7 +304,7 @@ def test_of_several_references_the_one_on_the_same_persons_and_epochs_counts(tmp
     add_run(tmp_path, "head_only", right(4, 4), epochs=9)
     add_run(tmp_path, "xpeft", right(6, 6), epochs=9)
     assert row_of(tmp_path, "xpeft")["vs_head_only"] == pytest.approx(0.2)
-    add_run(tmp_path, "head_only", right(5, 5), epochs=9, options={"learning_rate": 0.5})
+    add_run(tmp_path, "head_only", right(5, 5), epochs=9, options={"scale": 0.5})
     assert np.isnan(row_of(tmp_path, "xpeft")["vs_head_only"])
 
 

@@ -217,7 +217,7 @@ def test_without_records_there_is_nothing_to_report(tmp_path: Path) -> None:
 def test_each_method_has_a_family() -> None:
     from gluelamp.reporting.site.families import FAMILIES
 
-    targets = re.findall(r"^_target_: \S+\.(\w+)$", _leaves(), re.MULTILINE)
+    targets = re.findall(r"^ +_target_: \S+\.(\w+)$", _leaves(), re.MULTILINE)
     assert set(targets) == set().union(*(family.kinds for family in FAMILIES))
     assert {kind for kind, *_ in METHODS.values()} <= set(targets)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +92,7 @@ def test_several_tasks_learnt_at_once_are_no_cell(
     add_predictions(add_record(), LABELS, LABELS)
     ((folder, record),) = find_runs(tmp_path)
     assert find_cell([(folder, record)], "best") is not None
-    task = {"name": "cola", "members": ["cola", "rte"]}
-    mixture = replace(record, config={**record.config, "task": task})
+    task = record.config.task.model_copy(update={"members": ["cola", "rte"]})
+    config = record.config.model_copy(update={"task": task})
+    mixture = record.model_copy(update={"config": config})
     assert find_cell([(folder, mixture)], "best") is None

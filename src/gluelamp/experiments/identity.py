@@ -1,4 +1,4 @@
-"""What makes two runs the same run."""
+"""The identity of a run: a hash of all settings that can change its result."""
 
 from __future__ import annotations
 
@@ -10,23 +10,30 @@ from typing import Any
 
 from gluelamp.experiments.config import RunConfig
 
-# What cannot change a result: where things lie, and how fast they run. Data and backbone are known by
-# checksums instead, and rates and precision by what they came to.
+# Settings that cannot change a result: where files are, and how fast a run is. Data and backbone are
+# identified by checksums instead.
 _WITHOUT_EFFECT = {
     "backbone": ("hub_id", "revision", "path", "wheel", "sha256", "shape"),
     "data": ("source", "root", "hub_timeout_s", "revision"),
     "trainer": ("device", "graphs", "eval_batch_size", "checkpoint_steps"),
 }
-_RATES = ("learning_rate", "head_learning_rate")
+
+ADDED_LATER: Mapping[str, Mapping[str, Any]] = {}
+"""Options that were added after the first results, each with the value that changes nothing.
+
+By section of the configuration or, for an option of a method, by the name of the method's class, such as
+``{"trainer": {"ema_decay": None}, "PaFi": {"rescale": False}}``. An option with this value is left out of the
+hash, so a run that does not use the option keeps the identity that it had before the option existed.
+"""
 
 
 def effective_config(config: RunConfig, resolved: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return all that can change a run's result, as nested plain values: what its record shows.
+    """Return all settings that can change a run's result, as nested plain values.
 
     Args:
         config: of the run.
-        resolved: by section, what the configuration came to on this machine and data, such as
-            checksums, learning rates and precision; it replaces what was written.
+        resolved: by section, what the configuration resolves to with this machine and data, such as
+            checksums, learning rates and precision. It replaces what was written.
     """
     content = asdict(config)
     for section in ("results", "tracker", "on_existing"):
@@ -34,10 +41,16 @@ def effective_config(config: RunConfig, resolved: Mapping[str, Mapping[str, Any]
     for section, keys in _WITHOUT_EFFECT.items():
         for key in keys:
             del content[section][key]
-    options = {key: value for key, value in content["method"].items() if key not in _RATES}
-    content["method"] = options | {"name": content.pop("method_name"), "kind": type(config.method).__name__}
+    method_class = type(config.method).__name__
+    options = {k: v for k, v in content["method"].items() if k not in ("learning_rate", "head_learning_rate")}
+    content["method"] = options | {"name": content.pop("method_name"), "kind": method_class}
     for section, values in resolved.items():
         content[section] |= values
+    for name, options in ADDED_LATER.items():
+        section = content["method"] if name == method_class else content.get(name, {})
+        for key, neutral in options.items():
+            if key in section and section[key] == neutral:
+                del section[key]
     return content
 
 

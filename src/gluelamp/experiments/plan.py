@@ -118,7 +118,7 @@ def plan_run(config: RunConfig) -> Plan:
         },
     }
     if any(task.initial_head_bias):
-        resolved["task"] = {"head_starts_at": list(task.initial_head_bias)}
+        resolved["task"] = {"initial_head_bias": list(task.initial_head_bias)}
     effective = effective_config(config, resolved)
     chosen = tuple(of_chosen_users(member, config.task) for member in data)
     return Plan(config, effective, task, chosen, checkpoint, rates, device, dtype)

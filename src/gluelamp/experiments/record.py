@@ -1,146 +1,154 @@
-"""What a run's record says of it."""
+"""The record of a run, from its plan and from what its training gave."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
+from gluelamp.experiments.command import run_overrides
 from gluelamp.experiments.environment import git_state, package_versions
 from gluelamp.experiments.plan import Plan
 from gluelamp.experiments.users import Persons, mean_history, mean_speed
 from gluelamp.hardware import describe_device
-from gluelamp.records import SCHEMA_VERSION, RunRecord
+from gluelamp.records import RUN_SCHEMA, RunRecord
 from gluelamp.training.checkpoint import Progress
 from gluelamp.training.evaluation import Outputs
 from gluelamp.training.held_out import HeldOut
 from gluelamp.training.trainer import Outcome
 
 
-def known_facts(plan: Plan) -> RunRecord:
-    """Return the record of a run as far as it is known before training."""
+def new_record(plan: Plan, **results: Any) -> RunRecord:
+    """Return the record of a run.
+
+    Args:
+        plan: of the run.
+        results: fields of `RunRecord` that are known after training. Without them this is the record of
+            a run that was not trained.
+    """
     config, checkpoint = plan.config, plan.checkpoint
-    return RunRecord(
-        schema_version=SCHEMA_VERSION,
-        identity=plan.identity,
-        status="complete",
-        config=plan.effective,
-        data=_data_facts(plan),
-        backbone={
+    data = _data_facts(plan)
+    fields: dict[str, Any] = {
+        "schema_version": RUN_SCHEMA,
+        "identity": plan.identity,
+        "status": "complete",
+        "family": getattr(config.method, "family", "other"),
+        "overrides": run_overrides(plan.effective, data["source"], data["revision"], checkpoint.revision),
+        "config": plan.effective,
+        "data": data,
+        "backbone": {
             "name": config.backbone.name,
             "checksum": checkpoint.checksum,
             "source": config.backbone.source,
             "revision": checkpoint.revision,
         },
-        protocol={
-            **_selection_facts(config.task.profiles == "shared", config.trainer.patience),
-            "head_counted": False,
-            "starts_from": "the pre-trained checkpoint",
-            "truncated_to": config.trainer.max_length,
-        },
-        main_metric=plan.task.main_metric,
-        metrics={},
-        history=[],
-        parameters={},
-        bytes={},
-        speed={},
-        memory={},
-        versions=package_versions(),
-        git=git_state(),
-        device=describe_device(plan.device, plan.dtype),
-    )
+        "protocol": _protocol(plan),
+        "main_metric": plan.task.main_metric,
+        "versions": package_versions(),
+        "git": git_state(),
+        "device": describe_device(plan.device, plan.dtype),
+    }
+    return RunRecord(**(fields | results))
 
 
-def _selection_facts(one_adaptation: bool, patience: int | None) -> dict[str, str]:
-    """What the record says of the choice of epochs."""
-    if one_adaptation:
-        reused = "best: all rows choose; held_out: each half by the other's choice; last: no"
-        ended = f"; by all: when training ends (patience {patience})" if patience else ""
-        return {
-            "selection": "best on validation, last, and held_out, from the same run",
-            "validation_reused": reused + ended,
-        }
+def _protocol(plan: Plan) -> dict[str, Any]:
+    config = plan.config
+    if config.task.profiles == "shared":
+        selection = "best on validation, last and held_out"
+        reused = "best: yes; held_out: cross-fitted (2-fold); last: no"
+        if config.trainer.patience:
+            # early stopping reads all rows, so it also limits the epochs that held_out can select
+            reused += f"; early stopping on all rows (patience {config.trainer.patience})"
+    else:
+        selection = "best on each user's validation rows, and last"
+        reused = "best: yes, by user; last: no"
     return {
-        "selection": "best on each person's validation rows, and last, from the same run",
-        "validation_reused": "best: each person's own rows choose; last: no",
+        "selection": selection,
+        "validation_reused": reused,
+        "head_counted": False,
+        "starts_from": "the pre-trained checkpoint",
+        "truncated_to": config.trainer.max_length,
     }
 
 
 def _data_facts(plan: Plan) -> dict[str, Any]:
-    """What the record says of the data; of a mixture, with the tasks' names."""
-    several = len(plan.data) > 1
-    before, behind = ("{0}.", " ({0})") if several else ("", "")
-    rows = {
-        before.format(data.task.name) + name: len(plan.training_rows(data) if name == "train" else frame)
-        for data in plan.data
-        for name, frame in data.splits.items()
-    }
+    """Describe the data; in a mixture, each split and each deviation is marked with its task."""
+    is_mixture = len(plan.data) > 1
+    rows, deviations = {}, []
+    for data in plan.data:
+        prefix, suffix = (f"{data.task.name}.", f" ({data.task.name})") if is_mixture else ("", "")
+        for name, frame in data.splits.items():
+            rows[prefix + name] = len(plan.training_rows(data) if name == "train" else frame)
+        deviations += [sentence + suffix for sentence in data.deviations]
     return {
         "source": plan.data[0].source,
         "fingerprint": plan.effective["data"]["fingerprint"],
         "revision": plan.data[0].revision,
         "rows": rows,
-        "deviations": [
-            sentence + behind.format(data.task.name) for data in plan.data for sentence in data.deviations
-        ],
+        "deviations": deviations,
     }
 
 
-def completed(facts: RunRecord, outcome: Outcome, held_out: HeldOut, plan: Plan) -> RunRecord:
-    """Return the record with what training one adaptation gave.
+def shared_record(plan: Plan, counts: Mapping[str, Any], outcome: Outcome, held_out: HeldOut) -> RunRecord:
+    """Return the record of a run that trained one profile for all rows.
 
     Args:
-        facts: known before.
-        outcome: of the training.
-        held_out: what followed it.
         plan: of the run.
+        counts: ``parameters``, ``bytes`` and ``phases`` of the record.
+        outcome: of the training.
+        held_out: the cross-fitted scores of the training.
     """
     progress = outcome.progress
     epochs = [progress.history[number]["epoch"] for number in held_out.numbers]
-    return replace(
-        facts,
+    file_bytes = (plan.folder / "best.safetensors").stat().st_size
+    return new_record(
+        plan,
+        **counts | {"bytes": {**counts["bytes"], "file": file_bytes}},
         metrics={
             "best": _metrics(progress, progress.best),
             "last": _metrics(progress, len(progress.history) - 1),
             "held_out": {"epoch": fmean(epochs), **held_out.metrics},
         },
         history=progress.history,
-        bytes={**facts.bytes, "file": (plan.folder / "best.safetensors").stat().st_size},
         speed=outcome.speed,
         memory=outcome.memory,
     )
 
 
-def completed_each(
-    facts: RunRecord, persons: Persons, outcomes: Mapping[str, Outcome], outputs: Mapping[str, Outputs]
+def per_user_record(
+    plan: Plan,
+    counts: Mapping[str, Any],
+    persons: Persons,
+    outcomes: Mapping[str, Outcome],
+    outputs: Mapping[str, Outputs],
 ) -> RunRecord:
-    """Return the record with what training one adaptation for each person gave.
+    """Return the record of a run that trained a profile for each user.
 
     Args:
-        facts: known before.
-        persons: of the run.
-        outcomes: by name.
+        plan: of the run.
+        counts: ``parameters`` and ``bytes`` of the record.
+        persons: the users of the run.
+        outcomes: by user.
         outputs: of all rows, by selection.
     """
-    found = list(outcomes.values())
+    finished = list(outcomes.values())
     epochs = {
-        "best": [o.progress.history[o.progress.best]["epoch"] for o in found if o.progress.history],
-        "last": [o.progress.history[-1]["epoch"] for o in found if o.progress.history],
+        "best": [o.progress.history[o.progress.best]["epoch"] for o in finished if o.progress.history],
+        "last": [o.progress.history[-1]["epoch"] for o in finished if o.progress.history],
     }
     diverged = {name: outcome.error for name, outcome in outcomes.items() if outcome.error}
-    return replace(
-        facts,
-        protocol={**facts.protocol, "persons": len(found), "diverged": diverged},
+    memories = [outcome.memory for outcome in finished if outcome.memory]
+    return new_record(
+        plan,
+        **counts,
+        protocol={**_protocol(plan), "users": len(finished), "diverged": diverged},
         metrics={
             selection: {"epoch": fmean(epochs[selection]), **persons.metrics(outputs[selection])}
             for selection in outputs
         },
-        history=mean_history(found),
-        speed=mean_speed(found),
-        memory=max(
-            (outcome.memory for outcome in found if outcome.memory), key=lambda memory: memory["peak_bytes"]
-        ),
+        history=mean_history(finished),
+        speed=mean_speed(finished),
+        memory=max(memories, key=lambda memory: memory["peak_bytes"]),
     )
 
 

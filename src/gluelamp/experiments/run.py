@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from gluelamp.errors import InputError
@@ -13,10 +13,10 @@ from gluelamp.experiments.inputs import encode_splits
 from gluelamp.experiments.lock import locked
 from gluelamp.experiments.plan import Plan, plan_run
 from gluelamp.experiments.predictions import write_predictions
-from gluelamp.experiments.record import known_facts
+from gluelamp.experiments.record import new_record
 from gluelamp.experiments.tracking import open_tracker
 from gluelamp.experiments.training import train_each, train_one
-from gluelamp.records import RunRecord, read_record, write_json
+from gluelamp.records import RunRecord, read_record, write_record
 from gluelamp.training.trainer import DivergedError
 
 _log = logging.getLogger(__name__)
@@ -88,13 +88,13 @@ def _train(plan: Plan) -> RunRecord:
     try:
         record, outputs = train_run(plan, train, validation, tracker)
     except DivergedError as error:
-        failed = replace(known_facts(plan), status="failed", history=error.history, error=str(error))
-        _write(plan, failed)
+        failed = new_record(plan, status="failed", history=error.history, error=str(error))
+        write_record(plan.folder / "record.json", failed)
         raise
     finally:
         tracker.close()
     write_predictions(plan.folder / "predictions.parquet", plan.task, train, validation, outputs)
-    _write(plan, record)
+    write_record(plan.folder / "record.json", record)
     _clear_after(plan.folder)
     _log.info("%s", _one_line(record))
     return record
@@ -108,16 +108,12 @@ def _clear_after(folder: Path) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _write(plan: Plan, record: RunRecord) -> None:
-    write_json(plan.folder / "record.json", asdict(record))
-
-
 def _one_line(record: RunRecord) -> str:
     config, best, last = record.config, record.metrics["best"], record.metrics["last"]
     metric = record.main_metric
     return (
-        f"{config['backbone']['name']} {config['method']['name']} {config['task']['name']} "
-        f"seed {config['seed']} ({record.data['source']}): {metric} best {best[metric]:.4f} "
+        f"{config.backbone.name} {config.method.name} {config.task.name} "
+        f"seed {config.seed} ({record.data['source']}): {metric} best {best[metric]:.4f} "
         f"(epoch {best['epoch']:g}), last {last[metric]:.4f}; "
         f"{record.speed['samples_per_second']:.0f} samples/s"
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gluelamp.experiments.inputs import bare_model
 from gluelamp.experiments.plan import Plan
-from gluelamp.experiments.record import completed, completed_each, known_facts
+from gluelamp.experiments.record import per_user_record, shared_record
 from gluelamp.experiments.users import Persons
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.base import learn_choice
@@ -45,14 +45,13 @@ class Built:
     bound_to: dict[str, str]
     phases: list[dict[str, Any]]
 
-    def described(self, facts: RunRecord) -> RunRecord:
-        """Return a record with the adaptation's counts and its phases."""
-        return replace(
-            facts,
-            parameters=count_parameters(self.adaptation),
-            bytes=count_bytes(self.adaptation),
-            phases=self.phases or None,
-        )
+    def counts(self) -> dict[str, Any]:
+        """Return the fields of the record that describe the adaptation before its training."""
+        return {
+            "parameters": count_parameters(self.adaptation),
+            "bytes": count_bytes(self.adaptation),
+            "phases": self.phases or None,
+        }
 
 
 def build(plan: Plan, train: EncodedSplit, validation: Splits, folder: Path) -> Built:
@@ -89,10 +88,10 @@ def train_one(
     """Train one adaptation on all rows; return its record and its outputs by selection."""
     held_out = HeldOut(plan.task, validation)
     built = build(plan, train, validation, plan.folder)
-    facts = built.described(known_facts(plan))  # before the trainer casts what is counted
+    counts = built.counts()  # before the trainer casts what is counted
     profile = Profile(train, validation, plan.rates, plan.config.seed, plan.folder, held_out=held_out)
     (outcome,) = _trainer(plan, built, [profile], plan.folder, tracker).run()
-    return completed(facts, outcome, held_out, plan), {**outcome.outputs, "held_out": held_out.outputs}
+    return shared_record(plan, counts, outcome, held_out), {**outcome.outputs, "held_out": held_out.outputs}
 
 
 def train_each(
@@ -113,12 +112,12 @@ def train_each(
     start = (
         _shared_values(plan, train, validation) if config.task.profiles == "shared_then_per_user" else None
     )
-    described: list[tuple[RunRecord, dict[str, str]]] = []
+    described: list[tuple[dict[str, Any], dict[str, str]]] = []
 
     def new_trainer(profiles: Sequence[Profile], place: Path) -> Trainer:
         built = build(plan, profiles[0].train, profiles[0].validation, profiles[0].folder)
         if not described:  # all persons' adaptations are of one kind
-            described.append((replace(built, phases=[]).described(known_facts(plan)), built.bound_to))
+            described.append((built.counts() | {"phases": None}, built.bound_to))
         started = [replace(profile, start=start) for profile in profiles]
         return _trainer(plan, built, started, place, continue_on_divergence=True)
 
@@ -129,11 +128,11 @@ def train_each(
             f"The training of every person ended before its time; of the first: {errors[0]}", []
         )
     outputs = {selection: persons.outputs(outcomes, selection) for selection in ("best", "last")}
-    facts, bound_to = described[0]
+    counts, bound_to = described[0]
     for selection in outputs:
         path = plan.folder / f"{selection}.profiles"
         persons.store(path, selection, bound_to, plan.effective["method"])
-    record = completed_each(facts, persons, outcomes, outputs)
+    record = per_user_record(plan, counts, persons, outcomes, outputs)
     for entry in record.history:
         tracker.log(int(entry["step"]), entry)
     return record, outputs

@@ -1,25 +1,34 @@
-"""What a run or a measurement leaves behind: one typed, versioned JSON file each.
+"""The files of a results folder: one typed, versioned JSON file per run or measurement.
 
 <root>/runs/<backbone>/<method>/<task>/<identity>/record.json
 <root>/measurements/<kind>/<backbone>/<method>-<hash>.json
 <root>/certificates/<backbone>/<method>-<hash>.json
 """
 
-from gluelamp.records.files import SCHEMA_VERSION, read_json, write_json, write_text
+from gluelamp.io import read_json, write_json, write_text
 from gluelamp.records.measurements import (
     MEASUREMENT_COLUMNS,
+    SCHEMA_VERSION,
     Certificate,
     Measurement,
     find_certificates,
     find_measurements,
     read_certificate,
 )
-from gluelamp.records.runs import STATUSES, FoundRun, RunRecord, find_records, find_runs, read_record
+from gluelamp.records.runs import (
+    RUN_SCHEMA,
+    FoundRun,
+    RunRecord,
+    find_records,
+    find_runs,
+    read_record,
+    write_record,
+)
 
 __all__ = [
     "MEASUREMENT_COLUMNS",
+    "RUN_SCHEMA",
     "SCHEMA_VERSION",
-    "STATUSES",
     "Certificate",
     "FoundRun",
     "Measurement",
@@ -32,5 +41,6 @@ __all__ = [
     "read_json",
     "read_record",
     "write_json",
+    "write_record",
     "write_text",
 ]

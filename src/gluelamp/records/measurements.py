@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.errors import InputError, unknown
-from gluelamp.records.files import read_layout
+from gluelamp.io import read_json
+from gluelamp.records.files import check_version, validate
 
-VERDICTS = ("PASS", "FAIL")
+SCHEMA_VERSION = 1
 
 MEASUREMENT_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "parameters": (
@@ -75,7 +78,7 @@ MEASUREMENT_COLUMNS: Mapping[str, tuple[str, ...]] = {
 """The columns that every row of a measurement has, by its kind."""
 
 
-@dataclass(frozen=True)
+@validated(frozen=True, config=ConfigDict(extra="forbid"))
 class Measurement:
     """What was counted or timed for one method on one backbone, without a training run.
 
@@ -98,7 +101,7 @@ class Measurement:
     versions: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True)
+@validated(frozen=True, config=ConfigDict(extra="forbid"))
 class Certificate:
     """Whether a state of a method costs what the bare backbone costs, and all the evidence.
 
@@ -125,7 +128,7 @@ class Certificate:
     method: str
     config: Mapping[str, Any]
     state: str
-    verdict: str
+    verdict: Literal["PASS", "FAIL"]
     reasons: Sequence[str]
     ratio: Mapping[str, float]
     control: Mapping[str, float]
@@ -153,7 +156,9 @@ def find_measurements(root: Path, kind: str) -> list[Measurement]:
 
 
 def _read_measurement(path: Path, kind: str) -> Measurement:
-    measurement = read_layout(path, Measurement)
+    content = read_json(path)
+    check_version(path, content, (SCHEMA_VERSION,))
+    measurement = validate(path, content, Measurement)
     if measurement.kind != kind:
         raise InputError(f"{path}: kind {measurement.kind!r} does not belong among the {kind}.")
     if not measurement.rows:
@@ -171,10 +176,9 @@ def read_certificate(path: Path) -> Certificate:
     Raises:
         InputError: if the file is not a certificate of this schema.
     """
-    certificate = read_layout(path, Certificate)
-    if certificate.verdict not in VERDICTS:
-        raise InputError(f"{path}: verdict {certificate.verdict!r} is neither of {', '.join(VERDICTS)}.")
-    return certificate
+    content = read_json(path)
+    check_version(path, content, (SCHEMA_VERSION,))
+    return validate(path, content, Certificate)
 
 
 def find_certificates(root: Path) -> list[Certificate]:

@@ -1,80 +1,275 @@
-"""The record of a run."""
+"""The record of a run: all of its settings, its scores and its costs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
-from gluelamp.errors import InputError
-from gluelamp.records.files import read_layout, require
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-STATUSES = ("complete", "failed")
-_NEEDED: dict[str, Any] = {
-    "config.backbone.name": str,
-    "config.method.name": str,
-    "config.task.name": str,
-    "config.seed": int,
-}
-_NEEDED_IF_COMPLETE: dict[str, Any] = {
-    "config.trainer.epochs": float,
-    "data.source": str,
-    "data.fingerprint": str,
-    "data.rows": Mapping[str, int],
-    "data.deviations": list[str],
-    "backbone.checksum": str,
-}
+from gluelamp.io import read_json, write_json
+from gluelamp.records.files import check_version, validate
+from gluelamp.records.upgrade import upgrade_run
+
+RUN_SCHEMA = 2
 
 
-@dataclass(frozen=True)
-class RunRecord:
-    """One run, complete or failed.
+class Section(BaseModel):
+    """A part of a record. It accepts further keys, which are written back unchanged."""
+
+    # strict: "0" is not a seed. A value is never converted, so that the hash of a config stays the same.
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    def keys(self) -> list[str]:  # noqa: D102
+        return list(self.model_dump(mode="json", exclude_unset=True))
+
+    def __getitem__(self, key: str) -> Any:
+        return self.model_dump(mode="json", exclude_unset=True)[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.keys()
+
+    def items(self) -> Any:  # noqa: D102
+        return self.model_dump(mode="json", exclude_unset=True).items()
+
+    def get(self, key: str, default: Any = None) -> Any:  # noqa: D102
+        return self.model_dump(mode="json", exclude_unset=True).get(key, default)
+
+
+Mapping.register(Section)
+
+
+class NamedSection(Section):
+    """The settings of the backbone.
 
     Args:
-        schema_version: version of this layout; :data:`SCHEMA_VERSION` when written by this release.
-        identity: hash of the configuration and of the checksums of data and backbone.
-        status: ``"complete"`` or ``"failed"``.
-        config: the resolved configuration; at least ``backbone.name``, ``method.name``,
-            ``task.name``, ``trainer.epochs`` and ``seed``.
-        data: ``source``, ``fingerprint``, ``rows`` per split, and ``deviations`` (sentences).
-        backbone: ``name``, ``checksum`` and whatever else describes the weights.
-        protocol: how the number came about: selection, head counted or not, MNLI start or not.
-        main_metric: the metric that selects the best epoch and stands in the tables.
-        metrics: by selection (``"best"``, ``"last"``, and ``"held_out"`` of one adaptation for all rows), the
-            ``epoch`` and the scores as fractions.
-        history: one mapping per evaluation, in order.
-        parameters: numbers of values: ``trained``, ``head``, ``backbone``, ``stored_values``; and
-            ``trained_pct``, in percent of the backbone.
-        bytes: bytes on disk: ``method``, ``head``, ``shared``, ``file``.
-        speed: timings.
-        memory: peak memory.
-        versions: version per package.
-        git: revision and state of the working tree.
-        device: the device of the run.
-        error: the message of a failed run.
-        phases: what was learnt before the method's own training, one mapping a phase.
+        name: the short name, which is also the name of a folder.
     """
 
-    schema_version: int
+    name: str
+
+
+class MethodSection(NamedSection):
+    """The settings of the method: its name, its class and its hyper-parameters.
+
+    Args:
+        kind: the name of the method's class.
+    """
+
+    kind: str = ""
+
+
+class TaskSection(NamedSection):
+    """The settings of the task.
+
+    Args:
+        profiles: whether users share one profile, or have one each.
+        members: the tasks of a mixture.
+        max_train_examples: upper limit of training rows.
+    """
+
+    profiles: str = "shared"
+    members: Sequence[str] = ()
+    max_train_examples: int | None = None
+
+
+class TrainerSection(Section):
+    """The settings of the training.
+
+    Args:
+        epochs: passes over the training rows.
+        profiles_per_pass: profiles that were trained in one pass.
+    """
+
+    epochs: int
+    profiles_per_pass: int = 1
+
+
+class RunSettings(Section):
+    """All settings that can change the result of a run.
+
+    Args:
+        backbone: its name, and the checksums of weights and tokenizer.
+        method: its name, class and hyper-parameters.
+        task: its name, and which of its rows.
+        trainer: how the method was trained.
+        seed: the seed.
+    """
+
+    backbone: NamedSection
+    method: MethodSection
+    task: TaskSection
+    trainer: TrainerSection
+    seed: int
+
+
+class DataFacts(Section):
+    """The data of a run.
+
+    Args:
+        source: ``hub``, ``local`` or ``sample``.
+        fingerprint: hash of all rows.
+        revision: the commit on the hub, if the rows are from there.
+        rows: number of rows by split.
+        deviations: a sentence for each difference from the official data.
+    """
+
+    source: str
+    fingerprint: str
+    revision: str | None = None
+    rows: Mapping[str, int]
+    deviations: Sequence[str]
+
+
+class BackboneFacts(NamedSection):
+    """The weights of a run.
+
+    Args:
+        checksum: sha256 of the weights' file.
+        source: where the weights are from.
+        revision: the commit on the hub, if they are from there.
+    """
+
+    checksum: str
+    source: str = ""
+    revision: str | None = None
+
+
+class Protocol(Section):
+    """How the scores were obtained.
+
+    Args:
+        selection: which evaluations of the run are reported.
+        validation_reused: whether the validation rows that are scored also select the epoch.
+        head_counted: whether the counts include the task head.
+        starts_from: the weights at the beginning.
+        truncated_to: maximum number of tokens of an example.
+        users: number of users with a profile each; None if all share one.
+        diverged: the error message of each user whose training diverged.
+    """
+
+    selection: str = ""
+    validation_reused: str = ""
+    head_counted: bool = False
+    starts_from: str = ""
+    truncated_to: int | None = None
+    users: int | None = None
+    diverged: Mapping[str, str] = Field(default_factory=dict)
+
+
+class ParameterCounts(Section):
+    """Numbers of values.
+
+    Args:
+        trained: values of the method that are trained.
+        trained_pct: the same in percent of the backbone's.
+        head: values of the task head.
+        backbone: values of the backbone.
+        stored_values: values of the method that are stored for the task.
+    """
+
+    trained: int = 0
+    trained_pct: float = nan
+    head: int = 0
+    backbone: int = 0
+    stored_values: int = 0
+
+
+class StoredBytes(Section):
+    """Bytes on disk.
+
+    Args:
+        method: of the method's values for the task.
+        head: of the task head.
+        shared: of what is stored once for all tasks.
+        file: of the whole file of the task.
+    """
+
+    method: int = 0
+    head: int = 0
+    shared: int = 0
+    file: int = 0
+
+
+class PeakMemory(Section):
+    """The peak of memory.
+
+    Args:
+        peak_bytes: the peak.
+        measure: what was measured, such as the resident set of the process.
+    """
+
+    peak_bytes: int | None = None
+    measure: str = ""
+
+
+class RunRecord(BaseModel):
+    """One run, complete or failed.
+
+    Sections that are measured during training are empty in the record of a failed run.
+
+    Args:
+        schema_version: version of this layout.
+        identity: hash of `config_dict`; also the name of the run's folder.
+        status: whether the training reached its end.
+        family: the family of the method; None in records of earlier releases.
+        overrides: the words of a command line that trains this run again, without the seed; None in
+            records of earlier releases.
+        config: all settings that can change the result.
+        data: the rows.
+        backbone: the weights.
+        protocol: how the scores were obtained.
+        main_metric: the metric that selects the best epoch and is shown in the tables.
+        metrics: by selection (``best``, ``last`` and, for a shared profile, ``held_out``): the ``epoch``
+            and the scores as fractions.
+        history: one mapping per evaluation, in order.
+        parameters: numbers of values.
+        bytes: bytes on disk.
+        speed: timings.
+        memory: peak memory.
+        versions: version by package.
+        git: revision and state of the source tree.
+        device: the device of the run.
+        error: the message of a failed run.
+        phases: the method's preliminary phases, one mapping per phase.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    schema_version: Literal[2] = RUN_SCHEMA
     identity: str
-    status: str
-    config: Mapping[str, Any]
-    data: Mapping[str, Any]
-    backbone: Mapping[str, Any]
-    protocol: Mapping[str, Any]
+    status: Literal["complete", "failed"]
+    family: str | None = None
+    overrides: Sequence[str] | None = None
+    config: RunSettings
+    data: DataFacts
+    backbone: BackboneFacts
+    protocol: Protocol
     main_metric: str
-    metrics: Mapping[str, Mapping[str, Any]]
-    history: Sequence[Mapping[str, Any]]
-    parameters: Mapping[str, Any]
-    bytes: Mapping[str, Any]
-    speed: Mapping[str, Any]
-    memory: Mapping[str, Any]
-    versions: Mapping[str, Any]
-    git: Mapping[str, Any]
+    metrics: Mapping[str, Mapping[str, int | float | None]] = Field(default_factory=dict)
+    history: Sequence[Mapping[str, int | float | None]] = ()
+    parameters: ParameterCounts = ParameterCounts()
+    bytes: StoredBytes = StoredBytes()
+    speed: Mapping[str, int | float | None] = Field(default_factory=dict)
+    memory: PeakMemory = PeakMemory()
+    versions: Mapping[str, str | None]
+    git: Mapping[str, str | bool | None]
     device: Mapping[str, Any]
     error: str | None = None
     phases: Sequence[Mapping[str, Any]] | None = None
+
+    @model_validator(mode="after")
+    def _check_metrics(self) -> Self:
+        for selection in ("best", "last") if self.status == "complete" else ():
+            if self.main_metric not in self.metrics.get(selection, {}):
+                raise ValueError(f"key 'metrics.{selection}.{self.main_metric}' is missing")
+        return self
+
+    def config_dict(self) -> dict[str, Any]:
+        """Return `config` as nested plain values, exactly as in the file; its hash is the identity."""
+        return self.config.model_dump(mode="json", exclude_unset=True)
 
 
 FoundRun = tuple[Path, RunRecord]
@@ -82,7 +277,7 @@ FoundRun = tuple[Path, RunRecord]
 
 
 def read_record(path: Path) -> RunRecord:
-    """Read and check the record of one run.
+    """Read and check the record of one run; a record of an earlier release is upgraded.
 
     Args:
         path: a ``record.json``.
@@ -90,31 +285,30 @@ def read_record(path: Path) -> RunRecord:
     Raises:
         InputError: if the file is not a record of this schema; the message names file and key.
     """
-    record = read_layout(path, RunRecord)
-    if record.status not in STATUSES:
-        raise InputError(f"{path}: status {record.status!r} is neither of {', '.join(STATUSES)}.")
-    needed = _NEEDED
-    if record.status == "complete":
-        scores = {f"metrics.{selection}.{record.main_metric}": float | None for selection in ("best", "last")}
-        needed = _NEEDED | _NEEDED_IF_COMPLETE | scores
-    for key, kind in needed.items():
-        require(path, vars(record), key, kind)
-    return record
+    content = read_json(path)
+    if check_version(path, content, (1, RUN_SCHEMA)) == 1:
+        content = upgrade_run(content)
+    return validate(path, content, RunRecord)
 
 
-def find_records(root: Path) -> list[RunRecord]:
-    """Read the records of all runs below a results folder, in the order of their paths.
+def write_record(path: Path, record: RunRecord) -> None:
+    """Write the record of one run; what was not measured is left out."""
+    write_json(path, {"schema_version": RUN_SCHEMA, **record.model_dump(mode="json", exclude_unset=True)})
+
+
+def find_runs(root: Path) -> list[FoundRun]:
+    """Return the folder and the record of all runs below a results folder, in the order of their paths.
 
     Args:
         root: the results folder.
 
     Raises:
-        InputError: if one of the files is not a record of this schema.
+        InputError: if one of the files is not a record.
     """
-    return [record for _, record in find_runs(root)]
-
-
-def find_runs(root: Path) -> list[FoundRun]:
-    """Return the folder and the record of all runs below a results folder, as `find_records` does."""
     paths = sorted(root.glob("runs/*/*/*/*/record.json"))
     return [(path.parent, read_record(path)) for path in paths]
+
+
+def find_records(root: Path) -> list[RunRecord]:
+    """Return the records that `find_runs` finds."""
+    return [record for _, record in find_runs(root)]

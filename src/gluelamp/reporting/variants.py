@@ -25,7 +25,7 @@ _SHOWN_DIGITS = 8
 
 def settings_of(record: RunRecord) -> dict[str, str]:
     """Return all that can change the result of a run, but the seed, as text by dotted key."""
-    settings = flatten(record.config)
+    settings = flatten(record.config_dict())
     del settings["seed"]
     shortened = {key: settings[key][:_SHOWN_DIGITS] for key in _CHECKSUMS if key in settings}
     return settings | shortened

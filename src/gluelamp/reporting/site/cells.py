@@ -49,7 +49,7 @@ class RunCell:
     @property
     def settings(self) -> dict[str, Any]:
         """The configuration that all seeds share."""
-        return {key: value for key, value in self.record.config.items() if key != "seed"}
+        return {key: value for key, value in self.record.config_dict().items() if key != "seed"}
 
     def facts(self, section: str) -> list[tuple[str, Mapping[str, Any]]]:
         """Return what the records hold in a section: each content once, with the seeds that have it."""
@@ -85,7 +85,7 @@ def _cells(
         found = sorted(groups[key], key=lambda run: run[1].config["seed"])
         records = [record for _, record in found]
         links = [f"{folder.relative_to(root).as_posix()}/record.json" for folder, _ in found]
-        yield key, RunCell(f"cell-{number}", key, records, links, command(records, configs))
+        yield key, RunCell(f"cell-{number}", key, records, links, command(records))
 
 
 def _keys(records: Sequence[RunRecord]) -> list[Key]:

@@ -1,0 +1,86 @@
+"""The command-line words that train a run again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+
+_PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
+_UNQUOTED = re.compile(r"[\w./-]+")  # what Hydra accepts without quotes
+_FILES = {"bank": "PATH"}  # a record has the checksum of such a file, not its path
+
+
+def run_overrides(
+    config: Mapping[str, Any], source: str, data_revision: str | None, backbone_revision: str | None
+) -> list[str]:
+    """Return the words of a command line that train a run again, without the seed.
+
+    Only differences from the config files are written. Learning rates and precision are always written,
+    because they may depend on the machine or on a later release. The folders of data and backbone are
+    left to the machine: their checksums are in the record.
+
+    Args:
+        config: the effective configuration, see `gluelamp.experiments.identity`.
+        source: of the data.
+        data_revision: commit of the data on the hub.
+        backbone_revision: commit of the weights on the hub.
+    """
+    task, trainer = config["task"]["name"], config["trainer"]
+    method = _method_config(config["method"])
+    words = [f"backbone={config['backbone']['name']}", f"method={method}", f"task={task}", f"data={source}"]
+    revisions = (("data", data_revision), ("backbone", backbone_revision))
+    words += [f"{section}.revision={revision}" for section, revision in revisions if revision]
+    defaults = {**_composed("method", method), "task": _composed("task", task)["task"]}
+    for section in ("task", "method", "trainer", "head"):
+        words += _differences(section, config[section], defaults[section])
+    words.append(f"trainer.precision={_PRECISIONS.get(trainer['precision'], trainer['precision'])}")
+    return words + [f"trainer.{key}={_text(trainer[key])}" for key in ("learning_rate", "head_learning_rate")]
+
+
+def _differences(section: str, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[str]:
+    written_otherwise = {"kind", "learning_rate", "head_learning_rate", "precision"}
+    for key in values:
+        # a key that a task's config does not name has the one value that the task allows
+        if key in defaults.keys() - written_otherwise and values[key] != defaults[key]:
+            yield f"{section}.{key}={_FILES.get(key) or _text(values[key])}"
+
+
+def _method_config(method: Mapping[str, Any]) -> str:
+    """Return the config of a method's name or, if the name was given on the command line, of its class."""
+    folder = CONFIGS / "method"
+    if (folder / f"{method['name']}.yaml").is_file():
+        return str(method["name"])
+    target = re.compile(rf"^  _target_: \S+\.{method['kind']}$", re.MULTILINE)
+    files = (path for path in sorted(folder.glob("*.yaml")) if target.search(path.read_text("utf-8")))
+    return next((path.stem for path in files), str(method["name"]))
+
+
+@cache
+def _composed(group: str, name: str) -> dict[str, dict[str, Any]]:
+    """Return the configuration of a run with one choice, and else the defaults."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    chosen = [f"{group}={name}"] if (CONFIGS / group / f"{name}.yaml").is_file() else []
+    # Hydra has one global state, and inside a script it is in use
+    state = GlobalHydra.instance().hydra
+    GlobalHydra.instance().hydra = None
+    try:
+        with initialize_config_dir(str(CONFIGS.resolve()), version_base="1.3"):
+            return cast("dict[str, Any]", OmegaConf.to_container(compose("train", overrides=chosen)))
+    finally:
+        GlobalHydra.instance().hydra = state
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple | list | bool | int | float | dict) or value is None:
+        return json.dumps(value, separators=(",", ":"))
+    text = str(value)
+    return text if _UNQUOTED.fullmatch(text) else "'" + text.replace("'", r"\'") + "'"

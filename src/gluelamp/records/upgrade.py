@@ -1,0 +1,69 @@
+"""Records of earlier releases in today's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_PROFILES = {"each": "per_user", "shared_then_each": "shared_then_per_user"}
+_SENTENCES = {
+    "best on validation, last, and held_out, from the same run": "best on validation, last and held_out",
+    "best on each person's validation rows, and last, from the same run": (
+        "best on each user's validation rows, and last"
+    ),
+    "best: all rows choose; held_out: each half by the other's choice; last: no": (
+        "best: yes; held_out: cross-fitted (2-fold); last: no"
+    ),
+    "best: each person's own rows choose; last: no": "best: yes, by user; last: no",
+}
+
+
+def upgrade_run(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a version 1 run record in the layout of version 2.
+
+    Only names and words change: a number is never changed. ``family`` and ``overrides`` stay unset, and
+    the identity is that of version 1.
+
+    Args:
+        content: of a ``record.json`` of version 1. It is not changed.
+    """
+    record = dict(content, schema_version=2)
+    if isinstance(record.get("config"), Mapping):
+        record["config"] = _upgrade_config(record["config"])
+    if isinstance(record.get("protocol"), Mapping):
+        record["protocol"] = _upgrade_protocol(record["protocol"])
+    if isinstance(record.get("memory"), Mapping):
+        record["memory"] = _renamed(record["memory"], {"of": "measure"})
+    return record
+
+
+def _upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    upgraded = dict(config)
+    if isinstance(config.get("task"), Mapping):
+        task = _renamed(config["task"], {"users": "profiles", "head_starts_at": "initial_head_bias"})
+        if "profiles" in task:
+            task["profiles"] = _PROFILES.get(task["profiles"], task["profiles"])
+        upgraded["task"] = task
+    if isinstance(config.get("trainer"), Mapping):
+        upgraded["trainer"] = _renamed(config["trainer"], {"together": "profiles_per_pass"})
+    if isinstance(config.get("method"), Mapping):
+        # The learning rates of a run stand in the section trainer. Methods with phases also recorded
+        # them here: the head of a phase was trained at the same rate.
+        rates = ("learning_rate", "head_learning_rate")
+        upgraded["method"] = {key: value for key, value in config["method"].items() if key not in rates}
+    return upgraded
+
+
+def _upgrade_protocol(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    upgraded = _renamed(protocol, {"persons": "users"})
+    for key in ("selection", "validation_reused"):
+        # a patience was described after a semicolon
+        sentence, separator, patience = str(upgraded.get(key, "")).partition("; by all: when training ends ")
+        if key in upgraded:
+            ending = f"; early stopping on all rows {patience}" if separator else ""
+            upgraded[key] = _SENTENCES.get(sentence, sentence) + ending
+    return upgraded
+
+
+def _renamed(section: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(key, key): value for key, value in section.items()}
