@@ -1,4 +1,4 @@
-"""The device of a run: its choice, its number format, its name, its peak memory and its speed."""
+"""The device of a run: its choice, number format, name, peak memory and speed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 
 from gluelamp.errors import InputError
 
-_CLEAR = Path("/proc/self/clear_refs")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 
 
@@ -23,24 +23,24 @@ def choose_device(name: str) -> torch.device:
     """Return the device of a name; ``auto`` is a GPU if there is one.
 
     Raises:
-        InputError: if the device is not there.
+        InputError: if the device is not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.partition(":")[0] in ("cpu", "cuda"):
         with suppress(RuntimeError, AssertionError):
             device = torch.device(name)
-            torch.empty(0, device=device)
+            torch.empty(0, device=device)  # raises if the device does not exist
             return device
     raise InputError(f"device={name!r} is not usable here. Allowed: auto, cpu, cuda, cuda:N.")
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Return the type of the passes; ``auto`` is bf16 where the processor computes in it.
+    """Return the number format of the passes; ``auto`` is bf16 if the processor computes in it, else fp32.
 
     Args:
         precision: ``auto``, ``fp32`` or ``bf16``.
-        device: where the passes take place.
+        device: where the passes run.
     """
     if precision == "auto":
         precision = "bf16" if multiplies_bf16(device) else "fp32"
@@ -48,26 +48,27 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def multiplies_bf16(device: torch.device) -> bool:
-    """Return whether a device has instructions for products of bf16 matrices."""
+    """Return whether a device has instructions for bf16 matrix products."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if platform.machine() in ("x86_64", "AMD64"):  # oneDNN says yes to any AVX-512, on which it emulates them
+    # The check of oneDNN is true for any AVX-512 processor, where it may emulate bf16.
+    if platform.machine() in ("x86_64", "AMD64"):
         return torch.cpu._is_avx512_bf16_supported()
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until a device has done all that it was given; a CPU has done it already."""
+    """Wait until a GPU has finished all work. A CPU has no pending work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def describe_device(device: torch.device, dtype: torch.dtype) -> dict[str, str | int | None]:
-    """Return what something is computed on and in.
+    """Return the device, number format, threads and cores of a computation, for its record.
 
     Args:
-        device: where the passes take place.
-        dtype: of the passes.
+        device: where the passes run.
+        dtype: number format of the passes.
     """
     return {
         "type": device.type,
@@ -79,7 +80,7 @@ def describe_device(device: torch.device, dtype: torch.dtype) -> dict[str, str |
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name that its maker gave to a GPU, or to the processor."""
+    """Return the product name of a GPU or of the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
@@ -91,11 +92,11 @@ def device_name(device: torch.device) -> str:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Start counting the peak memory anew: many runs may share one process."""
+    """Reset the peak memory, since one process may train many runs."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    elif _CLEAR.exists():
-        _CLEAR.write_text("5")
+    elif _CLEAR_REFS.exists():
+        _CLEAR_REFS.write_text("5")  # Linux sets the peak resident set to the current one
 
 
 def peak_memory(device: torch.device) -> dict[str, int | str]:
@@ -115,11 +116,11 @@ def peak_memory(device: torch.device) -> dict[str, int | str]:
 
 @lru_cache(maxsize=4)
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the floating-point operations a second of a large square product, measured once.
+    """Return the measured rate of a large square matrix product, in floating-point operations per second.
 
     Args:
-        device: where.
-        dtype: of both factors.
+        device: where to compute.
+        dtype: number format of both factors.
     """
     size = 8192 if device.type == "cuda" else 1536
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))

@@ -1,4 +1,4 @@
-"""The handles of every architecture: their shapes, their place in the computation, their completeness."""
+"""The handles of every architecture: their shapes, their position in the computation, their completeness."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_tiny_models_cover_every_architecture() -> None:
 
 
 @architectures
-def test_every_handle_is_there_but_the_declared_ones(architecture: str) -> None:
+def test_every_handle_exists_except_the_declared_ones(architecture: str) -> None:
     parts = anatomy(tiny(architecture))
     assert len(parts.blocks) == LAYERS
     for block in parts.blocks:
@@ -67,13 +67,13 @@ def test_every_handle_has_the_shape_of_its_part(architecture: str) -> None:
 
 
 @architectures
-def test_the_branches_are_what_joins_the_residual_stream(architecture: str) -> None:
+def test_the_branches_are_added_to_the_residual_stream(architecture: str) -> None:
     model = tiny(architecture)
     block = anatomy(model).blocks[1]
     path = block["ffn.down"].path.split(".1.")[0] + ".1"
     seen: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Callable[..., None]:
+    def record(name: str) -> Callable[..., None]:
         def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
             seen[f"{name}.in"] = inputs[0] if inputs else torch.empty(0)
             seen[f"{name}.out"] = output if isinstance(output, Tensor) else output[0]
@@ -81,8 +81,8 @@ def test_the_branches_are_what_joins_the_residual_stream(architecture: str) -> N
         return hook
 
     for name, handle in block.handles.items():
-        handle.module.register_forward_hook(keep(name))
-    model.get_submodule(path).register_forward_hook(keep("block"))
+        handle.module.register_forward_hook(record(name))
+    model.get_submodule(path).register_forward_hook(record("block"))
     with torch.no_grad():
         model(**batch())
     attention, ffn = seen["attention.branch.out"], seen["ffn.branch.out"]
@@ -171,16 +171,16 @@ ENCODERS = {
 }
 
 
-@pytest.mark.parametrize("leaf", sorted(path.stem for path in (CONFIGS / "backbone").glob("*.yaml")))
-def test_every_backbone_leaf_builds_with_an_anatomy(
-    leaf: str, compose: Callable[..., dict[str, Any]]
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONFIGS / "backbone").glob("*.yaml")))
+def test_every_backbone_config_builds_with_an_anatomy(
+    name: str, compose: Callable[..., dict[str, Any]]
 ) -> None:
-    config = BackboneConfig(**compose(f"backbone={leaf}")["backbone"])
+    config = BackboneConfig(**compose(f"backbone={name}")["backbone"])
     with torch.device("meta"):
         model = build_from_shape(config, 2, "eager")
     parts = anatomy(model)
     size = sum(model.get_parameter(name).numel() for name in parts.encoder_parameters)
-    assert size == ENCODERS[leaf]
+    assert size == ENCODERS[name]
     assert parts.blocks[0].handles.keys() == set(HANDLES) - MISSING.get(model.config.model_type, set())
 
 

@@ -1,4 +1,4 @@
-"""Dropout masks from 16 bits an element, and the attention that uses them."""
+"""Dropout masks of 16 random bits per element, and the attention that uses them."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from gluelamp.backbones.dropout import Dropout, DropoutMasks, attention_forward,
 from gluelamp.methods.houlsby import Houlsby
 from tiny_models import batch, logits, tiny
 
-DRAWS = 1_000_000
-LANES = 4  # 16-bit numbers in one 64-bit draw
+COUNT = 1_000_000
+LANES = 4  # 16-bit numbers in one 64-bit random number
 
 
-def mask(p: float, seed: int = 0, count: int = DRAWS, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return DropoutMasks(seed).draw(torch.Size([count]), p, dtype)
+def mask(p: float, seed: int = 0, count: int = COUNT, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return DropoutMasks(seed).sample(torch.Size([count]), p, dtype)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])
-def test_the_share_kept_is_within_five_sigma(p: float) -> None:
-    kept = (mask(p) != 0).double().mean().item()
-    assert abs(kept - (1 - p)) < 5 * math.sqrt(p * (1 - p) / DRAWS)
+def test_the_fraction_that_remains_is_within_five_sigma(p: float) -> None:
+    fraction = (mask(p) != 0).double().mean().item()
+    assert abs(fraction - (1 - p)) < 5 * math.sqrt(p * (1 - p) / COUNT)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])
 def test_the_mean_is_preserved(p: float) -> None:
-    drawn = mask(p)
-    assert drawn.unique().tolist() == pytest.approx([0, 1 / (1 - p)])
-    assert drawn.double().mean().item() == pytest.approx(1, abs=5 * math.sqrt(p / (1 - p) / DRAWS))
+    values = mask(p)
+    assert values.unique().tolist() == pytest.approx([0, 1 / (1 - p)])
+    assert values.double().mean().item() == pytest.approx(1, abs=5 * math.sqrt(p / (1 - p) / COUNT))
 
 
 @pytest.mark.parametrize("lane", range(LANES))
-def test_every_lane_of_a_draw_is_uniform(lane: int) -> None:
-    # One seed is one sequence of numbers, so masks at p = i/16 put each number into one of 16 bins. The
-    # middle bound is the highest bit: a draw that leaves it zero in one lane fails here, unseen on average.
-    kept = [mask(i / 16)[lane::LANES].count_nonzero().item() for i in range(16)]
-    counts = np.array(kept) - np.array([*kept[1:], 0])
-    assert counts.sum() == DRAWS / LANES
+def test_every_lane_of_a_random_number_is_uniform(lane: int) -> None:
+    # One seed gives one sequence of numbers, so masks at p = i/16 put each number into one of 16 bins. The
+    # middle bound is the highest bit: a lane in which it is always zero fails here, but not on average.
+    remaining = [mask(i / 16)[lane::LANES].count_nonzero().item() for i in range(16)]
+    counts = np.array(remaining) - np.array([*remaining[1:], 0])
+    assert counts.sum() == COUNT / LANES
     assert chisquare(counts).pvalue > 1e-4
 
 
@@ -50,19 +50,19 @@ def test_lanes_and_neighbours_are_independent() -> None:
     signs = (mask(0.5) != 0).double() * 2 - 1
     for distance in (1, 2, 3, 4, 8):
         correlation = (signs[distance:] * signs[:-distance]).mean().item()
-        assert abs(correlation) < 5 / math.sqrt(DRAWS - distance)
+        assert abs(correlation) < 5 / math.sqrt(COUNT - distance)
 
 
 def test_the_same_seed_gives_the_same_masks_in_the_same_order() -> None:
     first, second, other = DropoutMasks(3), DropoutMasks(3), DropoutMasks(4)
     shape = torch.Size([7, 11])
-    ours = [first.draw(shape, 0.5, torch.float32) for _ in range(3)]
-    assert all(torch.equal(m, second.draw(shape, 0.5, torch.float32)) for m in ours)
+    ours = [first.sample(shape, 0.5, torch.float32) for _ in range(3)]
+    assert all(torch.equal(m, second.sample(shape, 0.5, torch.float32)) for m in ours)
     assert not torch.equal(ours[0], ours[1])
-    assert not torch.equal(ours[0], other.draw(shape, 0.5, torch.float32))
+    assert not torch.equal(ours[0], other.sample(shape, 0.5, torch.float32))
 
 
-def test_the_masks_leave_torchs_own_generator_alone() -> None:
+def test_the_masks_do_not_use_the_generator_of_torch() -> None:
     before = torch.get_rng_state()
     mask(0.5, count=10)
     assert torch.equal(torch.get_rng_state(), before)
@@ -73,7 +73,7 @@ def test_a_mask_in_bf16_drops_the_same_elements() -> None:
 
 
 @pytest.mark.parametrize(("p", "training"), [(0.5, False), (0.0, True)], ids=["evaluation", "p-0"])
-def test_it_is_the_identity_where_nothing_is_dropped(p: float, training: bool) -> None:
+def test_dropout_is_the_identity_if_nothing_is_dropped(p: float, training: bool) -> None:
     x = torch.randn(5)
     assert Dropout(p, DropoutMasks(0)).train(training)(x) is x
 
@@ -97,7 +97,7 @@ def attention_inputs(masked: bool) -> tuple[torch.Tensor, ...]:
 
 @pytest.mark.parametrize("scaling", [None, 0.3], ids=["default-scale", "own-scale"])
 @pytest.mark.parametrize("masked", [False, True], ids=["open", "masked"])
-def test_attention_is_torchs(masked: bool, scaling: float | None) -> None:
+def test_attention_equals_that_of_torch(masked: bool, scaling: float | None) -> None:
     query, key, value, hidden = attention_inputs(masked)
     ours, weights = attention_forward(nn.Module(), query, key, value, hidden, scaling)
     reference = nn.functional.scaled_dot_product_attention(query, key, value, hidden, scale=scaling)
@@ -105,17 +105,17 @@ def test_attention_is_torchs(masked: bool, scaling: float | None) -> None:
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 4, 7))
 
 
-def test_attention_drops_weights_by_the_modules_own_dropout() -> None:
+def test_attention_uses_the_dropout_module_of_its_module() -> None:
     query, key, value, _ = attention_inputs(masked=False)
     module = nn.Module()
     module.dropout = Dropout(0.5, DropoutMasks(0))
     ours, weights = attention_forward(module, query, key, value, None, dropout=0.9)
-    dropped = weights * DropoutMasks(0).draw(weights.shape, 0.5, torch.float32)
+    dropped = weights * DropoutMasks(0).sample(weights.shape, 0.5, torch.float32)
     assert torch.equal(ours, (dropped @ value).transpose(1, 2))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_models_outputs_are_those_of_torchs_attention(architecture: str) -> None:
+def test_the_outputs_of_a_model_equal_those_with_the_attention_of_torch(architecture: str) -> None:
     model = tiny(architecture)
     inputs = batch()
     inputs["attention_mask"][0, 5:] = 0
@@ -125,7 +125,7 @@ def test_a_models_outputs_are_those_of_torchs_attention(architecture: str) -> No
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_dropout_of_a_model_draws_from_the_one_source(architecture: str) -> None:
+def test_all_dropout_modules_of_a_model_share_one_generator(architecture: str) -> None:
     model = tiny(architecture)
     before = {name: (m.p, m.training) for name, m in model.named_modules() if isinstance(m, nn.Dropout)}
     masks = install_dropout(model, seed=0)
@@ -149,7 +149,7 @@ def test_the_seed_decides_a_training_pass(architecture: str) -> None:
     assert not torch.equal(first, other)
 
 
-def test_an_adapter_on_a_dropout_survives() -> None:
+def test_an_adapter_on_a_dropout_module_remains() -> None:
     model = tiny("bert")
     adaptation = Houlsby(name="houlsby", learning_rate=1e-3, init_std=0.5).adapt(model)
     before = logits(model)

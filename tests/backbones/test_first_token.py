@@ -1,4 +1,4 @@
-"""The last block's shortcut gives the same logits and gradients, and leaves no trace."""
+"""Computing one token in the last block gives the same logits and gradients, and is undone afterwards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def gradients(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> dict[s
 
 
 @pytest.mark.parametrize("architecture", POST_LN)
-def test_logits_and_gradients_stay_the_same(architecture: str) -> None:
+def test_logits_and_gradients_are_unchanged(architecture: str) -> None:
     model, inputs = tiny(architecture).eval().double(), batch()
     logits, expected = model(**inputs).logits, gradients(model, inputs)
     with first_token_only(model):
@@ -28,21 +28,21 @@ def test_logits_and_gradients_stay_the_same(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("architecture", POST_LN)
-def test_the_feed_forward_network_of_the_last_block_sees_one_token(architecture: str) -> None:
+def test_the_feed_forward_network_of_the_last_block_computes_one_token(architecture: str) -> None:
     model, inputs = tiny(architecture).eval(), batch()
-    seen: list[int] = []
+    lengths: list[int] = []
     for block in anatomy(model).blocks:
-        block["ffn.up"].module.register_forward_hook(lambda _, args, out: seen.append(out.shape[1]))
+        block["ffn.up"].module.register_forward_hook(lambda _, args, out: lengths.append(out.shape[1]))
     length = inputs["input_ids"].shape[1]
     with first_token_only(model):
         model(**inputs)
-    assert seen == [*[length] * (len(seen) - 1), 1]
-    seen.clear()
+    assert lengths == [*[length] * (len(lengths) - 1), 1]
+    lengths.clear()
     model(**inputs)
-    assert set(seen) == {length}
+    assert set(lengths) == {length}
 
 
-def test_an_encoder_that_may_pool_by_the_mean_is_left_as_it_is() -> None:
+def test_an_encoder_with_mean_pooling_is_unchanged() -> None:
     model, inputs = tiny("modernbert").eval(), batch()
     with first_token_only(model):
         assert model.base_model(**inputs).last_hidden_state.shape[1] == inputs["input_ids"].shape[1]

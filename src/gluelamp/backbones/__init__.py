@@ -1,1 +1,1 @@
-"""Encoders: where their weights come from, how their parts are named, and how they run fast on a CPU."""
+"""Encoders: the sources of their weights, the names of their parts, and fast dropout on a CPU."""

@@ -1,8 +1,8 @@
-"""One uniform view of an encoder's parts, whatever its architecture.
+"""One uniform view of the parts of an encoder, for every architecture.
 
-Methods are written once against the handles named here. A new architecture is one entry in
-`ARCHITECTURES`; a handle that an architecture does not have is left out of its entry, and a method
-that asks for it stops with a sentence naming it.
+Methods refer to parts by the handles that are named here. A new architecture is one entry in
+`ARCHITECTURES`. A part that an architecture lacks is missing in its entry, and a method that needs it raises
+an error that names it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ HANDLES = (
     "attention.key",
     "attention.value",
     "attention.output",
-    "attention.function",  # hands queries, keys and values to the attention function of transformers
+    "attention.function",  # calls the attention function of transformers with query, key and value
     "attention.branch",  # its output is what attention adds to the residual stream
     "attention.norm",  # the LayerNorm over that sum (post-LN encoders)
-    "ffn.input",  # its input is what the feed-forward network reads
+    "ffn.input",  # its input is the input of the feed-forward network
     "ffn.up",
     "ffn.down",
     "ffn.branch",  # its output is what the feed-forward network adds to the residual stream
@@ -33,15 +33,15 @@ HANDLES = (
 
 @dataclass(frozen=True)
 class Architecture:
-    """Where one architecture keeps its parts.
+    """The paths of the parts of one architecture.
 
     Args:
-        layers: path of the list of blocks, from the base model.
-        embeddings: path of the embeddings, from the base model.
-        handles: path of each handle, from a block.
-        head: paths of the modules that a new task trains and stores whole, from the whole model.
-        pretrained_head: those of the head that do not start from scratch.
-        pooler: path of the pre-trained pooler, from the whole model.
+        layers: path of the list of blocks, relative to the base model.
+        embeddings: path of the embeddings, relative to the base model.
+        handles: path of each handle, relative to a block.
+        head: paths of the modules that each task trains and stores in full, relative to the model.
+        pretrained_head: the modules of the head that have pre-trained values.
+        pooler: path of the pre-trained pooler, relative to the model.
     """
 
     layers: str
@@ -65,7 +65,8 @@ _BERT_HANDLES = {
     "ffn.branch": "output.dropout",
     "ffn.norm": "output.LayerNorm",
 }
-# DeBERTa and MPNet add terms of relative position to the scores, and compute attention themselves.
+# DeBERTa and MPNet add relative positions to the attention scores. They do not call the attention function
+# of transformers, so they have no handle for it.
 _FUNCTION = {"attention.function": "attention.self"}
 _ROBERTA = Architecture("encoder.layer", "embeddings", _BERT_HANDLES | _FUNCTION, head=("classifier",))
 
@@ -124,7 +125,8 @@ ARCHITECTURES = {
         },
         head=("classifier",),
     ),
-    # Pre-LN, with one fused projection for query, key and value and one for gate and value.
+    # Pre-LN, with one fused projection for query, key and value, and one for the gate and value of the
+    # feed-forward network.
     "modernbert": Architecture(
         "layers",
         "embeddings",
@@ -144,7 +146,7 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class Handle:
-    """One named part of a model.
+    """A named part of a model.
 
     Args:
         path: the module's full name in the model, as in ``named_modules()``.
@@ -160,7 +162,7 @@ class Block:
     """The handles of one transformer block.
 
     Args:
-        model_type: the architecture, for the message about a missing handle.
+        model_type: the architecture, for the error about a missing handle.
         handles: by name; see `HANDLES`.
     """
 
@@ -188,9 +190,9 @@ class Anatomy:
     Args:
         blocks: the transformer blocks, first to last.
         embeddings: the embeddings.
-        head: the modules that each task trains and stores whole; see `Architecture`.
+        head: the modules that each task trains and stores in full; see `Architecture`.
         pooler: the pre-trained pooler between encoder and head, where there is one.
-        encoder_parameters: full names of all parameters but those of head and pooler, sorted.
+        encoder_parameters: full names of all parameters except those of head and pooler, sorted.
     """
 
     blocks: tuple[Block, ...]
@@ -201,20 +203,20 @@ class Anatomy:
 
 
 def readable_tokens(embeddings: nn.Module) -> int | None:
-    """Return how many tokens an encoder can read; None if any number.
+    """Return the largest number of tokens that an encoder can read, or None if there is no limit.
 
     Args:
         embeddings: the module of `Anatomy.embeddings`.
     """
     absolute = getattr(embeddings, "position_embeddings", None)
     if not isinstance(absolute, nn.Embedding):
-        return None  # relative positions have no end
-    # RoBERTa's first position is the one after the padding's
+        return None  # relative positions have no limit
+    # RoBERTa counts positions from the index of the padding token plus one
     return absolute.num_embeddings - (0 if absolute.padding_idx is None else absolute.padding_idx + 1)
 
 
 def architecture_of(model: PreTrainedModel) -> Architecture:
-    """Return where a model keeps its parts.
+    """Return the paths of the parts of a model.
 
     Raises:
         InputError: if the architecture is unknown.
@@ -225,7 +227,7 @@ def architecture_of(model: PreTrainedModel) -> Architecture:
 
 
 def new_head(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """Return the modules of the head that start from scratch, by path.
+    """Return the modules of the head that have no pre-trained values, by path.
 
     Raises:
         InputError: if the architecture is unknown.
@@ -236,7 +238,7 @@ def new_head(model: PreTrainedModel) -> dict[str, nn.Module]:
 
 
 def output_layer(model: PreTrainedModel) -> nn.Linear:
-    """Return the head's last layer, which gives the outputs.
+    """Return the last linear layer of the head, which computes the outputs.
 
     Raises:
         InputError: if the architecture is unknown.

