@@ -9,7 +9,7 @@ from gluelamp.cli.app import RunFailedError, run_app
 
 
 def run(raw: dict[str, Any]) -> None:
-    """Measure the method of a composed configuration on its backbone's shape."""
+    """Measure the method of a composed configuration on the shape of its backbone."""
     import torch
 
     from gluelamp.experiments.measure import measure, parse_measure
@@ -19,9 +19,9 @@ def run(raw: dict[str, Any]) -> None:
         measure(parse_measure(raw))
     except CertificateFailedError as error:
         raise RunFailedError(str(error)) from error
-    except torch.OutOfMemoryError:  # caught here: a sweep would keep it, and with its frames the model
+    except torch.OutOfMemoryError:  # a sweep stores exceptions, and the frames of this one hold the model
         raise RunFailedError(
-            "The device has too little free memory for this measurement. What it measured before is kept. "
+            "The device has too little free memory for this measurement. Its finished parts are stored. "
             "Lower the largest of its batches or lengths, such as latency.batches=[1]."
         ) from None
 
