@@ -38,7 +38,8 @@ from gluelamp.cli.app import CONFIGS
 from gluelamp.experiments.config import RunConfig
 from gluelamp.hardware import choose_device, peak_memory, reset_peak_memory, synchronize
 from gluelamp.measurement.latency import ratio_to_base
-from gluelamp.methods.base import Method, Scoring, Training
+from gluelamp.methods.base import Method
+from gluelamp.methods.phases import ScoringPhase, TrainingPhase, adapt_untrained
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.tasks.glue import glue_task
@@ -121,20 +122,21 @@ def contenders(leaf: str, setting: Setting) -> dict[str, Contender]:
     config = run_of(leaf, setting.data)
     found = {leaf: Contender(leaf, partial(training, config.method, config, setting))}
     for phase in config.method.phases():
-        if isinstance(phase, Training):
+        if isinstance(phase, TrainingPhase):
             steps = phase.epochs * -(-len(setting.rows) // BATCH)
             make = partial(training, phase.method, config, setting)
         else:
             steps = -(-phase.examples // BATCH)
             make = partial(scoring, phase, config, setting)
-        found[f"{leaf}, first: {phase.method.name}"] = Contender(leaf, make, steps)
+        found[f"{leaf}, first: {phase.label}"] = Contender(leaf, make, steps)
     return found
 
 
 def training(method: Method, config: RunConfig, setting: Setting, stack: ExitStack) -> Turn:
     """Return steps of the trainer; phases before them are taken as done, and as having learnt nothing."""
-    adaptation = method.adapt(setting.model())
-    rates = Rates(method.learning_rate, method.head_learning_rate or method.learning_rate)
+    adaptation = adapt_untrained(method, setting.model())
+    rate = config.trainer.learning_rate
+    rates = Rates(rate, config.trainer.head_learning_rate or rate)
     profile = Profile(setting.rows, {}, rates, 0, Path())
     trainer = Trainer(adaptation, TASK, [profile], config.trainer, 0, Path(), {})
     trainer.model.train()
@@ -150,7 +152,7 @@ def training(method: Method, config: RunConfig, setting: Setting, stack: ExitSta
     return turn
 
 
-def scoring(phase: Scoring, config: RunConfig, setting: Setting, _: ExitStack) -> Turn:
+def scoring(phase: ScoringPhase, config: RunConfig, setting: Setting, _: ExitStack) -> Turn:
     """Return scorings of as many rows as are in a batch."""
     adaptation = phase.method.adapt(setting.model())
     adaptation.model.to(choose_device(config.trainer.device))

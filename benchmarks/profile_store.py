@@ -41,8 +41,7 @@ from torch import Tensor
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import build_from_shape
 from gluelamp.experiments.config import RunConfig
-from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.base import Method
+from gluelamp.methods.base import Adaptation, Method
 from gluelamp.methods.xpeft import XPeft, selected_adapters
 from gluelamp.profiles import ProfileStore
 from gluelamp.training.stacked import Rows, StackedValues, values_of

@@ -40,7 +40,7 @@ from gluelamp.backbones.first_token import first_token_only
 from gluelamp.backbones.load import Checkpoint, find_checkpoint, load_model, load_tokenizer
 from gluelamp.experiments.config import RunConfig
 from gluelamp.hardware import choose_device, matmul_rate, peak_memory, reset_peak_memory, synchronize
-from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.base import Adaptation
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import EncodedSplit, concatenated, encode
 from gluelamp.tasks.lamp.tasks import LAMP

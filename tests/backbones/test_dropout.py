@@ -151,7 +151,7 @@ def test_the_seed_decides_a_training_pass(architecture: str) -> None:
 
 def test_an_adapter_on_a_dropout_module_remains() -> None:
     model = tiny("bert")
-    adaptation = Houlsby(name="houlsby", learning_rate=1e-3, init_std=0.5).adapt(model)
+    adaptation = Houlsby(init_std=0.5).adapt(model)
     before = logits(model)
     install_dropout(model, seed=0)
     assert torch.equal(logits(model), before)

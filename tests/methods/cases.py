@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, anatomy
 from gluelamp.backbones.dropout import install_dropout
-from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.base import Choice, Method, Phase, Training, learn_choice
+from gluelamp.methods.base import Adaptation, Method, Selection
+from gluelamp.methods.phases import Phase, TrainingPhase, run_phases
 from methods.rows import Row
 from tiny_models import OUTPUTS, batch, logits, tiny
 
@@ -41,7 +41,7 @@ class Case:
         without_gradient: trained tensors that no gradient had reached after two steps.
         state: what the task stores after training.
         outputs: of the trained adaptation.
-        choice: what the method's phases chose.
+        selection: what the method's phases selected.
     """
 
     row: Row
@@ -54,29 +54,29 @@ class Case:
     without_gradient: set[str]
     state: dict[str, Tensor]
     outputs: Tensor
-    choice: Choice
+    selection: Selection
 
     def fresh(self, state: dict[str, Tensor] | None = None, seed: int = 1) -> Adaptation:
         """Return a new adaptation of a new copy of the bare model, drawn from another seed."""
-        return adapt(self.method, copy.deepcopy(self.bare), seed, self.choice, state)
+        return adapt(self.method, copy.deepcopy(self.bare), seed, self.selection, state)
 
 
 def make_case(row: Row, architecture: str, method: Method) -> Case:
     bare = tiny(architecture)
-    choice = learn_choice(method, bare, False, learn)
-    adaptation = adapt(method, copy.deepcopy(bare), seed=0, choice=choice)
+    selection = run_phases(method, bare, learn)
+    adaptation = adapt(method, copy.deepcopy(bare), seed=0, selection=selection)
     start = logits(adaptation.model)
     without_gradient = train(adaptation)
     outputs, state = logits(adaptation.model), snapshot(adaptation)
     parts = anatomy(bare)
     return Case(
-        row, architecture, method, bare, parts, adaptation, start, without_gradient, state, outputs, choice
+        row, architecture, method, bare, parts, adaptation, start, without_gradient, state, outputs, selection
     )
 
 
 def learn(phase: Phase, adaptation: Adaptation) -> dict[str, Tensor]:
     """Carry out a method's phase on the tester's own batches."""
-    if isinstance(phase, Training):
+    if isinstance(phase, TrainingPhase):
         train(adaptation)
         return snapshot(adaptation)
     loss = functional.cross_entropy(adaptation.model.eval()(**batch()).logits, labels())
@@ -88,13 +88,13 @@ def adapt(
     method: Method,
     model: PreTrainedModel,
     seed: int,
-    choice: Choice | None = None,
+    selection: Selection | None = None,
     state: dict[str, Tensor] | None = None,
 ) -> Adaptation:
     """Adapt a model with values drawn from a seed, and load a task's state if there is one."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        adaptation = method.adapt(model, choice=choice)
+        adaptation = method.adapt(model, selection=selection)
     if state is not None:
         adaptation.load_task_state(state)
     return adaptation

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from gluelamp.backbones.dropout import set_dropout
-from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.base import Adaptation
 from gluelamp.methods.dyt import DispatchedNetwork, DyT
 from tiny_models import batch, tiny
 
 
 def dyt(**fields: object) -> DyT:
-    return DyT(name="dyt", learning_rate=1e-3, **{"bottleneck": 5, **fields})
+    return DyT(**{"bottleneck": 5, **fields})
 
 
 def drawn(architecture: str = "bert", **fields: object) -> Adaptation:

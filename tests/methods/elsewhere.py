@@ -24,8 +24,8 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 from gluelamp.cli.app import CONFIGS, plain
 from gluelamp.experiments.config import parse_method
-from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.base import learn_choice
+from gluelamp.methods.base import Adaptation
+from gluelamp.methods.phases import run_phases
 from methods.cases import adapt, labels, learn, logits_of
 from methods.rows import ROWS, Row
 from tiny_models import batch, tiny
@@ -77,9 +77,9 @@ def found(row: Row) -> list[str] | str:
         fields = (f"method.{override}" for override in row.overrides)
         method = parse_method(plain(compose("train", overrides=[f"method={row.leaf}", *fields]))["method"])
     bare = tiny("bert")
-    choice = learn_choice(method, bare, False, learn)
+    selection = run_phases(method, bare, learn)
     try:
-        return sorted(pass_elsewhere(adapt(method, bare, seed=0, choice=choice)))
+        return sorted(pass_elsewhere(adapt(method, bare, seed=0, selection=selection)))
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 

@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
 
     from gluelamp.cli.app import CONFIGS, plain
     from gluelamp.experiments.config import parse_method
-    from gluelamp.methods.storage import load_task_state, provenance, read_choice
+    from gluelamp.methods.storage import load_task_state, provenance, read_selection
     from tiny_models import logits, tiny
 
     outputs = {}
@@ -34,7 +34,7 @@ def main(folder: Path) -> None:
             fields = (f"method.{override}" for override in row.overrides)
             composed = compose("train", overrides=[f"method={row.leaf}", *fields])
             recipe = parse_method(plain(composed.method))
-            adaptation = recipe.adapt(tiny(architecture), choice=read_choice(folder / name))
+            adaptation = recipe.adapt(tiny(architecture), selection=read_selection(folder / name))
             load_task_state(folder / name, adaptation, provenance(adaptation, BACKBONE))
             outputs[name] = logits(adaptation.model).contiguous()
     save_file(outputs, folder / "outputs.safetensors")

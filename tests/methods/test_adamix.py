@@ -15,7 +15,7 @@ from torch.nn import functional
 from gluelamp.backbones.dropout import set_dropout
 from gluelamp.errors import InputError
 from gluelamp.methods.adamix import AdaMix, Mixture
-from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.base import Adaptation
 from gluelamp.methods.storage import count_bytes
 from gluelamp.training.precision import MasterWeights
 from methods.cases import adapt, train
@@ -26,7 +26,7 @@ PARTS = ("down.weight", "down.bias", "up.weight", "up.bias")
 
 
 def adamix(**fields: object) -> AdaMix:
-    return AdaMix(name="adamix", learning_rate=1e-3, **{"bottleneck": 6, "init_std": 0.5, **fields})
+    return AdaMix(**{"bottleneck": 6, "init_std": 0.5, **fields})
 
 
 def update(hidden: Array, values: list[Array]) -> Array:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.adapter_bias import AdapterBias
+from gluelamp.methods.base import Adaptation
 from methods.test_wiring import drawn
 from tiny_models import FFN, HIDDEN, LAYERS, logits, tiny
 
@@ -18,7 +18,7 @@ BRANCH = "bert.encoder.layer.1.output"
 
 
 def adapter_bias(**fields: object) -> AdapterBias:
-    return AdapterBias(name="adapter_bias", learning_rate=1e-3, **fields)
+    return AdapterBias(**fields)
 
 
 def adapted(**fields: object) -> Adaptation:

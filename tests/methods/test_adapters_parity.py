@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from gluelamp.backbones.anatomy import anatomy
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
-from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.base import Adaptation
 from gluelamp.methods.changes.inserted import Bottleneck, InsertedModule, between_norms
 from methods.cases import GetMethod
 

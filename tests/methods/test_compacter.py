@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.base import Adaptation
 from gluelamp.methods.compacter import Compacter, KroneckerAdapter, KroneckerLinear
 from gluelamp.methods.houlsby import Houlsby
 from gluelamp.training.precision import MasterWeights
@@ -23,7 +23,7 @@ RULE = "bert.encoder.layer.0.attention.output.dropout.adapter.rule"
 
 def compacter(**fields: object) -> Compacter:
     given = {"reduction_factor": HIDDEN // BOTTLENECK, **fields}
-    return Compacter(name="compacter", learning_rate=1e-3, **given)
+    return Compacter(**given)
 
 
 def drawn(adaptation: Adaptation) -> Adaptation:
@@ -59,7 +59,7 @@ def test_a_projection_is_the_sum_of_kronecker_products(inputs: int, outputs: int
 def test_the_model_is_that_of_adapters_with_the_dense_weights(places: str) -> None:
     bare = tiny("bert").double()
     adaptation = drawn(compacter(places=places).adapt(copy.deepcopy(bare)))
-    houlsby = Houlsby(name="houlsby", learning_rate=1e-3, bottleneck=BOTTLENECK, train_layer_norm=False)
+    houlsby = Houlsby(bottleneck=BOTTLENECK, train_layer_norm=False)
     plain = houlsby.adapt(bare)
     plain.model.double()
     with torch.no_grad():

@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
+from gluelamp.methods.phases import adapt_untrained
 from gluelamp.methods.storage import count_bytes, count_parameters
 from methods.cases import GetMethod
 
@@ -205,7 +206,7 @@ def test_the_trained_values_are_the_closed_form(
     shell: Callable[[str], PreTrainedModel],
 ) -> None:
     name, size = list(SIZES.items())[place]
-    counted = count_parameters(method(*recipe.split()).adapt(shell(name)))
+    counted = count_parameters(adapt_untrained(method(*recipe.split()), shell(name)))
     assert counted["backbone"] == size.encoder
     assert counted["trained"] == formula(size) == printed[place]
     assert counted["trained_pct"] == pytest.approx(100 * printed[place] / size.encoder)
@@ -258,7 +259,7 @@ def test_the_network_that_makes_a_prefix_is_not_stored(
     recipe: str, printed: tuple[int, int], method: GetMethod, shell: Callable[[str], PreTrainedModel]
 ) -> None:
     for name, number in zip(SIZES, printed, strict=True):
-        adaptation = method(*recipe.split()).adapt(shell(name))
+        adaptation = adapt_untrained(method(*recipe.split()), shell(name))
         assert count_parameters(adaptation)["stored_values"] == number
         assert count_bytes(adaptation)["method"] == 4 * number
 

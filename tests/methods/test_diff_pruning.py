@@ -7,16 +7,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from gluelamp.methods.weights import diff_pruning
 
 from gluelamp.backbones.anatomy import anatomy
-from gluelamp.methods.base import learn_choice
+from gluelamp.methods import diff_pruning
 from gluelamp.methods.diff_pruning import (
     GatedDifference,
     expected_gate,
     open_probability,
     sampled_gate,
 )
+from gluelamp.methods.phases import run_phases
 from methods.cases import GetMethod, learn
 from tiny_models import tiny
 
@@ -76,8 +76,8 @@ def test_the_penalty_is_added_to_the_tasks_loss(method: GetMethod) -> None:
 def test_training_begins_with_the_largest_differences(method: GetMethod) -> None:
     recipe, model = method("diff_pruning", "density=0.2", "gate_learning_rate=1e-4"), tiny("bert")
     found = {}
-    choice = learn_choice(recipe, model, False, lambda p, a: found.update(learn(p, a)) or found)
-    adaptation = recipe.adapt(model, choice=choice)
+    selection = run_phases(recipe, model, lambda p, a: found.update(learn(p, a)) or found)
+    adaptation = recipe.adapt(model, selection=selection)
     kept = torch.cat([value.detach().abs() for value in adaptation.trainable.values()])
     every = torch.cat([v.detach().abs().flatten() for n, v in found.items() if n.endswith(".values")])
     torch.testing.assert_close(kept.sort().values, every.sort().values[-len(kept) :])
@@ -88,9 +88,9 @@ def test_only_the_methods_own_differences_count_as_open(
 ) -> None:
     recipe, model = method("diff_pruning", "density=0.2"), tiny("bert")
     found = recipe.phases()[0].method.adapt(tiny("bert")).task_state()
-    recipe.choose(model, anatomy(model), [found])
+    recipe.select(model, anatomy(model), [found])
     assert not caplog.messages  # nothing was trained: all differences are zero, though the head is not
     first = next(name for name in found if name.endswith(".values"))
     found[first] = (torch.arange(found[first].numel()) < 7).view_as(found[first]).float()
-    recipe.choose(model, anatomy(model), [found])
+    recipe.select(model, anatomy(model), [found])
     assert "closed all but 7 of the" in caplog.text

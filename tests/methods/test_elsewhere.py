@@ -22,7 +22,7 @@ DRAW_ON_THE_CPU = {"adamix", "dyt"}  # so that one seed gives one routing everyw
 def test_a_pass_stays_on_its_device() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "methods.elsewhere"],
-        env=os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -17,7 +17,7 @@ from gluelamp.backbones.load import BackboneConfig
 from gluelamp.errors import InputError
 from gluelamp.measurement.base import MeasuredModel
 from gluelamp.measurement.parameters import count_values
-from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.base import Adaptation
 from gluelamp.methods.ether import Ether
 from gluelamp.training.precision import MasterWeights
 from methods.cases import GetMethod
@@ -38,7 +38,7 @@ every_kind = pytest.mark.parametrize(
 
 
 def ether(**fields: Any) -> Ether:
-    return Ether(name="ether", learning_rate=1e-2, **fields)
+    return Ether(**fields)
 
 
 def drawn(method: Ether, model: nn.Module) -> Adaptation:

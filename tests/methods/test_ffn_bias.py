@@ -10,11 +10,11 @@ from gluelamp.methods.storage import count_bytes
 from methods.cases import train
 from tiny_models import tiny
 
-CONTROL = FeedForwardBias(name="ffn_bias", learning_rate=1e-3)
+CONTROL = FeedForwardBias()
 
 
 def test_it_stores_what_hiwi_stores() -> None:
-    control, hiwi = CONTROL.adapt(tiny("bert")), HiWi(name="hiwi", learning_rate=1e-3).adapt(tiny("bert"))
+    control, hiwi = CONTROL.adapt(tiny("bert")), HiWi().adapt(tiny("bert"))
     stored = [
         {name.rpartition(".")[0]: value.shape for name, value in adaptation.method_state().items()}
         for adaptation in (control, hiwi)

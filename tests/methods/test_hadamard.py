@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.base import Adaptation
 from gluelamp.methods.hadamard import Hadamard
+from gluelamp.methods.phases import adapt_untrained
 from methods.test_wiring import drawn
 from tiny_models import HIDDEN, LAYERS, logits, tiny
 
@@ -18,7 +19,7 @@ POSITIONS = ("attention_output", "attention_context")
 
 
 def hadamard(**fields: object) -> Hadamard:
-    return Hadamard(name="hadamard", learning_rate=1e-3, **fields)
+    return Hadamard(**fields)
 
 
 def projection(layer: int) -> str:
@@ -32,7 +33,7 @@ def vectors(adaptation: Adaptation, layer: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("position", POSITIONS)
 def test_it_scales_and_shifts_one_side_of_the_output_projection(position: str) -> None:
-    adaptation = drawn(hadamard(position=position).adapt(tiny("bert").double()))
+    adaptation = drawn(adapt_untrained(hadamard(position=position), tiny("bert").double()))
     linear = adaptation.model.get_submodule(projection(1))
     context = torch.randn(2, 5, HIDDEN, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -48,7 +49,7 @@ def test_it_scales_and_shifts_one_side_of_the_output_projection(position: str) -
 
 @pytest.mark.parametrize("position", POSITIONS)
 def test_the_output_projection_holds_it_exactly(position: str) -> None:
-    adaptation = drawn(hadamard(position=position, norm="both").adapt(tiny("bert").double()))
+    adaptation = drawn(adapt_untrained(hadamard(position=position, norm="both"), tiny("bert").double()))
     outputs = logits(adaptation.model)
     of_each = [vectors(adaptation, layer) for layer in range(LAYERS)]
     merged, bare = adaptation.merge(), tiny("bert").double()
@@ -67,7 +68,7 @@ def test_the_output_projection_holds_it_exactly(position: str) -> None:
 
 
 def test_of_chosen_layers_only_those_are_changed() -> None:
-    trained = hadamard(layers=(1,)).adapt(tiny("bert")).trainable
+    trained = adapt_untrained(hadamard(layers=(1,)), tiny("bert")).trainable
     assert len(trained) == 4
     assert all(name.startswith("bert.encoder.layer.1.attention.output.") for name in trained)
 
@@ -75,14 +76,12 @@ def test_of_chosen_layers_only_those_are_changed() -> None:
 @pytest.mark.parametrize("layers", [(), (0, 2), (-1,)])
 def test_layers_that_are_not_there_are_refused(layers: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"method\.layers=.* Allowed: one or more of 0 to 1"):
-        hadamard(layers=layers).adapt(tiny("bert"))
+        adapt_untrained(hadamard(layers=layers), tiny("bert"))
 
 
 def test_the_first_stage_trains_the_head_alone_at_the_heads_rate() -> None:
-    (stage,) = hadamard(stage1_epochs=3, head_learning_rate=5e-3).phases()
-    assert stage.epochs == 3
-    assert stage.method.learning_rate == 5e-3
+    (stage,) = hadamard(stage1_epochs=3).phases()
+    assert (stage.epochs, stage.learning_rate) == (3, None)
     bare = tiny("bert")
     assert not stage.method.adapt(copy.deepcopy(bare)).trainable
-    assert hadamard().phases()[0].method.learning_rate == 1e-3
     assert hadamard(stage1_epochs=0).phases() == ()

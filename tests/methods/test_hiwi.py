@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.special import erf
 
-from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.base import Adaptation
 from gluelamp.methods.hiwi import HiWi
 from gluelamp.methods.storage import count_bytes, load_task_state, provenance, save_task_state
 from gluelamp.training.precision import MasterWeights
@@ -26,7 +26,7 @@ BY_HAND = {
 
 
 def hiwi(**fields: object) -> HiWi:
-    return HiWi(name="hiwi", learning_rate=1e-3, **fields)
+    return HiWi(**fields)
 
 
 def trained(method: HiWi) -> Adaptation:

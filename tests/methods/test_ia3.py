@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import IA3Config, get_peft_model
 
-from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.base import Adaptation
 from gluelamp.methods.ia3 import IA3
 from methods.test_wiring import drawn
 from tiny_models import LAYERS, logits, tiny
@@ -17,7 +17,7 @@ BLOCKS = [f"bert.encoder.layer.{layer}" for layer in range(LAYERS)]
 
 
 def adapted(bare: torch.nn.Module) -> tuple[Adaptation, dict[str, torch.Tensor]]:
-    adaptation = drawn(IA3(name="ia3", learning_rate=1e-3).adapt(copy.deepcopy(bare)))
+    adaptation = drawn(IA3().adapt(copy.deepcopy(bare)))
     vectors = {
         name.removesuffix(".ia3_l.default"): value.detach().flatten()
         for name, value in adaptation.trainable.items()
@@ -62,6 +62,6 @@ def test_it_is_pefts_default_without_the_vector_on_the_attentions_output() -> No
 @pytest.mark.parametrize("architecture", ["bert", "distilbert"])
 def test_one_vector_for_each_of_three_linears_a_layer(architecture: str) -> None:
     widths = {32: 2 * LAYERS, 64: LAYERS}
-    values = IA3(name="ia3", learning_rate=1e-3).adapt(tiny(architecture)).trainable.values()
+    values = IA3().adapt(tiny(architecture)).trainable.values()
     assert {width: sum(value.numel() == width for value in values) for width in widths} == widths
     assert all((value == 1).all() for value in values)

@@ -16,11 +16,8 @@ from torch import nn
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.measurement.base import MeasuredModel
 from gluelamp.measurement.parameters import count_values
-from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.base import Method
-from gluelamp.methods.changes.tensor_train import TensorTrain, TensorTrainLinear, mode_sizes
-from gluelamp.methods.loretta_adp import LorettaAdp
-from gluelamp.methods.loretta_rep import LorettaRep
+from gluelamp.methods.base import Adaptation, Method
+from gluelamp.methods.loretta import LorettaAdp, LorettaRep, TensorTrain, TensorTrainLinear, mode_sizes
 from gluelamp.training.precision import MasterWeights
 from methods.cases import GetMethod
 from tiny_models import FFN, HIDDEN, batch, logits, same_bits, tiny
@@ -140,7 +137,7 @@ def test_a_dense_bias_starts_uniform_within_its_bound() -> None:
 def test_rep_adds_the_scaled_product_to_the_weight(tensor_rank: int) -> None:
     bare = tiny("bert").double()
     fields = {"rank": 3, "alpha": 12, "tensor_rank": tensor_rank, "targets": ("query", "up")}
-    adaptation = drawn(LorettaRep(name="loretta_rep", learning_rate=1e-3, **fields), bare)
+    adaptation = drawn(LorettaRep(**fields), bare)
     expected = copy.deepcopy(bare)
     paths = [
         f"bert.encoder.layer.{layer}.{part}"
@@ -162,7 +159,7 @@ def test_rep_adds_the_scaled_product_to_the_weight(tensor_rank: int) -> None:
 
 
 def test_the_dropout_of_rep_spares_the_frozen_path() -> None:
-    method = LorettaRep(name="loretta_rep", learning_rate=1e-3, dropout=0.5)
+    method = LorettaRep(dropout=0.5)
     path = "bert.encoder.layer.0.attention.self.query"
     adaptation = drawn(method, tiny("bert"))
     layer, values, x = (
@@ -185,7 +182,7 @@ def test_the_dropout_of_rep_spares_the_frozen_path() -> None:
 def test_adp_follows_the_linear_layer_with_its_residual(part: str, width: int) -> None:
     path = f"bert.encoder.layer.1.{part}"
     bare = tiny("bert").double()
-    adaptation = drawn(LorettaAdp(name="loretta_adp", learning_rate=1e-3, bottleneck=24), bare)
+    adaptation = drawn(LorettaAdp(bottleneck=24), bare)
     values, x = values_at(adaptation, path), hidden_states(width)
     with torch.no_grad():
         h, output = bare.get_submodule(path)(x).numpy(), adaptation.model.get_submodule(path)(x).numpy()

@@ -14,15 +14,14 @@ from methods.dispatched import padded
 from methods.test_wiring import drawn
 from tiny_models import tiny
 
-NAMED = {"name": "mam", "learning_rate": 1e-3}
 MIXED = {"length": 3, "prefix_init_std": 0.3, "bottleneck": 5, "scale": 0.7, "dropout": 0.4}
 
 
 def one_after_the_other(architecture: str, network: int | None) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     """Return a model with a prefix and with parallel adapters, and the values of both."""
     model = tiny(architecture)
-    prefix = Prefix(**NAMED, length=3, init_std=0.3, bottleneck=network)
-    parallel = Parallel(**NAMED, bottleneck=5, scale=0.7, dropout=0.4)
+    prefix = Prefix(length=3, init_std=0.3, bottleneck=network)
+    parallel = Parallel(bottleneck=5, scale=0.7, dropout=0.4)
     values = prefix.adapt(model).trainable | parallel.adapt(model).trainable
     for value in values.values():
         value.requires_grad_(True)  # the second method froze the first one's
@@ -32,7 +31,7 @@ def one_after_the_other(architecture: str, network: int | None) -> tuple[nn.Modu
 @pytest.mark.parametrize("network", [None, 4])
 def test_it_starts_as_the_two_do(network: int | None) -> None:
     torch.manual_seed(0)
-    mam = MAM(**NAMED, **MIXED, prefix_bottleneck=network).adapt(tiny("bert")).trainable
+    mam = MAM(**MIXED, prefix_bottleneck=network).adapt(tiny("bert")).trainable
     torch.manual_seed(0)
     _, expected = one_after_the_other("bert", network)
     assert mam.keys() == expected.keys()
@@ -45,7 +44,7 @@ def test_it_starts_as_the_two_do(network: int | None) -> None:
 def test_it_is_the_prefix_and_the_parallel_adapter(
     architecture: str, network: int | None, training: bool
 ) -> None:
-    mam = drawn(MAM(**NAMED, **MIXED, prefix_bottleneck=network).adapt(tiny(architecture).double()))
+    mam = drawn(MAM(**MIXED, prefix_bottleneck=network).adapt(tiny(architecture).double()))
     model, values = one_after_the_other(architecture, network)
     for name, value in values.items():
         value.data = mam.trainable[name].detach().clone()
@@ -67,4 +66,4 @@ def test_the_defaults_are_those_of_the_authors_glue_script(method: GetMethod) ->
         **{"bottleneck": 16, "scale": 2.0},
         "dropout": 0.1,  # of roberta-base, whose own the adapters take
     }
-    assert MAM(**NAMED) == MAM(**NAMED, **{name: getattr(mam, name) for name in given})
+    assert MAM() == MAM(**{name: getattr(mam, name) for name in given})

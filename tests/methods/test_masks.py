@@ -9,12 +9,12 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import anatomy
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.base import Choice, Scoring, Training, learn_choice
+from gluelamp.methods.base import Adaptation, Selection
 from gluelamp.methods.fish import Fish
 from gluelamp.methods.lt_sft import LtSft
-from gluelamp.methods.masks import grouped, lowest
 from gluelamp.methods.pafi import PaFi
+from gluelamp.methods.phases import Phase, adapt_untrained, run_phases
+from gluelamp.methods.sparse_masks import grouped, lowest
 from methods.cases import GetMethod, learn
 from tiny_models import tiny
 
@@ -38,7 +38,7 @@ def extreme(scores: dict[str, np.ndarray], count: int) -> set[tuple[str, int]]:
 def test_the_order_picks_what_it_says(order: str) -> None:
     model = tiny("bert")
     weights = values_of(model)
-    adaptation = PaFi(name="x", learning_rate=1, density=0.1, order=order).adapt(model)
+    adaptation = PaFi(density=0.1, order=order).adapt(model)
     count = round(0.1 * sum(value.size for value in weights.values()))
     magnitudes = {name: np.abs(value) for name, value in weights.items()}
     flat = np.sort(np.concatenate([value.ravel() for value in magnitudes.values()]))
@@ -52,7 +52,7 @@ def test_the_order_picks_what_it_says(order: str) -> None:
 
 def test_a_random_mask_depends_on_its_seed_alone() -> None:
     def positions(seed: int) -> set[tuple[str, int]]:
-        method = PaFi(name="x", learning_rate=1, density=0.1, order="random", mask_seed=seed)
+        method = PaFi(density=0.1, order="random", mask_seed=seed)
         return mask_of(method.adapt(tiny("bert")).shared_state())
 
     assert positions(1) == positions(1)
@@ -63,7 +63,7 @@ def test_a_random_mask_depends_on_its_seed_alone() -> None:
 def test_per_layer_gives_each_block_its_share() -> None:
     model = tiny("bert")
     sizes = {name: value.size for name, value in values_of(model).items()}
-    adaptation = PaFi(name="x", learning_rate=1, density=0.1, scope="per_layer").adapt(model)
+    adaptation = PaFi(density=0.1, scope="per_layer").adapt(model)
     chosen = mask_of(adaptation.shared_state())
     for layer in ("layer.0.", "layer.1.", "embeddings"):
         size = sum(count for name, count in sizes.items() if layer in name)
@@ -83,40 +83,40 @@ def test_equal_scores_are_taken_in_order() -> None:
     assert {name: where.tolist() for name, where in chosen.items()} == {"a": [0, 1], "b": [0]}
 
 
-def choice_of(method: Fish | LtSft, model: PreTrainedModel) -> tuple[Choice, dict[str, np.ndarray]]:
+def choice_of(method: Fish | LtSft, model: PreTrainedModel) -> tuple[Selection, dict[str, np.ndarray]]:
     """Return the choice, and what the phase left, by tensor."""
     seen: dict[str, np.ndarray] = {}
 
-    def remember(phase: Scoring | Training, adaptation: Adaptation) -> dict[str, torch.Tensor]:
+    def remember(phase: Phase, adaptation: Adaptation) -> dict[str, torch.Tensor]:
         found = learn(phase, adaptation)
         seen.update({n.removesuffix(".values"): v.detach().numpy() for n, v in found.items()})
         return found
 
-    return learn_choice(method, model, False, remember), seen
+    return run_phases(method, model, remember), seen
 
 
 def test_fish_takes_the_largest_scores() -> None:
     model = tiny("bert")
     weights = values_of(model)
-    choice, fisher = choice_of(Fish(name="fish", learning_rate=1, density=0.1), model)
+    selection, fisher = choice_of(Fish(density=0.1), model)
     count = round(0.1 * sum(value.size for value in weights.values()))
-    assert mask_of(dict(choice.stored)) == extreme({name: fisher[name] for name in weights}, count)
+    assert mask_of(dict(selection.tensors)) == extreme({name: fisher[name] for name in weights}, count)
 
 
 def test_lt_sft_takes_what_moved_most() -> None:
     model = tiny("bert")
     weights = values_of(model)
-    choice, trained = choice_of(LtSft(name="lt_sft", learning_rate=1, density=0.1), model)
+    selection, trained = choice_of(LtSft(density=0.1), model)
     moved = {name: np.abs(trained[name] - before) for name, before in weights.items()}
     count = round(0.1 * sum(value.size for value in weights.values()))
-    assert mask_of(dict(choice.stored)) == extreme(moved, count)
+    assert mask_of(dict(selection.tensors)) == extreme(moved, count)
 
 
 @pytest.mark.parametrize("leaf", ["fish", "lt_sft", "diff_pruning"])
 def test_without_a_task_the_mask_lies_in_all_parts_of_the_encoder(leaf: str, method: GetMethod) -> None:
     recipe, model = method(leaf, "density=0.1"), tiny("bert")
     size = sum(value.size for value in values_of(model).values())
-    chosen = mask_of(recipe.adapt(model).choice)
+    chosen = mask_of(adapt_untrained(recipe, model).selection)
     assert len(chosen) == round(0.1 * size)
     for part in ("embeddings", "layer.0.attention", "layer.1.output"):
         assert any(part in name for name, _ in chosen), part
@@ -125,27 +125,27 @@ def test_without_a_task_the_mask_lies_in_all_parts_of_the_encoder(leaf: str, met
 def test_the_head_of_a_phase_is_where_training_begins() -> None:
     model = tiny("bert")
     before = model.classifier.weight.detach().clone()
-    method = LtSft(name="lt_sft", learning_rate=1, density=0.1)
+    method = LtSft(density=0.1)
     heads = []
 
-    def remember(phase: Scoring | Training, adaptation: Adaptation) -> dict[str, torch.Tensor]:
+    def remember(phase: Phase, adaptation: Adaptation) -> dict[str, torch.Tensor]:
         found = learn(phase, adaptation)
         heads.append(found["classifier.weight"])
         return found
 
-    learn_choice(method, model, False, remember)
+    run_phases(method, model, remember)
     assert torch.equal(model.classifier.weight, heads[0])
     assert not torch.equal(model.classifier.weight, before)
 
 
 def test_a_budget_that_the_head_eats_up_is_refused(method: GetMethod) -> None:
     with pytest.raises(InputError, match=r"less [\d,]+ for the head"):
-        method("fish", "density=0.001", "counts_head=true").adapt(tiny("roberta"))
+        adapt_untrained(method("fish", "density=0.001", "counts_head=true"), tiny("roberta"))
 
 
 def test_a_task_of_another_mask_is_refused(method: GetMethod) -> None:
     recipe = method("fish", "density=0.1")
-    first = recipe.adapt(tiny("bert"))
-    moved = {name: (where + 1).clamp_max(31) for name, where in first.choice.items()}
-    with pytest.raises(InputError, match="at other places"):
-        recipe.adapt(tiny("bert"), choice=Choice(moved)).load_task_state(first.task_state())
+    first = adapt_untrained(recipe, tiny("bert"))
+    moved = {name: (where + 1).clamp_max(31) for name, where in first.selection.items()}
+    with pytest.raises(InputError, match="at other positions"):
+        recipe.adapt(tiny("bert"), Selection(moved)).load_task_state(first.task_state())

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from gluelamp.backbones.load import build_from_shape
 from gluelamp.cli.app import CONFIGS
 from gluelamp.errors import InputError
+from gluelamp.methods.phases import adapt_untrained
 from gluelamp.methods.storage import (
     count_bytes,
     count_parameters,
@@ -40,7 +41,7 @@ def test_every_leaf_has_a_row() -> None:
 def test_a_missing_part_is_refused_by_name(row: Row, architecture: str, method: GetMethod) -> None:
     model = tiny(architecture)
     with pytest.raises(InputError, match=row.refuses[architecture]):
-        method(row.leaf, *row.overrides).adapt(model)
+        adapt_untrained(method(row.leaf, *row.overrides), model)
     bare = tiny(architecture)
     assert outline(model) == outline(bare)
     assert torch.equal(logits(model), logits(bare))
@@ -48,7 +49,7 @@ def test_a_missing_part_is_refused_by_name(row: Row, architecture: str, method: 
 
 @matrix
 def test_what_it_trains_is_what_it_declares(case: Case) -> None:
-    at_choice = {name.replace(".positions", ".delta") for name in case.choice.stored}
+    at_choice = {name.replace(".positions", ".delta") for name in case.selection.tensors}
     declared = at_choice if case.row.trains is None else case.row.trains(case.parts)
     assert set(case.adaptation.trainable) == declared
     pooler = [case.parts.pooler] if case.row.trains_pooler and case.parts.pooler else []
@@ -69,7 +70,7 @@ def test_a_gradient_reaches_every_trained_tensor(case: Case) -> None:
 @matrix
 def test_training_moves_nothing_else(case: Case) -> None:
     now = frozen_originals(case.adaptation.model)
-    places = case.adaptation.shared_state() | dict(case.choice.stored)
+    places = case.adaptation.shared_state() | dict(case.selection.tensors)
     for name, before in case.bare.state_dict().items():
         if name in case.adaptation.head:
             continue
@@ -110,9 +111,9 @@ def test_tasks_swap_in_place_both_ways(case: Case) -> None:
 @matrix
 def test_a_second_task_on_the_same_backbone_leaves_the_first(case: Case) -> None:
     adaptation = case.fresh(case.state)
-    second = adapt(case.method, adaptation.detach(), seed=2, choice=case.choice)
+    second = adapt(case.method, adaptation.detach(), seed=2, selection=case.selection)
     train(second, seed=5, steps=3)
-    third = adapt(case.method, second.detach(), seed=3, choice=case.choice, state=case.state)
+    third = adapt(case.method, second.detach(), seed=3, selection=case.selection, state=case.state)
     assert torch.equal(logits(third.model), case.outputs)
 
 
@@ -180,7 +181,7 @@ def test_padding_does_not_change_the_outputs(case: Case) -> None:
 @matrix
 def test_the_meta_device_counts_like_a_real_model(case: Case) -> None:
     with torch.device("meta"):
-        shell = case.method.adapt(copy.deepcopy(bare_shell(case.architecture)))
+        shell = adapt_untrained(case.method, copy.deepcopy(bare_shell(case.architecture)))
     real = case.fresh()
     assert count_parameters(shell) == count_parameters(real)
     assert count_bytes(shell) == count_bytes(real)

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from gluelamp.backbones.dropout import install_dropout
 from gluelamp.measurement.structure import trace_operators
-from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.base import learn_choice
+from gluelamp.methods.base import Adaptation
+from gluelamp.methods.phases import run_phases
 from gluelamp.training import precision
 from gluelamp.training.precision import MasterWeights
 from methods.cases import GetMethod, adapt, frozen_originals, labels, learn, logits_of
@@ -50,12 +50,12 @@ class Half:
 def half(request: pytest.FixtureRequest, method: GetMethod) -> Half:
     row, architecture = request.param
     recipe, bare = method(row.leaf, *row.overrides), tiny(architecture)
-    choice = learn_choice(recipe, bare, False, learn)
-    adaptation = adapt(recipe, copy.deepcopy(bare), seed=0, choice=choice)
+    selection = run_phases(recipe, bare, learn)
+    adaptation = adapt(recipe, copy.deepcopy(bare), seed=0, selection=selection)
     weights = train(adaptation)
     with weights.exposed():
         state = {name: value.clone() for name, value in adaptation.task_state().items()}
-    again = (adapt(recipe, copy.deepcopy(bare), seed, choice, state) for seed in (1, 2))
+    again = (adapt(recipe, copy.deepcopy(bare), seed, selection, state) for seed in (1, 2))
     return Half(adaptation, logits(adaptation.model), state, tuple(again))
 
 
@@ -126,7 +126,7 @@ def test_the_stored_values_are_fp32(half: Half) -> None:
 @matrix
 def test_training_moves_nothing_else(half: Half, request: pytest.FixtureRequest) -> None:
     now, held = frozen_originals(half.adaptation.model), half.adaptation.head
-    places = half.adaptation.shared_state() | half.adaptation.choice
+    places = half.adaptation.shared_state() | half.adaptation.selection
     bare = tiny(request.node.callspec.params["half"][1]).bfloat16()
     for name, before in bare.state_dict().items():
         if name in held:

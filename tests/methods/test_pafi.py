@@ -25,7 +25,7 @@ from tiny_models import batch, logits, same_bits, tiny
 
 
 def pafi(density: float = 0.02, **fields: object) -> PaFi:
-    return PaFi(name="pafi", learning_rate=1e-3, density=density, **fields)
+    return PaFi(density=density, **fields)
 
 
 def with_ties(model: PreTrainedModel) -> PreTrainedModel:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gluelamp.backbones.anatomy import ARCHITECTURES, anatomy
 from gluelamp.backbones.dropout import set_dropout
 from gluelamp.backbones.first_token import first_token_only
-from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.base import Adaptation
 from gluelamp.methods.changes.inserted import Bottleneck
 from gluelamp.methods.parallel import Parallel
 from gluelamp.training.precision import MasterWeights
@@ -28,7 +28,7 @@ Beside = Callable[[Tensor], Tensor]
 
 
 def parallel(**fields: object) -> Parallel:
-    return Parallel(name="parallel", learning_rate=1e-3, **{"bottleneck": 5, **fields})
+    return Parallel(**{"bottleneck": 5, **fields})
 
 
 def adapters(adaptation: Adaptation) -> list[Bottleneck]:

@@ -16,10 +16,9 @@ from torch.nn import functional
 
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import parse
-from gluelamp.methods.adaptation import content_hash
 from gluelamp.methods.peft import Peft
 from gluelamp.methods.peft_limits import TYPES
-from gluelamp.methods.storage import count_bytes, count_parameters
+from gluelamp.methods.storage import content_hash, count_bytes, count_parameters
 from gluelamp.training.precision import MasterWeights
 from methods.cases import GetMethod, labels
 from methods.rows import ROWS
@@ -51,7 +50,7 @@ ours_and_theirs = pytest.mark.parametrize(("kind", "options", "config"), THEIRS,
 
 
 def tuner(kind: str, options: Mapping[str, Any] | None = None) -> Peft:
-    values = {"name": "peft", "learning_rate": 1e-3, "type": kind, "options": options}
+    values = {"type": kind, "options": options}
     return parse(Peft, values, "method")
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
 from gluelamp.backbones.task_ids import accept_task_ids, task_ids
-from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.base import Adaptation
 from gluelamp.methods.pha import PHA, between_examples, to_prototypes
 from gluelamp.methods.storage import count_parameters
 from methods.cases import GetMethod
@@ -21,7 +21,7 @@ from tiny_models import OUTPUTS, batch, logits, tiny
 
 Array = np.ndarray
 TASKS = torch.tensor([0, 1, 2, 0, 1, 0, 0, 1])
-METHOD = PHA(name="pha", learning_rate=1e-3, bottleneck=4, embedding_size=6)
+METHOD = PHA(bottleneck=4, embedding_size=6)
 
 
 def several(architecture: str = "bert", seed: int = 0) -> Adaptation:

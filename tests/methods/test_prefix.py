@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from gluelamp.backbones.first_token import first_token_only
-from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.base import Adaptation
 from gluelamp.methods.prefix import ATTENTION, Prefix, attention_with_prefix
 from gluelamp.training.precision import MasterWeights
 from methods.cases import adapt, snapshot, train
@@ -30,7 +30,7 @@ Array = np.ndarray
 
 
 def prefix(**fields: object) -> Prefix:
-    return Prefix(name="prefix", learning_rate=1e-3, **{"length": LENGTH, **fields})
+    return Prefix(**{"length": LENGTH, **fields})
 
 
 def adapted(architecture: str, **fields: object) -> Adaptation:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from gluelamp.backbones.anatomy import anatomy
 from gluelamp.backbones.first_token import first_token_only
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.base import Adaptation
 from gluelamp.methods.prompt import Prompt
 from gluelamp.training.precision import MasterWeights
 from methods.cases import adapt
@@ -25,7 +25,7 @@ LENGTH = 3
 
 
 def prompt(**fields: object) -> Prompt:
-    return Prompt(name="prompt", learning_rate=1e-3, **{"length": LENGTH, **fields})
+    return Prompt(**{"length": LENGTH, **fields})
 
 
 def adapted(architecture: str, **fields: object) -> tuple[Adaptation, Tensor]:

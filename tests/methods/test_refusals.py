@@ -10,7 +10,8 @@ import torch
 
 from gluelamp.backbones.load import build_from_shape
 from gluelamp.errors import InputError
-from gluelamp.methods.storage import provenance, read_choice, save_task_state
+from gluelamp.methods.phases import adapt_untrained
+from gluelamp.methods.storage import provenance, read_selection, save_task_state
 from methods.cases import GetMethod, outline
 from tiny_models import FFN, HIDDEN, LAYERS, OUTPUTS, VOCABULARY, backbone, logits, tiny
 
@@ -49,7 +50,7 @@ def test_a_recipe_that_does_not_fit_is_refused(
 ) -> None:
     model, bare = tiny("bert"), tiny("bert")
     with pytest.raises(InputError, match=sentence):
-        method(leaf, *overrides).adapt(model)
+        adapt_untrained(method(leaf, *overrides), model)
     assert outline(model) == outline(bare)
     assert torch.equal(logits(model), logits(bare))
 
@@ -72,7 +73,7 @@ def test_a_mask_of_another_backbone_is_refused(
     config = backbone("bert")
     larger = build_from_shape(replace(config, shape={**config.shape, **shape}), OUTPUTS, "eager")
     recipe, path = method(leaf, "density=1.0"), tmp_path / "task.safetensors"
-    learnt = recipe.adapt(larger)
+    learnt = adapt_untrained(recipe, larger)
     save_task_state(path, learnt, provenance(learnt, "a" * 64))
     with pytest.raises(InputError, match=r"The mask has positions in '.*' that this backbone does not have"):
-        recipe.adapt(tiny("bert"), choice=read_choice(path))
+        recipe.adapt(tiny("bert"), selection=read_selection(path))

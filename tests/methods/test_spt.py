@@ -15,34 +15,34 @@ from gluelamp.backbones.anatomy import anatomy
 from gluelamp.backbones.dropout import install_dropout
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.base import Choice, learn_choice
+from gluelamp.methods.base import Adaptation, Selection
+from gluelamp.methods.phases import adapt_untrained, run_phases
 from gluelamp.methods.spt import DropPath, Spt
-from gluelamp.methods.storage import load_task_state, read_choice, save_task_state
+from gluelamp.methods.storage import load_task_state, read_selection, save_task_state
 from methods.cases import GetMethod, learn, outline
 from methods.test_wiring import drawn, gelu
 from tiny_models import HIDDEN, logits, same_bits, tiny
 
 
 def spt(structure: str, **fields: object) -> Spt:
-    return Spt(name="spt", learning_rate=1e-3, structure=structure, **{"rank": 2, "density": 0.1, **fields})
+    return Spt(structure=structure, **{"rank": 2, "density": 0.1, **fields})
 
 
-def mixed(method: Spt) -> tuple[Adaptation, Choice]:
+def mixed(method: Spt) -> tuple[Adaptation, Selection]:
     """Return an adaptation in float64 with modules, whole vectors and single entries, none of them zero."""
-    choice = learn_choice(method, tiny("bert"), False, learn)
-    adaptation = drawn(method.adapt(tiny("bert").double(), choice=choice))
+    selection = run_phases(method, tiny("bert"), learn)
+    adaptation = drawn(method.adapt(tiny("bert").double(), selection=selection))
     kinds = {name.rpartition(".")[2] for name in adaptation.trainable}
     assert {"delta", "values", "weight"} <= kinds
-    return adaptation, choice
+    return adaptation, selection
 
 
-def dense(adaptation: Adaptation, choice: Choice) -> dict[str, np.ndarray]:
+def dense(adaptation: Adaptation, selection: Selection) -> dict[str, np.ndarray]:
     """Return the tensors that an SPT-LoRA changes, as they should be."""
     bare = tiny("bert").double()
     trained = {name: value.detach().numpy() for name, value in adaptation.trainable.items()}
     tensors = {}
-    for key, where in choice.stored.items():
+    for key, where in selection.tensors.items():
         name = key.removesuffix(".positions")
         tensor = bare.get_parameter(name).detach().numpy().copy()
         if len(where):
@@ -57,9 +57,9 @@ def dense(adaptation: Adaptation, choice: Choice) -> dict[str, np.ndarray]:
 
 
 def test_spt_lora_is_a_change_of_the_weights_and_merges_into_them() -> None:
-    adaptation, choice = mixed(spt("lora"))
+    adaptation, selection = mixed(spt("lora"))
     expected = tiny("bert").double()
-    tensors = dense(adaptation, choice)
+    tensors = dense(adaptation, selection)
     for name, tensor in tensors.items():
         expected.get_parameter(name).data = torch.from_numpy(tensor)
     outputs = logits(adaptation.model)
@@ -75,7 +75,7 @@ def test_spt_lora_is_a_change_of_the_weights_and_merges_into_them() -> None:
 def test_spt_adapter_reads_and_joins_the_output_of_its_linear(place: str) -> None:
     # One module is closest to a budget that is too small for any.
     method = spt("adapter", density=0.003, alpha=1e6, exclude=rf"^(?!.*{place}\.weight)")
-    adaptation = drawn(method.adapt(tiny("bert").double()))
+    adaptation = drawn(adapt_untrained(method, tiny("bert").double()))
     (path,) = {name.partition(".adapter.")[0] for name in adaptation.trainable}
     linear = adaptation.model.get_submodule(path)
     x = torch.randn(2, 5, HIDDEN, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -104,7 +104,9 @@ def test_a_mixed_allocation_comes_back_from_its_file_and_leaves_no_trace(
     adaptation, _ = mixed(spt(structure))
     outputs, bound_to = logits(adaptation.model), {"backbone": "a", "shared": ""}
     save_task_state(tmp_path / "task.safetensors", adaptation, bound_to)
-    other = spt(structure).adapt(tiny("bert").double(), choice=read_choice(tmp_path / "task.safetensors"))
+    other = spt(structure).adapt(
+        tiny("bert").double(), selection=read_selection(tmp_path / "task.safetensors")
+    )
     other.model.double()
     load_task_state(tmp_path / "task.safetensors", other, bound_to)
     assert torch.equal(logits(other.model), outputs)
@@ -116,14 +118,14 @@ def test_a_mixed_allocation_comes_back_from_its_file_and_leaves_no_trace(
 
 @pytest.mark.parametrize("other", ["distilbert", "roberta"])
 def test_an_allocation_of_another_backbone_is_refused(other: str) -> None:
-    _, choice = mixed(spt("lora"))
+    _, selection = mixed(spt("lora"))
     with pytest.raises(InputError, match="learnt on another backbone"):
-        spt("lora").adapt(tiny(other), choice=choice)
+        spt("lora").adapt(tiny(other), selection=selection)
 
 
 def test_a_branch_that_is_not_of_low_rank_is_refused() -> None:
     with pytest.raises(InputError, match=r"method\.rank=33 is larger than 32"):
-        spt("lora", rank=33).adapt(tiny("bert"))
+        adapt_untrained(spt("lora", rank=33), tiny("bert"))
 
 
 def test_drop_path_drops_whole_examples_and_scales_the_others() -> None:
@@ -174,7 +176,7 @@ def test_modules_have_the_published_sizes(
     model = shell(backbone)
     size = sum(model.get_parameter(name).numel() for name in anatomy(model).encoder_parameters)
     overrides = (f"density={everything / size}", "alpha=1e9", "beta=1e9")
-    trained = method(leaf, *overrides).adapt(copy.deepcopy(model)).trainable
+    trained = adapt_untrained(method(leaf, *overrides), copy.deepcopy(model)).trainable
     by_place: dict[str, int] = {}
     for name, value in trained.items():
         place = name.partition(".adapter.")[0] if ".adapter." in name else "vectors"
@@ -184,5 +186,5 @@ def test_modules_have_the_published_sizes(
     assert sorted(by_place.values()) == sorted(layers * [square, square, square, square, up, down])
     assert sum(value.numel() for value in trained.values()) == everything
 
-    unlearnt = method(leaf).adapt(model).trainable
+    unlearnt = adapt_untrained(method(leaf), model).trainable
     assert abs(sum(value.numel() for value in unlearnt.values()) - round(0.005 * size)) <= up / 2

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from gluelamp.backbones.anatomy import anatomy
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.base import Choice, Phase, Scoring, Training, learn_choice
+from gluelamp.methods.base import Adaptation, Selection
+from gluelamp.methods.phases import Phase, ScoringPhase, TrainingPhase, run_phases
 from gluelamp.methods.spt import Spt
 from gluelamp.methods.spt_allocation import Structure, allocate
 from gluelamp.tasks.encoding import EncodedSplit
@@ -109,10 +109,10 @@ def test_more_than_structure_everywhere_costs_is_refused() -> None:
 
 
 def spt(structure: str, **fields: object) -> Spt:
-    return Spt(name="spt", learning_rate=1e-3, structure=structure, **{"rank": 2, "density": 0.1, **fields})
+    return Spt(structure=structure, **{"rank": 2, "density": 0.1, **fields})
 
 
-def choice_of(method: Spt, architecture: str = "bert") -> tuple[Choice, dict[str, torch.Tensor]]:
+def choice_of(method: Spt, architecture: str = "bert") -> tuple[Selection, dict[str, torch.Tensor]]:
     """Return a choice from the tester's gradients, and these."""
     seen: dict[str, torch.Tensor] = {}
 
@@ -120,7 +120,7 @@ def choice_of(method: Spt, architecture: str = "bert") -> tuple[Choice, dict[str
         seen.update(learn(phase, adaptation))
         return seen
 
-    return learn_choice(method, tiny(architecture), False, remember), seen
+    return run_phases(method, tiny(architecture), remember), seen
 
 
 def scored(architecture: str, seen: dict[str, torch.Tensor], structure: str) -> dict[str, Tensor]:
@@ -145,11 +145,11 @@ def scored(architecture: str, seen: dict[str, torch.Tensor], structure: str) -> 
 @pytest.mark.parametrize("architecture", ["bert", "distilbert", "deberta-v2"])
 def test_a_model_is_trained_where_its_gradients_are_largest(structure: str, architecture: str) -> None:
     method = spt(structure)
-    choice, seen = choice_of(method, architecture)
-    adaptation = method.adapt(tiny(architecture), choice=choice)
+    selection, seen = choice_of(method, architecture)
+    adaptation = method.adapt(tiny(architecture), selection=selection)
     budget = round(0.1 * adaptation.encoder_size)
     places, cost = by_hand(scored(architecture, seen, structure), budget)
-    assert places_of(dict(choice.stored)) == places
+    assert places_of(dict(selection.tensors)) == places
     assert sum(value.numel() for value in adaptation.trainable.values()) == cost
     values = "down.weight up.weight" if structure == "lora" else "down.weight down.bias up.weight up.bias"
     names = set()
@@ -169,8 +169,8 @@ def test_a_model_is_trained_where_its_gradients_are_largest(structure: str, arch
 @pytest.mark.parametrize("density", [0.03, 0.05, 0.08, 0.1])
 def test_no_step_of_the_authors_search_comes_closer(structure: str, density: float) -> None:
     method = spt(structure, density=density)
-    choice, seen = choice_of(method)
-    adaptation = method.adapt(tiny("bert"), choice=choice)
+    selection, seen = choice_of(method)
+    adaptation = method.adapt(tiny("bert"), selection=selection)
     budget = round(density * adaptation.encoder_size)
     ours = abs(sum(value.numel() for value in adaptation.trainable.values()) - budget)
     tensors = scored("bert", seen, structure)
@@ -210,11 +210,11 @@ def test_sensitivity_is_the_square_of_a_batchs_mean_gradient_summed_over_batches
 
 
 def test_the_head_is_warmed_up_before_scoring_if_asked_for() -> None:
-    (scoring,) = Spt(name="spt", learning_rate=1e-3, structure="lora").phases()
-    assert isinstance(scoring, Scoring)
+    (scoring,) = Spt().phases()
+    assert isinstance(scoring, ScoringPhase)
     assert (scoring.examples, scoring.batch_size, scoring.labels) == (512, 32, "observed")
-    head, second = spt("lora", head_warmup_epochs=2, head_learning_rate=5e-3).phases()
-    assert isinstance(head, Training)
-    assert isinstance(second, Scoring)
-    assert (head.epochs, head.method.learning_rate) == (2, 5e-3)
+    head, second = spt("lora", head_warmup_epochs=2).phases()
+    assert isinstance(head, TrainingPhase)
+    assert isinstance(second, ScoringPhase)
+    assert (head.epochs, head.learning_rate) == (2, None)
     assert not head.method.adapt(tiny("bert")).trainable

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gluelamp.errors import InputError, UnsupportedError
-from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.base import Method
+from gluelamp.methods.base import Adaptation, Method
 from gluelamp.profiles import ProfileStore
 from gluelamp.tasks.glue import glue_task
 from gluelamp.training.config import TrainerConfig

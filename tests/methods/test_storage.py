@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import content_hash
 from gluelamp.methods.storage import (
+    content_hash,
     load_task_state,
     provenance,
     save_task_state,

@@ -12,8 +12,7 @@ import torch
 from scipy.special import erf
 from torch import Tensor
 
-from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.base import Method
+from gluelamp.methods.base import Adaptation, Method
 from gluelamp.methods.houlsby import Houlsby
 from gluelamp.methods.lora import LoRA
 from gluelamp.methods.pfeiffer import Pfeiffer
@@ -102,9 +101,9 @@ def drawn(adaptation: Adaptation) -> Adaptation:
 @pytest.mark.parametrize(
     ("method", "by_hand"),
     [
-        (Houlsby(name="houlsby", learning_rate=1e-3, bottleneck=5), houlsby),
-        (Houlsby(name="houlsby", learning_rate=1e-3, bottleneck=5, train_layer_norm=False), houlsby),
-        (Pfeiffer(name="pfeiffer", learning_rate=1e-3, reduction_factor=4), pfeiffer),
+        (Houlsby(bottleneck=5), houlsby),
+        (Houlsby(bottleneck=5, train_layer_norm=False), houlsby),
+        (Pfeiffer(reduction_factor=4), pfeiffer),
     ],
     ids=["houlsby", "houlsby-frozen-norms", "pfeiffer"],
 )
@@ -121,7 +120,7 @@ def test_the_adapters_stand_where_the_papers_put_them(
 
 def test_lora_is_the_weight_plus_the_scaled_product() -> None:
     bare = tiny("bert").double()
-    method = LoRA(name="lora", learning_rate=1e-3, rank=3, alpha=12, targets=("query", "down"))
+    method = LoRA(rank=3, alpha=12, targets=("query", "down"))
     adaptation = drawn(method.adapt(copy.deepcopy(bare)))
     expected = copy.deepcopy(bare)
     paths = [

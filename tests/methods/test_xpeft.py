@@ -20,7 +20,7 @@ N, K, WIDTH, INNER = 10, 4, 6, 3
 
 def xpeft(**fields: object) -> XPeft:
     options = {"num_adapters": N, "top_k": K, "normalise_hard": "none"} | fields
-    return XPeft(name="xpeft", learning_rate=1e-3, **options)
+    return XPeft(**options)
 
 
 def mask_of(method: XPeft, logit_values: Tensor) -> Mask:
@@ -174,7 +174,7 @@ def test_the_exported_adapter_is_stored_as_an_ordinary_one_with_the_same_outputs
     assert isinstance(adapters[0].down, nn.Linear)
     assert not exported.shared_state()
     assert exported.head == stored_head
-    again = Pfeiffer(name="pfeiffer", learning_rate=1e-3).adapt(tiny("bert"))
+    again = Pfeiffer().adapt(tiny("bert"))
     again.load_task_state(exported.task_state())
     assert torch.equal(logits(again.model), logits(exported.model))
     bare = tiny("bert")

@@ -37,7 +37,7 @@ MakeStore = Callable[..., Path]
 
 def xpeft(**fields: object) -> XPeft:
     options = {"num_adapters": None, "top_k": K} | fields
-    return XPeft(name="xpeft", learning_rate=1e-3, **options)
+    return XPeft(**options)
 
 
 def random_xpeft(**fields: object) -> XPeft:
@@ -46,7 +46,7 @@ def random_xpeft(**fields: object) -> XPeft:
 
 def profiles(architecture: str = "bert", reduction_factor: int = 16) -> list[dict[str, Tensor]]:
     """Trained states of N profiles, with biases that are not zero."""
-    pfeiffer = Pfeiffer(name="pfeiffer", learning_rate=1e-3, reduction_factor=reduction_factor, init_std=0.2)
+    pfeiffer = Pfeiffer(reduction_factor=reduction_factor, init_std=0.2)
     states = []
     for seed in range(N):
         adaptation = adapt(pfeiffer, tiny(architecture), seed)
@@ -174,7 +174,7 @@ def test_a_hard_mask_of_one_trained_adapter_gives_that_profiles_outputs(
             value.copy_(torch.nn.functional.one_hot(torch.tensor(chosen), N))
         for name, value in adaptation.head.items():
             value.copy_(states[chosen][name])
-    own = adapt(Pfeiffer(name="pfeiffer", learning_rate=1), tiny("bert"), 1, state=states[chosen])
+    own = adapt(Pfeiffer(), tiny("bert"), 1, state=states[chosen])
     torch.testing.assert_close(logits(adaptation.model), logits(own.model), atol=1e-6, rtol=0)
 
 

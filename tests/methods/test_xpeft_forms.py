@@ -23,7 +23,7 @@ N, K, WIDTH, INNER, PROFILES = 10, 4, 6, 3, 3
 
 
 def xpeft(**fields: object) -> XPeft:
-    return XPeft(name="xpeft", learning_rate=1e-3, **({"num_adapters": N, "top_k": K} | fields))
+    return XPeft(**({"num_adapters": N, "top_k": K} | fields))
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -61,7 +61,7 @@ def flops(model: nn.Module) -> int:
 @pytest.mark.parametrize("mask", ["soft", "hard"])
 @pytest.mark.parametrize("banks", ["separate", "shared"])
 def test_from_the_second_pass_on_it_costs_what_one_adapter_costs(mask: str, banks: str) -> None:
-    single = Pfeiffer(name="pfeiffer", learning_rate=1).adapt(tiny("bert")).model.eval()
+    single = Pfeiffer().adapt(tiny("bert")).model.eval()
     masked = xpeft(mask=mask, banks=banks).adapt(tiny("bert")).model.eval()
     assert flops(masked) > flops(single)
     assert flops(masked) == flops(single)

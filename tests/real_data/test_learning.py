@@ -18,8 +18,8 @@ from gluelamp.backbones.dropout import ATTENTION, set_dropout
 from gluelamp.backbones.load import BackboneConfig, find_checkpoint, load_model, load_tokenizer
 from gluelamp.cli.app import CONFIGS
 from gluelamp.experiments.config import parse_method
-from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.base import learn_choice
+from gluelamp.methods.base import Adaptation
+from gluelamp.methods.phases import run_phases
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import encode
@@ -97,7 +97,10 @@ def trainer_of(pretrained: tuple[Any, Any], compose: Compose, tmp_path: Path) ->
         tracker: UntilFitted | None = None,
         **knobs: Any,
     ) -> Trainer:
-        method = parse_method(compose(f"method={name}", *options)["method"])
+        raw = compose(f"method={name}", *options)
+        method = parse_method(raw["method"])
+        rate, head_rate = (raw["trainer"][key] for key in ("learning_rate", "head_learning_rate"))
+        rates = Rates(rate, head_rate or rate)
         train, validation = (encode(part, task, tokenizer, LENGTH) for part in (rows, others))
         splits = {"validation": validation}
         config = TrainerConfig(max_length=LENGTH, batch_size=16, device="cpu", **knobs)
@@ -110,10 +113,9 @@ def trainer_of(pretrained: tuple[Any, Any], compose: Compose, tmp_path: Path) ->
         torch.manual_seed(0)
         folder = tmp_path / f"{name}-{faster}"  # a trainer takes up the checkpoint that it finds
         folder.mkdir()
-        learner = PhaseLearner(new, task, train, config, 0, folder)
-        adaptation = method.adapt(model, choice=learn_choice(method, model, False, learner))
-        head_rate = method.head_learning_rate or method.learning_rate
-        return new(adaptation, config, Rates(faster * method.learning_rate, faster * head_rate), folder)
+        learner = PhaseLearner(new, task, train, config, rates, 0, folder)
+        adaptation = method.adapt(model, selection=run_phases(method, model, learner))
+        return new(adaptation, config, Rates(faster * rates.method, faster * rates.head), folder)
 
     return make
 

@@ -14,7 +14,9 @@ from transformers import AutoTokenizer
 from gluelamp.backbones.dropout import ATTENTION, set_dropout
 from gluelamp.backbones.load import BackboneConfig, find_checkpoint, load_model
 from gluelamp.methods.base import Method
+from gluelamp.methods.full import FullFineTuning
 from gluelamp.methods.lora import LoRA
+from gluelamp.methods.xpeft import XPeft
 from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.sample import generate
@@ -24,7 +26,8 @@ from gluelamp.training.learner import Profile, Rates
 from solo_trainer import SoloTrainer
 
 TRAIN_ROWS, VALIDATION_ROWS, MAX_LENGTH = 40, 24, 64
-LORA = LoRA(name="lora", learning_rate=1e-2, dropout=0.1)
+LORA = LoRA(dropout=0.1)
+RATES = {FullFineTuning: 1e-3, XPeft: 1e-1}
 BOUND_TO = {"backbone": "b" * 64, "shared": ""}
 
 Splits = tuple[EncodedSplit, dict[str, EncodedSplit]]
@@ -82,7 +85,8 @@ def make_trainer(
         adaptation = method.adapt(model)
         (tmp_path / folder).mkdir(exist_ok=True)
         defaults = {"epochs": 2, "batch_size": 8, "bucket_batches": 2, "precision": "fp32"}
-        rates = rates or Rates(method.learning_rate, method.learning_rate)
+        rate = RATES.get(type(method), 1e-2)
+        rates = rates or Rates(rate, rate)
         return SoloTrainer(
             adaptation,
             declaration,

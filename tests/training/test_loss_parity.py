@@ -21,8 +21,9 @@ from gluelamp.tasks.sample import generate
 from gluelamp.training.batches import training_order
 from solo_trainer import SoloTrainer
 
-FULL = FullFineTuning(name="full", learning_rate=1e-3)
-LORA = LoRA(name="lora", learning_rate=1e-2, rank=4, alpha=8, targets=("query", "up"))
+RATES = {FullFineTuning: 1e-3}
+FULL = FullFineTuning()
+LORA = LoRA(rank=4, alpha=8, targets=("query", "up"))
 EPOCHS, BATCHES, BATCH_SIZE, CLIP = 2, 5, 8, 0.5
 
 
@@ -101,7 +102,7 @@ def reference_losses(
     arguments = transformers.TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=EPOCHS,
-        learning_rate=method.learning_rate,
+        learning_rate=RATES.get(type(method), 1e-2),
         lr_scheduler_type=schedule,
         warmup_steps=2,
         weight_decay=0.0,

@@ -15,14 +15,14 @@ from transformers import BertConfig, BertForSequenceClassification
 from gluelamp.backbones.anatomy import anatomy
 from gluelamp.errors import InputError
 from gluelamp.hardware import choose_device, choose_dtype, multiplies_bf16
-from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.base import Adaptation
 from gluelamp.methods.full import FullFineTuning
 from gluelamp.methods.xpeft import XPeft
 from gluelamp.training import precision
 from gluelamp.training.precision import MasterWeights
 from tiny_models import logits, same_bits, tiny
 
-FULL = FullFineTuning(name="full", learning_rate=1e-3)
+FULL = FullFineTuning()
 HALF_A_BF16_STEP = 2.0**-8  # neighbours of 1 in bf16 are 2^-7 apart
 
 
@@ -66,7 +66,7 @@ def test_in_bf16_all_but_head_and_masters_is_bf16() -> None:
 
 
 def test_a_module_that_computes_in_fp32_stays_so() -> None:
-    adapted = adaptation(XPeft(name="x", learning_rate=1e-2, num_adapters=4, top_k=2, reduction_factor=4))
+    adapted = adaptation(XPeft(num_adapters=4, top_k=2, reduction_factor=4))
     held = weights(adapted, torch.bfloat16)
     assert {p.dtype for p in adapted.trainable.values()} == {torch.float32}
     assert all(m is p for m, p in zip(held.masters, held.live, strict=True))

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from gluelamp.methods.base import Scoring, Training
 from gluelamp.methods.full import FullFineTuning
+from gluelamp.methods.phases import ScoringPhase, TrainingPhase
 from gluelamp.training.batches import collate
 from gluelamp.training.config import TrainerConfig
+from gluelamp.training.learner import Rates
 from gluelamp.training.phases import PhaseLearner, squared_gradients
 from gluelamp.training.trainer import Trainer
 from solo_trainer import SoloTrainer
 
 EXAMPLES = 6
-FULL = FullFineTuning(name="full", learning_rate=1e-3)
+FULL = FullFineTuning()
 
 
 def by_hand(trainer: SoloTrainer, labels: str, batch_size: int, seed: int) -> dict[str, torch.Tensor]:
@@ -47,7 +48,7 @@ def test_scores_are_summed_squared_gradients(
     make_trainer: Callable[..., SoloTrainer], labels: Literal["observed", "expected"], batch_size: int
 ) -> None:
     trainer = make_trainer(method=FULL, task="mrpc")
-    phase = Scoring(FULL, EXAMPLES, batch_size, labels)
+    phase = ScoringPhase(FULL, "scores", EXAMPLES, batch_size, labels)
     ours = squared_gradients(phase, trainer.adaptation, trainer.task, trainer.profile.train, seed=3)
     for name, expected in by_hand(trainer, labels, batch_size, seed=3).items():
         torch.testing.assert_close(ours[name].double(), expected, rtol=2e-3, atol=1e-9)
@@ -56,11 +57,11 @@ def test_scores_are_summed_squared_gradients(
 def test_a_resumed_run_chooses_by_the_scores_that_it_had(
     make_trainer: Callable[..., SoloTrainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer, phase = make_trainer(method=FULL), Scoring(FULL, EXAMPLES, 1)
+    trainer, phase = make_trainer(method=FULL), ScoringPhase(FULL, "scores", EXAMPLES, 1)
 
     def learn() -> dict[str, torch.Tensor]:
         rows, config = trainer.profile.train, trainer.config
-        learner = PhaseLearner(pytest.fail, trainer.task, rows, config, 0, tmp_path)  # type: ignore[arg-type]
+        learner = PhaseLearner(pytest.fail, trainer.task, rows, config, Rates(1e-2, 1e-2), 0, tmp_path)  # type: ignore[arg-type]
         return dict(learner(phase, trainer.adaptation))
 
     first = learn()
@@ -73,12 +74,14 @@ def test_a_phase_is_not_ended_by_validation_rows(
 ) -> None:
     trainer, seen = make_trainer(method=FULL), []
 
-    def new_trainer(_: object, config: TrainerConfig, *__: object) -> Trainer:
-        seen.append(config)
+    def new_trainer(_: object, config: TrainerConfig, rates: Rates, *__: object) -> Trainer:
+        seen.append((config.epochs, config.patience, rates))
         raise KeyboardInterrupt
 
     config = replace(trainer.config, patience=1)
-    learner = PhaseLearner(new_trainer, trainer.task, trainer.profile.train, config, 0, tmp_path)
+    learner = PhaseLearner(
+        new_trainer, trainer.task, trainer.profile.train, config, Rates(1e-2, 2e-2), 0, tmp_path
+    )
     with pytest.raises(KeyboardInterrupt):
-        learner(Training(FULL, epochs=7), trainer.adaptation)
-    assert [(one.epochs, one.patience) for one in seen] == [(7, None)]
+        learner(TrainingPhase(FULL, "first", 7, 1e-3), trainer.adaptation)
+    assert seen == [(7, None, Rates(1e-3, 2e-2))]

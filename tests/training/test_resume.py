@@ -30,10 +30,10 @@ from solo_trainer import SoloTrainer
 
 # Ten steps in two epochs of five; checkpoints after 3, 4, 6, 8, 9, 10; evaluations after 4, 8, 10.
 KNOBS: dict[str, Any] = {"eval_steps": 4, "checkpoint_steps": 3, "dropout": 0.2}
-LORA = LoRA(name="lora", learning_rate=1e-2, dropout=0.3)
-PAFI = PaFi(name="pafi", learning_rate=1e-2, density=0.1)
-XPEFT = XPeft(name="xpeft", learning_rate=1e-1, num_adapters=8, top_k=4, reduction_factor=4, gumbel_tau=1.0)
-FULL = FullFineTuning(name="full", learning_rate=1e-3)
+LORA = LoRA(dropout=0.3)
+PAFI = PaFi(density=0.1)
+XPEFT = XPeft(num_adapters=8, top_k=4, reduction_factor=4, gumbel_tau=1.0)
+FULL = FullFineTuning()
 
 MakeTrainer = Callable[..., SoloTrainer]
 

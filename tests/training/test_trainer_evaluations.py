@@ -27,9 +27,9 @@ from solo_trainer import SoloTrainer
 from tiny_models import batch, logits, tiny
 
 CPU = torch.device("cpu")
-FULL = FullFineTuning(name="full", learning_rate=1e-3)
-HEAD = HeadOnly(name="head_only", learning_rate=1e-2)
-LORA = LoRA(name="lora", learning_rate=1e-2, dropout=0.3)
+FULL = FullFineTuning()
+HEAD = HeadOnly()
+LORA = LoRA(dropout=0.3)
 MakeTrainer = Callable[..., SoloTrainer]
 
 

@@ -24,9 +24,9 @@ from gluelamp.training.learner import Rates
 from solo_trainer import SoloTrainer
 
 CPU = torch.device("cpu")
-FULL = FullFineTuning(name="full", learning_rate=1e-3)
-HEAD = HeadOnly(name="head_only", learning_rate=1e-2)
-LORA = LoRA(name="lora", learning_rate=1e-2, dropout=0.3)
+FULL = FullFineTuning()
+HEAD = HeadOnly()
+LORA = LoRA(dropout=0.3)
 MakeTrainer = Callable[..., SoloTrainer]
 
 
@@ -137,7 +137,7 @@ def test_trained_values_at_fixed_positions_stand_in_the_weights(
     make_trainer: MakeTrainer, tiny_backbone: Path
 ) -> None:
     """A fused optimiser writes without a trace; the sparse weights must follow it all the same."""
-    trainer = make_trainer(method=PaFi(name="pafi", learning_rate=1e-2, density=0.2))
+    trainer = make_trainer(method=PaFi(density=0.2))
     trainer.run()
     pretrained = load_file(tiny_backbone / "model.safetensors")
     state, shared = trainer.adaptation.method_state(), trainer.adaptation.shared_state()

@@ -16,9 +16,10 @@ from gluelamp.experiments.measure import MeasureConfig, parse_measure
 from gluelamp.io import write_text
 from gluelamp.measurement.base import MeasuredModel
 from gluelamp.measurement.flops import count_flops
-from gluelamp.measurement.models import adapt_untrained, build_bare
+from gluelamp.measurement.models import build_bare
 from gluelamp.measurement.parameters import count_values
 from gluelamp.methods.base import Method, TaskKind
+from gluelamp.methods.phases import adapt_untrained
 from gluelamp.methods.storage import count_bytes
 from gluelamp.reporting.capabilities import Capabilities, capabilities_page
 

@@ -129,7 +129,7 @@ def parse_sections(cls: type[_T], raw: Mapping[str, Any]) -> _T:
     for name, kind in kinds.items():
         if kind is Method:
             section = _section(raw.get(name, {}), name)
-            values[name] = parse_method(section, raw.get("trainer"))
+            values[name] = parse_method(section)
             if "method_name" in kinds and "name" in section:
                 values["method_name"] = section["name"]
         elif isinstance(kind, type) and is_dataclass(kind):
@@ -137,13 +137,12 @@ def parse_sections(cls: type[_T], raw: Mapping[str, Any]) -> _T:
     return parse(cls, values, "")
 
 
-def parse_method(raw: Mapping[str, Any], trainer: Mapping[str, Any] | None = None) -> Method:
+def parse_method(raw: Mapping[str, Any]) -> Method:
     """Return the method of a ``method`` section.
 
     Args:
         raw: the section. ``_target_`` is the full name of a subclass of `Method`, of any package; ``name``
             is the method's name in tables and not one of its options.
-        trainer: the ``trainer`` section.
 
     Raises:
         InputError: if the target is not a method, or an option is wrong.
@@ -152,12 +151,7 @@ def parse_method(raw: Mapping[str, Any], trainer: Mapping[str, Any] | None = Non
     for key, value in options.items():
         refuse_renamed(f"method.{key}", value)
     method = _method_class(str(options.pop("_target_", "")))
-    name = options.pop("name", None)
-    known = {field.name for field in fields(method)}
-    if "learning_rate" in known:
-        rates = trainer or {}
-        options |= {"name": name, "learning_rate": rates.get("learning_rate") or 1e-3}
-        options["head_learning_rate"] = rates.get("head_learning_rate")
+    options.pop("name", None)
     return parse(method, options, "method", check_renamed=False)
 
 

@@ -42,8 +42,7 @@ def effective_config(config: RunConfig, resolved: Mapping[str, Mapping[str, Any]
         for key in keys:
             del content[section][key]
     method_class = type(config.method).__name__
-    options = {k: v for k, v in content["method"].items() if k not in ("learning_rate", "head_learning_rate")}
-    content["method"] = options | {"name": content.pop("method_name"), "kind": method_class}
+    content["method"] |= {"name": content.pop("method_name"), "kind": method_class}
     for section, values in resolved.items():
         content[section] |= values
     for name, options in ADDED_LATER.items():

@@ -138,8 +138,7 @@ def measurement_path(config: MeasureConfig) -> Path:
 def _method_content(config: MeasureConfig) -> dict[str, Any]:
     """Return the method's name, class and hyper-parameters: all of it that can change a measurement."""
     method = config.method
-    fields = {key: value for key, value in asdict(method).items() if not key.endswith("learning_rate")}
-    return fields | {"name": config.method_name, "kind": type(method).__name__}
+    return asdict(method) | {"name": config.method_name, "kind": type(method).__name__}
 
 
 def measure_parts(kind: MeasurementKind, model: MeasuredModel, path: Path, name: str) -> list[Row]:

@@ -7,8 +7,8 @@ from typing import Literal
 from gluelamp.backbones.load import load_model
 from gluelamp.errors import InputError
 from gluelamp.experiments.plan import Plan
-from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.storage import load_task_state, provenance, read_choice
+from gluelamp.methods.base import Adaptation
+from gluelamp.methods.storage import load_task_state, provenance, read_selection
 from gluelamp.records import read_record
 
 Selection = Literal["best", "last"]
@@ -36,6 +36,6 @@ def load_trained(plan: Plan, selection: Selection, attention: str) -> Adaptation
         )
     config = plan.config
     model = load_model(plan.checkpoint, plan.task.num_outputs, attention).eval()
-    adaptation = config.method.adapt(model, config.head.train_pooler, read_choice(path))
+    adaptation = config.method.adapt(model, read_selection(path), train_pooler=config.head.train_pooler)
     load_task_state(path, adaptation, provenance(adaptation, plan.checkpoint.checksum))
     return adaptation

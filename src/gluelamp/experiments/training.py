@@ -14,8 +14,8 @@ from gluelamp.experiments.inputs import bare_model
 from gluelamp.experiments.plan import Plan
 from gluelamp.experiments.record import per_user_record, shared_record
 from gluelamp.experiments.users import Persons
-from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.base import learn_choice
+from gluelamp.methods.base import Adaptation
+from gluelamp.methods.phases import adapt_untrained, run_phases
 from gluelamp.methods.storage import count_bytes, count_parameters, provenance, write_shared_state
 from gluelamp.records import RunRecord
 from gluelamp.tasks.encoding import EncodedSplit
@@ -70,13 +70,13 @@ def build(plan: Plan, train: EncodedSplit, validation: Splits, folder: Path) -> 
         profile = Profile(train, validation, rates, seed, place)
         return Trainer(adaptation, task, [profile], config, seed, place, {})
 
-    learner = PhaseLearner(new_trainer, task, train, plan.config.trainer, seed, folder)
+    learner = PhaseLearner(new_trainer, task, train, plan.config.trainer, plan.rates, seed, folder)
     model = bare_model(plan)
     if method.phases():  # what the method refuses, it refuses before its first phase
         shell = copy.deepcopy(model).to("meta")  # type: ignore[arg-type]  # see Trainer
-        method.adapt(shell, train_pooler)
-    choice = learn_choice(method, model, train_pooler, learner)
-    adaptation = method.adapt(model, train_pooler, choice)
+        adapt_untrained(method, shell, train_pooler=train_pooler)
+    selection = run_phases(method, model, learner, train_pooler)
+    adaptation = method.adapt(model, selection, train_pooler=train_pooler)
     bound_to = provenance(adaptation, plan.checkpoint.checksum)
     write_shared_state(plan.root / "shared", adaptation, bound_to)
     return Built(adaptation, bound_to, learner.reports)
@@ -105,10 +105,10 @@ def train_each(
     assert isinstance(plan.task, Task)
     config, folder = plan.config, plan.folder / "persons"
     persons = Persons(plan.task, train, validation, config.trainer.profiles_per_pass, folder)
-    if (
-        config.trainer.profiles_per_pass > 1
-    ):  # what cannot pass together is refused before anything is trained
-        stack(config.method.adapt(bare_model(plan), config.head.train_pooler), plan.task)
+    if config.trainer.profiles_per_pass > 1:  # what cannot pass together is refused before any training
+        stack(
+            adapt_untrained(config.method, bare_model(plan), train_pooler=config.head.train_pooler), plan.task
+        )
     start = (
         _shared_values(plan, train, validation) if config.task.profiles == "shared_then_per_user" else None
     )

@@ -53,7 +53,7 @@ def _check_each(task: TaskConfig, config: RunConfig) -> None:
             "be left without any. Take "
             "task.max_train_examples=null, and task.max_users for fewer users."
         )
-    if task.profiles == "shared_then_per_user" and type(config.method).choose is not Method.choose:
+    if task.profiles == "shared_then_per_user" and type(config.method).select is not Method.select:
         raise InputError(
             f"task.profiles=shared_then_per_user is not allowed with method {config.method_name!r}, "
             "which selects what it trains for each user: the shared values do not fit that selection. Take "

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gluelamp.measurement.base import MeasuredModel, MeasurementKind, Part, Row
-from gluelamp.measurement.models import adapt_untrained, backward, build_bare, build_states, random_inputs
+from gluelamp.measurement.models import backward, build_bare, build_states, random_inputs
+from gluelamp.methods.phases import adapt_untrained
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -19,7 +19,8 @@ from torch import Tensor
 from gluelamp.errors import InputError
 from gluelamp.hardware import choose_device, device_name, peak_memory, reset_peak_memory
 from gluelamp.measurement.base import MeasuredModel, MeasurementKind, Part, Row
-from gluelamp.measurement.models import adapt_untrained, backward, build_bare, build_states, random_inputs
+from gluelamp.measurement.models import backward, build_bare, build_states, random_inputs
+from gluelamp.methods.phases import adapt_untrained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

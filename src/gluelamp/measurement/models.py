@@ -14,8 +14,8 @@ from gluelamp.backbones.anatomy import anatomy, readable_tokens
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.base import Method
+from gluelamp.methods.base import Adaptation, Method
+from gluelamp.methods.phases import adapt_untrained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -66,23 +66,6 @@ def build_states(backbone: BackboneConfig, method: Method) -> dict[str, PreTrain
     with suppress(InputError):  # raised by a method that cannot be merged
         states["merged"] = candidate.merge()
     return {name: model.eval() for name, model in states.items()}
-
-
-def adapt_untrained(method: Method, model: PreTrainedModel, train_pooler: bool = False) -> Adaptation:
-    """Adapt a model without running the method's phases.
-
-    What a phase would select is replaced by a selection of the same size, which is enough to count and
-    to time.
-
-    Args:
-        method: the method with its hyper-parameters.
-        model: changed in place.
-        train_pooler: whether the pre-trained pooler is trained with the head.
-
-    Raises:
-        InputError: if the method does not support this architecture or size.
-    """
-    return method.adapt(model, train_pooler=train_pooler)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import build_from_shape
 from gluelamp.errors import UnsupportedError
 from gluelamp.measurement.base import MeasuredModel, MeasurementKind, Part, Row
-from gluelamp.measurement.models import OUTPUTS, adapt_untrained
+from gluelamp.measurement.models import OUTPUTS, 
 from gluelamp.methods.storage import count_bytes, count_parameters
 from gluelamp.records import MEASUREMENT_COLUMNS
 

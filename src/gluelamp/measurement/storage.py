@@ -10,7 +10,8 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.measurement.base import MeasuredModel, MeasurementKind, Part, Row
-from gluelamp.measurement.models import adapt_untrained, build_bare
+from gluelamp.measurement.models import build_bare
+from gluelamp.methods.phases import adapt_untrained
 from gluelamp.methods.storage import (
     count_bytes,
     count_parameters,

@@ -13,8 +13,7 @@ from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import build_from_shape
 from gluelamp.errors import InputError
 from gluelamp.measurement.base import MeasuredModel, MeasurementKind, Part, Row
-from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.base import Method
+from gluelamp.methods.base import Adaptation, Method
 from gluelamp.methods.pfeiffer import Pfeiffer
 from gluelamp.methods.storage import count_bytes, count_parameters
 from gluelamp.methods.xpeft import XPeft, bank_bytes, selected_adapters
@@ -72,7 +71,7 @@ def count_profile_bytes(model: MeasuredModel, outputs: int) -> Row:
             network = build_from_shape(model.backbone, outputs, ATTENTION)
             return each.adapt(network, train_pooler=model.train_pooler)
 
-    pfeiffer = Pfeiffer(name="pfeiffer", learning_rate=1, reduction_factor=method.reduction_factor)
+    pfeiffer = Pfeiffer(reduction_factor=method.reduction_factor)
     masks, adapter = adapt(method), adapt(pfeiffer)
     profile = count_bytes(masks)
     matrices = [value for value in adapter.method_state().values() if value.dim() == 2]

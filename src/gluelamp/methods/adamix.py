@@ -7,7 +7,7 @@ consistency loss works with RoBERTa alone; here it works with every backbone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import ConfigDict, Field
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.methods.adaptation import Change, Forward, TaskLoss
-from gluelamp.methods.base import Method, TaskKind
+from gluelamp.errors import InputError
+from gluelamp.methods.base import Forward, Method, TaskKind, TaskLoss
+from gluelamp.methods.changes.change import Change, Fp32Module
 from gluelamp.methods.changes.inserted import InsertedModule, residual
-from gluelamp.methods.divergence import kl_divergence, no_classes
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -41,6 +41,14 @@ class AdaMix(Method):
             and one pass.
         init_std: standard deviation from which all projections are drawn.
     """
+
+    family: ClassVar[str] = "adapter"
+    reference: ClassVar[str] = "Wang et al., EMNLP 2022, arXiv 2205.12410"
+    merges: ClassVar[bool] = False
+    checked_against: ClassVar[str] = (
+        "Routing, average and divergence in float64 (tests/methods/test_adamix.py)."
+    )
+    open_questions: ClassVar[str] = "A consistency loss for regression is not defined in the paper."
 
     experts: int = Field(default=4, ge=1)
     bottleneck: int = Field(default=48, ge=1)
@@ -73,7 +81,7 @@ class AdaMix(Method):
             raise no_classes(kind, "method.consistency=kl", "method.consistency=mse or none")
 
 
-class Experts(nn.Module):
+class Experts(Fp32Module):
     """Linear layers of one shape, stacked; a pass uses one of them or, in evaluation, their average.
 
     Args:
@@ -82,8 +90,6 @@ class Experts(nn.Module):
         outputs: of each.
         init_std: of the weights; the biases are zero.
     """
-
-    computes_in_fp32 = True  # so that averaging before rounding is the same as storing the average
 
     def __init__(self, count: int, inputs: int, outputs: int, init_std: float) -> None:
         super().__init__()
@@ -132,3 +138,22 @@ class AdaMixChange(InsertedModule):
     def state(self) -> dict[str, Tensor]:
         """Return the averaged adapter, without the experts' dimension."""
         return {name: _average(experts.detach()) for name, experts in self.parameters().items()}
+
+
+def kl_divergence(target: Tensor, outputs: Tensor) -> Tensor:
+    """Return KL(target || outputs) between the classes' probabilities, the mean over the batch, in nats.
+
+    Args:
+        target: (batch, classes) logits; no gradient reaches them.
+        outputs: (batch, classes) logits.
+    """
+    known, found = (torch.log_softmax(logits, -1) for logits in (target.detach(), outputs))
+    return nn.functional.kl_div(found, known, reduction="batchmean", log_target=True)
+
+
+def no_classes(kind: str, setting: str, instead: str) -> InputError:
+    """Return what to raise where a setting needs class probabilities and the task has none."""
+    return InputError(
+        f"{setting} compares the probabilities of one task's classes, but the outputs of a {kind} are not "
+        f"those. Take {instead}."
+    )

@@ -5,6 +5,8 @@ The formula and the start are those of the authors' released code.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
@@ -12,8 +14,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, Block
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.inserted import InsertedModule
 from gluelamp.methods.changes.tensors import layer_norm_names, replace_tensors, weight_and_bias
 
@@ -35,6 +37,13 @@ class AdapterBias(Method):
         init_std: standard deviation of w; 0.02 is BERT's own for new linear layers, which the released
             code's loading applies.
     """
+
+    family: ClassVar[str] = "bias"
+    reference: ClassVar[str] = "Fu et al., Findings of NAACL 2022, arXiv 2205.00305"
+    checked_against: ClassVar[str] = (
+        "The formula and the matrix of rank one (tests/methods/test_adapter_bias.py)."
+    )
+    open_questions: ClassVar[str] = "Whether the printed counts include the LayerNorms."
 
     share_alpha: bool = False
     train_layer_norm: bool = True

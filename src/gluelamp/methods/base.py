@@ -1,67 +1,195 @@
-"""What a method is: a recipe, checked on construction, that makes an adaptation of a model.
-
-Most methods are made from the pre-trained weights alone. Some first learn something about the task: a
-mask from gradients, a head to start from. Such a method declares `Method.phases`, in order, and makes
-its `Method.choose` from what they found. The choice is stored with the task.
-"""
+"""`Method`, the hyper-parameters of one method, and `Adaptation`, a method applied to one model."""
 
 from __future__ import annotations
 
-import copy
-import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import ClassVar, Literal
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, anatomy
-from gluelamp.methods.adaptation import Adaptation, Change, Forward, TaskLoss, one_pass
-from gluelamp.records.files import Name
+from gluelamp.errors import InputError
+from gluelamp.methods.changes.change import Change
+
+if TYPE_CHECKING:
+    from gluelamp.methods.phases import Phase
 
 TaskKind = Literal["classification", "regression", "mixture"]
 
+SELECTION_PREFIX = "choice"
+"""Prefix, in a task state, of the tensors that the method's phases selected. Part of the file format."""
+
+Forward = Callable[[], Tensor]
+"""Runs the model on the current batch; returns the head's outputs (batch, outputs) in fp32."""
+
+TaskLoss = Callable[[Tensor], Tensor]
+"""The task's mean loss over the current batch, from the head's outputs."""
+
+Objective = Callable[[Forward, TaskLoss], Tensor]
+
+
+def one_pass(forward: Forward, task_loss: TaskLoss) -> Tensor:
+    """Return the task's loss of one forward pass: the objective of most methods."""
+    return task_loss(forward())
+
 
 @dataclass(frozen=True)
-class Choice:
-    """What a method's phases decided for one task.
+class Selection:
+    """What a method's phases selected for one task.
 
     Args:
-        stored: named tensors without which the task's values mean nothing, such as the positions of a
-            mask: they belong to the task state.
-        start: values that the method's training begins with, by full name of a trainable.
+        tensors: named tensors that belong to the task state, such as the positions of a mask. The task's
+            trained values have no meaning without them.
+        initial_values: initial values of the method's training, by full name of a trainable.
     """
 
-    stored: Mapping[str, Tensor] = field(default_factory=dict)
-    start: Mapping[str, Tensor] = field(default_factory=dict)
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    initial_values: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Adaptation:
+    """A method applied to one model: the task's trainable values, their storage, and their removal.
+
+    Args:
+        model: the sequence classifier, already changed.
+        changes: the changes, in the order in which they were made.
+        head: the parameters of the task head, by full name.
+        encoder_size: parameters of the encoder, without pooler and head.
+        selection: what the method's phases selected for this task, such as the positions of a mask.
+        objective: the training loss of a batch.
+        needs_every_token: whether the last block must compute tokens that the head does not read.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        changes: Iterable[Change],
+        head: Mapping[str, nn.Parameter],
+        encoder_size: int,
+        *,
+        selection: Mapping[str, Tensor] | None = None,
+        objective: Objective = one_pass,
+        needs_every_token: bool = False,
+    ) -> None:
+        self.encoder_size = encoder_size
+        self.model = model
+        self.changes = tuple(changes)
+        self.head = dict(head)
+        self.selection = dict(selection or {})
+        self.objective = objective
+        self.needs_every_token = needs_every_token
+
+    @property
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The method's trainable parameters by full name, without the head."""
+        return {name: value for change in self.changes for name, value in change.parameters().items()}
+
+    def method_state(self) -> dict[str, Tensor]:
+        """Return what this task must store of the method, without the head."""
+        states = [change.state() for change in self.changes]
+        selected = {f"{SELECTION_PREFIX}.{name}": value for name, value in self.selection.items()}
+        return selected | {name: value.detach() for state in states for name, value in state.items()}
+
+    def task_state(self) -> dict[str, Tensor]:
+        """Return what must be stored for this task: the method's values, and the head."""
+        return self.method_state() | {name: value.detach() for name, value in self.head.items()}
+
+    @cached_property
+    def _state_shapes(self) -> dict[str, torch.Size]:
+        # Cached: building a state, such as packing masks into bits, takes longer than loading one.
+        return {name: value.shape for name, value in self.task_state().items()}
+
+    def load_task_state(self, state: Mapping[str, Tensor]) -> None:
+        """Load another task's values; the backbone is not changed otherwise.
+
+        Raises:
+            InputError: if names, shapes or the selection differ from those of this adaptation.
+        """
+        expected = self._state_shapes
+        given = {name: value.shape for name, value in state.items()}
+        if expected != given:
+            wrong = sorted(
+                name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name)
+            )
+            raise InputError(
+                f"The task state does not fit this method and backbone: {len(wrong)} tensors differ in "
+                f"name or shape, the first is {wrong[0]!r}. Load it with the configuration of its run."
+            )
+        selected = {name: state[f"{SELECTION_PREFIX}.{name}"] for name in self.selection}
+        if any(not torch.equal(selected[name], value) for name, value in self.selection.items()):
+            raise InputError(
+                "The task state was trained at other positions than this adaptation changes. Adapt the "
+                "model with the selection that the task state holds, then load it."
+            )
+        for change in self.changes:
+            change.load(state)
+        for name, value in self.head.items():
+            value.data.copy_(state[name])
+
+    def shared_state(self) -> dict[str, Tensor]:
+        """Return what is stored once for all tasks: a mask's positions, a bank of adapters."""
+        return {name: value for change in self.changes for name, value in change.shared().items()}
+
+    def invalidate(self) -> None:
+        """Recompute cached values in the next pass; see `Change.invalidate`."""
+        for change in self.changes:
+            change.invalidate()
+
+    def merge(self) -> PreTrainedModel:
+        """Write the method into the backbone's parameters; return the model, now without the method.
+
+        Raises:
+            InputError: if the method cannot be merged; the model is then unchanged.
+        """
+        for change in self.changes:
+            change.merge()
+        return self.model
+
+    def detach(self) -> PreTrainedModel:
+        """Remove the method; return the model with the backbone restored bit for bit.
+
+        The head keeps its trained values: it belongs to the task, not to the backbone.
+        """
+        for change in reversed(self.changes):
+            change.detach()
+        return self.model
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Method:
-    """A recipe: the hyper-parameters of one method, checked on construction.
+    """The hyper-parameters of one method, checked on construction.
 
-    A method's own file subclasses this with its fields and `changes`.
-
-    Args:
-        name: the suite's name, as in tables.
-        learning_rate: default peak learning rate of the method's values, found on real data.
-        head_learning_rate: that of the task head; the same as ``learning_rate`` if None.
+    A subclass has one field for each hyper-parameter, with a default, and defines `changes`. What belongs
+    to a run's optimisation, such as learning rates, is not part of a method.
     """
 
+    family: ClassVar[str] = "other"
+    """What the method trains: ``full``, ``bias``, ``sparse``, ``reparametrization``, ``adapter``,
+    ``selected adapter``, ``prompt`` or ``other``."""
+
+    reference: ClassVar[str] = ""
+    """The paper."""
+
+    merges: ClassVar[bool] = True
+    """Whether `Adaptation.merge` works, on an architecture whose linear layers have biases."""
+
+    checked_against: ClassVar[str] = ""
+    """The independent implementation or formula that the tests compare with."""
+
+    open_questions: ClassVar[str] = ""
+    """What the available texts leave open, or where a paper and its code differ."""
+
     trains_pooler: ClassVar[bool] = False
-    """Whether the method trains the pre-trained pooler whatever ``head.train_pooler`` says."""
+    """Whether the method trains the pre-trained pooler whatever ``train_pooler`` is."""
 
     needs_every_token: ClassVar[bool] = False
     """Whether the last block must compute tokens that the head does not read."""
-
-    name: Name
-    learning_rate: float = Field(gt=0, allow_inf_nan=False)
-    head_learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @property
     def added_tokens(self) -> int:
@@ -76,33 +204,35 @@ class Method:
             parts: its anatomy.
 
         Raises:
-            InputError: if the method cannot serve this architecture or size.
+            InputError: if the method does not support this architecture or size.
         """
         raise NotImplementedError
 
     def phases(self) -> tuple[Phase, ...]:
-        """Return what is learnt about a task before the method's own training; nothing by default."""
+        """Return the preliminary phases, which run on the task's data before training; none by default."""
         return ()
 
-    def choose(self, model: PreTrainedModel, parts: Anatomy, found: Sequence[Mapping[str, Tensor]]) -> Choice:
-        """Return what the phases decide for the task; nothing by default.
+    def select(
+        self, model: PreTrainedModel, parts: Anatomy, results: Sequence[Mapping[str, Tensor]]
+    ) -> Selection:
+        """Return what the phases select for the task; nothing by default.
 
         Args:
             model: the bare sequence classifier.
             parts: its anatomy.
-            found: of each phase, the tensors that it left; see `Training` and `Scoring`.
+            results: of each phase, the tensors that it returned; see `gluelamp.methods.phases`.
         """
-        return Choice()
+        return Selection()
 
-    def changes_at(
-        self, model: PreTrainedModel, parts: Anatomy, chosen: Mapping[str, Tensor]
+    def selected_changes(
+        self, model: PreTrainedModel, parts: Anatomy, selected: Mapping[str, Tensor]
     ) -> list[Change]:
-        """Make the changes where the phases chose; as `changes` for a method without phases.
+        """Make the changes that the phases selected; by default those of `changes`.
 
         Args:
             model: as for `changes`.
             parts: its anatomy.
-            chosen: what is stored of the choice.
+            selected: `Selection.tensors`.
         """
         return self.changes(model, parts)
 
@@ -117,17 +247,17 @@ class Method:
         return one_pass(forward, task_loss)
 
     def check_task(self, kind: TaskKind) -> None:
-        """Refuse a task that the method cannot learn, before any training.
+        """Refuse a task that the method cannot train on, before any training.
 
         Args:
-            kind: whether its labels are classes or numbers, or whether it is several tasks in one.
+            kind: whether its labels are classes or numbers, or whether it is a mixture of tasks.
 
         Raises:
-            InputError: saying why, and what to take instead.
+            InputError: with the reason, and what to set instead.
         """
 
     def resolve(self, backbone: str) -> dict[str, str]:
-        """Check what the method reads from files, and return what stands for them in a run's identity.
+        """Check the files that the method reads, and return what replaces their paths in a run's identity.
 
         Args:
             backbone: checksum of the backbone's weights.
@@ -136,35 +266,39 @@ class Method:
             by field, the checksum of the file it names; nothing for a method without files.
 
         Raises:
-            InputError: if a file is not there or was made with another backbone.
+            InputError: if a file is missing or was made with another backbone.
         """
         return {}
 
     def adapt(
-        self,
-        model: PreTrainedModel,
-        train_pooler: bool = False,
-        choice: Choice | None = None,
+        self, model: PreTrainedModel, selection: Selection | None = None, *, train_pooler: bool = False
     ) -> Adaptation:
-        """Freeze a model, apply the method, and open its head for training.
+        """Freeze a model, apply the method, and unfreeze the head.
 
         Args:
             model: a sequence classifier of ``transformers`` on the CPU (or the meta device), changed in
                 place; move it afterwards.
+            selection: what the method's phases selected, from `gluelamp.methods.phases.run_phases` or
+                `gluelamp.methods.storage.read_selection`. Only a method with phases needs one.
             train_pooler: whether the pre-trained pooler is trained (and counted) with the head.
-            choice: what the method's phases chose, from `learn_choice` or a task state. If None, the
-                choice is made as if the phases had learnt nothing: right for counting and timing.
 
         Raises:
-            InputError: if the method cannot serve this architecture or size.
+            InputError: if the method does not support this architecture or size, or has phases and gets
+                no selection.
         """
-        if choice is None:
-            choice = learn_choice(self, model, train_pooler, untrained)
+        if selection is None:
+            if self.phases():
+                raise InputError(
+                    f"{type(self).__name__} with these options has a preliminary phase, and adapt() got no "
+                    "selection. Make one with run_phases(), read one with read_selection() or, to count or "
+                    "to time without training, take untrained_selection()."
+                )
+            selection = Selection()
         parts = anatomy(model)
         model.requires_grad_(False)
         size = sum(model.get_parameter(name).numel() for name in parts.encoder_parameters)
-        changes = self.changes_at(model, parts, choice.stored)
-        head = self._head(parts, train_pooler)
+        changes = self.selected_changes(model, parts, selection.tensors)
+        head = self.head(parts, train_pooler)
         for value in head.values():
             value.requires_grad_(True)
         adaptation = Adaptation(
@@ -172,82 +306,19 @@ class Method:
             changes,
             head,
             size,
-            choice=choice.stored,
+            selection=selection.tensors,
             objective=one_pass if type(self).loss is Method.loss else partial(self.loss, changes),
             needs_every_token=self.needs_every_token,
         )
-        for name, start in choice.start.items():
-            adaptation.trainable[name].data.copy_(start)
+        for name, value in selection.initial_values.items():
+            adaptation.trainable[name].data.copy_(value)
         return adaptation
 
-    def _head(self, parts: Anatomy, train_pooler: bool) -> dict[str, nn.Parameter]:
+    def head(self, parts: Anatomy, train_pooler: bool) -> dict[str, nn.Parameter]:
+        """Return the parameters that are trained with the task head, by full name."""
         pooler = [parts.pooler] if parts.pooler and (train_pooler or self.trains_pooler) else []
         return {
             f"{part.path}.{name}": value
             for part in (*parts.head, *pooler)
             for name, value in part.module.named_parameters()
         }
-
-
-@dataclass(frozen=True)
-class Training:
-    """A phase that trains a method of its own; it leaves that method's task state.
-
-    Args:
-        method: what is trained, at its own learning rates.
-        epochs: passes over the training data.
-    """
-
-    method: Method
-    epochs: int
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """A phase that sums squared gradients; it leaves one tensor for each trainable of a method.
-
-    Args:
-        method: its trainable values are scored, at their start.
-        examples: training examples, drawn with the run's seed.
-        batch_size: examples whose mean loss gives one gradient; 1 is the empirical Fisher information.
-        labels: ``observed`` in the data, or the ``expected`` square over the model's own distribution.
-    """
-
-    method: Method
-    examples: int
-    batch_size: int
-    labels: Literal["observed", "expected"] = "observed"
-
-
-Phase = Training | Scoring
-Learn = Callable[[Phase, Adaptation], Mapping[str, Tensor]]
-
-
-def learn_choice(method: Method, model: PreTrainedModel, train_pooler: bool, learn: Learn) -> Choice:
-    """Go through a method's phases, each on a copy of the model, and return what they choose.
-
-    A head that a phase trained is where the next training begins; all else is left behind.
-
-    Args:
-        method: the recipe.
-        model: the bare sequence classifier; its head is changed in place.
-        train_pooler: as for `Method.adapt`.
-        learn: carries out one phase and returns what it found.
-    """
-    found = []
-    for phase in method.phases():
-        with torch.random.fork_rng():  # a resumed run must draw what an undisturbed one draws
-            result = learn(phase, phase.method.adapt(copy.deepcopy(model), train_pooler))
-        found.append(result)
-        gc.collect()  # hooks and closures tie an adapted model into cycles, and it may be large
-        for name, value in method._head(anatomy(model), train_pooler).items():
-            if name in result:
-                value.data.copy_(result[name])
-    return method.choose(model, anatomy(model), found)
-
-
-def untrained(phase: Phase, adaptation: Adaptation) -> Mapping[str, Tensor]:
-    """Stand for a phase where only names and shapes matter."""
-    if isinstance(phase, Training):
-        return adaptation.task_state()
-    return {name: value.detach() for name, value in adaptation.trainable.items()}

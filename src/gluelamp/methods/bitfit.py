@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.errors import UnsupportedError
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.tensors import replace_tensors
 
 
@@ -20,6 +22,11 @@ class BitFit(Method):
     On a BERT-style encoder of L layers, width d and feed-forward width f these are L(7d + f) + d
     values. The pooler's bias goes with the head (``head.train_pooler``).
     """
+
+    family: ClassVar[str] = "bias"
+    reference: ClassVar[str] = "Ben Zaken, Goldberg, Ravfogel, ACL 2022, arXiv 2106.10199"
+    checked_against: ClassVar[str] = "Names and closed counts (tests/methods/test_counts.py)."
+    open_questions: ClassVar[str] = "The paper's reduced set of biases is not built."
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Replace each bias by a trained one."""

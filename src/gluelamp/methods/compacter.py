@@ -8,7 +8,7 @@ code. GELU is exact; the authors' configurations of T5 take its tanh approximati
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import ConfigDict, Field
@@ -18,8 +18,8 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, Handle
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.inserted import InsertedModule, reduced_width, residual
 from gluelamp.methods.changes.tensors import layer_norm_names, replace_tensors
 
@@ -40,6 +40,18 @@ class Compacter(Method):
         train_layer_norm: whether all LayerNorms of the encoder are trained too, as the authors train
             those of T5.
     """
+
+    family: ClassVar[str] = "adapter"
+    reference: ClassVar[str] = "Karimi Mahabadi, Henderson, Ruder, NeurIPS 2021, arXiv 2106.04647"
+    merges: ClassVar[bool] = False
+    checked_against: ClassVar[str] = (
+        "The `adapters` library: outputs and gradients at equal values "
+        "(tests/methods/test_adapters_parity.py); dense Kronecker products "
+        "(tests/methods/test_compacter.py)."
+    )
+    open_questions: ClassVar[str] = (
+        "The library places Compacter++ differently from the paper. The paper's placement is taken."
+    )
 
     summands: int = Field(default=4, ge=1)
     reduction_factor: int = Field(default=32, ge=1)

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from pydantic import ConfigDict, Field
@@ -18,10 +19,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.methods.adaptation import Change, Forward, TaskLoss
-from gluelamp.methods.base import Choice, Phase, Training
+from gluelamp.methods.base import Forward, Selection, TaskLoss
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.tensors import Parametrization, TensorChange
-from gluelamp.methods.masks import Dense, TaskSparse
+from gluelamp.methods.phases import Phase, TrainingPhase
+from gluelamp.methods.sparse_masks import Dense, TaskSparse
 
 _log = logging.getLogger(__name__)
 
@@ -99,23 +101,21 @@ class GatedDifferences(Dense):
     Args:
         structured: see `DiffPruning`.
         first_logit: see `DiffPruning`.
-        gate_learning_rate: see `DiffPruning`.
+        gate_rate: see `GatedDifference`.
         penalty: see `DiffPruning`.
     """
 
-    structured: bool
-    first_logit: float
-    gate_learning_rate: float
-    penalty: float
+    structured: bool = True
+    first_logit: float = 5.0
+    gate_rate: float = 1e3
+    penalty: float = 1.25e-7
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Put a gated difference on each candidate."""
-        # One optimiser rate serves both: Adam's step does not depend on the scale of a gradient, as long as
-        # that is far above its eps. Gates follow the schedule, and are clipped with the differences; as
-        # released, their rate is constant and they are clipped apart.
-        gate_rate = self.gate_learning_rate / self.learning_rate
         return [
-            TensorChange(model, name, GatedDifference(original, self.structured, self.first_logit, gate_rate))
+            TensorChange(
+                model, name, GatedDifference(original, self.structured, self.first_logit, self.gate_rate)
+            )
             for name, original in self.candidates(model, parts).items()
         ]
 
@@ -139,6 +139,18 @@ class DiffPruning(TaskSparse):
         penalty: of one open gate in the loss, as released for a model of 335 M parameters.
     """
 
+    family: ClassVar[str] = "sparse"
+    reference: ClassVar[str] = "Guo, Rush, Kim, ACL 2021, arXiv 2012.07463"
+    checked_against: ClassVar[str] = (
+        "Hard-concrete gates in float64, and their open probability by sampling "
+        "(tests/methods/test_diff_pruning.py)."
+    )
+    open_questions: ClassVar[str] = (
+        "The penalty was released for 335 M parameters; smaller backbones may need another. A tensor's "
+        "gate counts as one gate in it, as released. Gates follow the schedule and are clipped with the "
+        "differences, which is our choice."
+    )
+
     structured: bool = True
     first_epochs: int = Field(default=3, ge=1)
     first_learning_rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
@@ -149,26 +161,25 @@ class DiffPruning(TaskSparse):
     def phases(self) -> tuple[Phase, ...]:
         """Train the gated differences."""
         gated = GatedDifferences(
-            name="gated differences",
-            learning_rate=self.first_learning_rate,
-            head_learning_rate=self.head_learning_rate,
             exclude=self.exclude,
             structured=self.structured,
             first_logit=self.first_logit,
-            gate_learning_rate=self.gate_learning_rate,
+            gate_rate=self.gate_learning_rate / self.first_learning_rate,
             penalty=self.penalty,
         )
-        return (Training(gated, self.first_epochs),)
+        return (TrainingPhase(gated, "gated differences", self.first_epochs, self.first_learning_rate),)
 
-    def scores(self, candidates: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def scores(self, candidates: Mapping[str, Tensor], result: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the magnitudes of the differences."""
-        return {name: value.abs() for name, value in found.items()}
+        return {name: value.abs() for name, value in result.items()}
 
-    def choose(self, model: PreTrainedModel, parts: Anatomy, found: Sequence[Mapping[str, Tensor]]) -> Choice:
+    def select(
+        self, model: PreTrainedModel, parts: Anatomy, results: Sequence[Mapping[str, Tensor]]
+    ) -> Selection:
         """Keep the largest differences, and begin with them."""
-        choice = super().choose(model, parts, found)
-        wanted = sum(len(where) for where in choice.stored.values())
-        values = [found[-1][f"{name}.values"] for name in self.candidates(model, parts)]
+        choice = super().select(model, parts, results)
+        wanted = sum(len(where) for where in choice.tensors.values())
+        values = [results[-1][f"{name}.values"] for name in self.candidates(model, parts)]
         open_ones = sum(int(value.count_nonzero()) for value in values if not value.is_meta)
         if 0 < open_ones < wanted:  # all zero: nothing was trained, only shapes count
             _log.warning(
@@ -177,7 +188,7 @@ class DiffPruning(TaskSparse):
                 *(f"{open_ones:,}", f"{wanted:,}"),
             )
         start = {}
-        for key, where in choice.stored.items():
+        for key, where in choice.tensors.items():
             name = key.removesuffix(".positions")
-            start[f"{name}.delta"] = found[-1][f"{name}.values"].reshape(-1)[where.long()]
-        return replace(choice, start=start)
+            start[f"{name}.delta"] = results[-1][f"{name}.values"].reshape(-1)[where.long()]
+        return replace(choice, initial_values=start)

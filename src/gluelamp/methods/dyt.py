@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import ConfigDict, Field
@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, Block
-from gluelamp.methods.adaptation import Change, Forward, TaskLoss
-from gluelamp.methods.base import Method, TaskKind
+from gluelamp.methods.adamix import kl_divergence, no_classes
+from gluelamp.methods.base import Forward, Method, TaskKind, TaskLoss
+from gluelamp.methods.changes.change import Change, Fp32Module
 from gluelamp.methods.changes.inserted import Bottleneck, InsertedModule
-from gluelamp.methods.divergence import kl_divergence, no_classes
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -53,6 +53,18 @@ class DyT(Method):
         dispatcher_std: standard deviation of the dispatcher's first weights; its bias starts at zero, so
             that about half of the tokens are active.
     """
+
+    family: ClassVar[str] = "adapter"
+    reference: ClassVar[str] = "Zhao et al., NeurIPS 2024, arXiv 2403.11808"
+    merges: ClassVar[bool] = False
+    checked_against: ClassVar[str] = (
+        "Masks in float64, gathered against masked computation, and both losses "
+        "(tests/methods/test_dyt.py, test_dyt_loss.py)."
+    )
+    open_questions: ClassVar[str] = (
+        "The method was made for images. The first token of a text, which the head reads, is always "
+        "active here."
+    )
 
     needs_every_token = True
 
@@ -105,15 +117,13 @@ def _complete_pass(networks: Sequence[DispatchedNetwork], forward: Forward) -> T
             network.complete = False
 
 
-class Dispatcher(nn.Module):
+class Dispatcher(Fp32Module):
     """The mask M over tokens.
 
     Args:
         method: the recipe.
         width: d.
     """
-
-    computes_in_fp32 = True
 
     def __init__(self, method: DyT, width: int) -> None:
         super().__init__()

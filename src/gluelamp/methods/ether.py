@@ -11,7 +11,7 @@ its columns. Here block i of H acts on the i-th contiguous slice of the input, a
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import ConfigDict, Field
@@ -21,8 +21,8 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, Handle
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
+from gluelamp.methods.changes.change import Change, Fp32Module
 from gluelamp.methods.changes.linears import Mergeable, ModuleOnLinear, Target, linears
 
 
@@ -47,6 +47,15 @@ class Ether(Method):
         targets: the linear layers; all six as in the paper's GLUE runs.
     """
 
+    family: ClassVar[str] = "bias"
+    reference: ClassVar[str] = "Bini et al., ICML 2024, arXiv 2405.20271"
+    checked_against: ClassVar[str] = (
+        "Explicit block-diagonal matrices in float64 (tests/methods/test_ether.py)."
+    )
+    open_questions: ClassVar[str] = (
+        "The released code cuts blocks differently. Its printed counts leave about 2 K values unexplained."
+    )
+
     transform: Literal["reflection", "relaxed"] = "reflection"
     sides: Literal["input", "both"] = "input"
     blocks: int = Field(default=1, ge=1)
@@ -62,14 +71,12 @@ class Ether(Method):
         return [ReflectedChange(place, module) for place, module in zip(places, modules, strict=True)]
 
 
-class UnitVectors(nn.Module):
+class UnitVectors(Fp32Module):
     """One unit vector for each block of a space, in fp32, from trained vectors of any length.
 
     Args:
         start: the first vectors (blocks, width / blocks).
     """
-
-    computes_in_fp32 = True
 
     def __init__(self, start: Tensor) -> None:
         super().__init__()

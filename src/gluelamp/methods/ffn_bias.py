@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.tensors import replace_tensors
 
 
@@ -18,6 +20,9 @@ class FeedForwardBias(Method):
 
     Trained and stored: L (d + f) values.
     """
+
+    family: ClassVar[str] = "bias"
+    checked_against: ClassVar[str] = "The values that HiWi stores (tests/methods/test_ffn_bias.py)."
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Replace both biases of each block by trained ones."""

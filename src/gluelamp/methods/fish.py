@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
@@ -11,8 +11,9 @@ from torch import Tensor
 
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.errors import InputError
-from gluelamp.methods.base import Phase, Scoring, TaskKind
-from gluelamp.methods.masks import Dense, TaskSparse
+from gluelamp.methods.base import TaskKind
+from gluelamp.methods.phases import Phase, ScoringPhase
+from gluelamp.methods.sparse_masks import Dense, TaskSparse
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -27,14 +28,23 @@ class Fish(TaskSparse):
             RoBERTa's two-layer head that leaves little: the default counts the head apart.
     """
 
+    family: ClassVar[str] = "sparse"
+    reference: ClassVar[str] = "Sung, Nair, Raffel, NeurIPS 2021, arXiv 2111.09839"
+    checked_against: ClassVar[str] = (
+        "Squared gradients of single examples (tests/methods/test_masks.py, tests/training/test_phases.py)."
+    )
+    open_questions: ClassVar[str] = (
+        "The head is outside the budget by default, and inside it in the released code."
+    )
+
     examples: int = Field(default=1024, ge=1)
     labels: Literal["observed", "expected"] = "observed"
     counts_head: bool = False
 
     def phases(self) -> tuple[Phase, ...]:
         """Score all candidates."""
-        dense = Dense(name="fisher", learning_rate=self.learning_rate, exclude=self.exclude)
-        return (Scoring(dense, self.examples, 1, self.labels),)
+        dense = Dense(exclude=self.exclude)
+        return (ScoringPhase(dense, "fisher", self.examples, 1, self.labels),)
 
     def check_task(self, kind: TaskKind) -> None:
         """Refuse the expectation over labels where they are not the classes of one task."""
@@ -44,9 +54,9 @@ class Fish(TaskSparse):
                 "does not have. Take method.labels=observed."
             )
 
-    def scores(self, candidates: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the sums of squared gradients."""
-        return dict(found)
+    def scores(self, candidates: Mapping[str, Tensor], result: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the sums of squared gradients; of an untrained selection, the magnitudes."""
+        return {name: value.abs() for name, value in result.items()}
 
     def spent(self, parts: Anatomy) -> int:
         """Return the size of the head, if the budget counts it."""

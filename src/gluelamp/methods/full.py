@@ -9,14 +9,19 @@ from pydantic.dataclasses import dataclass as validated
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.tensors import replace_tensors
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class FullFineTuning(Method):
     """Train all parameters: the encoder's, and with the head a pre-trained pooler."""
+
+    family: ClassVar[str] = "full"
+    checked_against: ClassVar[str] = (
+        "The losses of Hugging Face `Trainer` (tests/training/test_loss_parity.py)."
+    )
 
     trains_pooler: ClassVar[bool] = True
 

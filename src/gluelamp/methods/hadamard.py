@@ -7,7 +7,7 @@ and the two stages. Which point "the output" is and which LayerNorm is trained a
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import ConfigDict, Field
@@ -17,11 +17,12 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, Block, Handle
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Change
-from gluelamp.methods.base import Method, Training
+from gluelamp.methods.base import Method
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.inserted import InsertedModule
 from gluelamp.methods.changes.tensors import replace_tensors, weight_and_bias
 from gluelamp.methods.head_only import HeadOnly
+from gluelamp.methods.phases import TrainingPhase
 
 Position = Literal["attention_output", "attention_context"]
 _NORMS = {
@@ -50,16 +51,23 @@ class Hadamard(Method):
             0 trains all from the start. The number is ours.
     """
 
+    family: ClassVar[str] = "bias"
+    reference: ClassVar[str] = "Chen et al., CIKM 2023, arXiv 2407.11033"
+    checked_against: ClassVar[str] = "The formula and both merges (tests/methods/test_hadamard.py)."
+    open_questions: ClassVar[str] = (
+        "Position, which LayerNorm, and the epochs of the first stage: only summaries of the paper are "
+        "available."
+    )
+
     position: Position = "attention_output"
     norm: Literal["attention", "output", "both", "none"] = "attention"
     layers: tuple[int, ...] | None = None
     stage1_epochs: int = Field(default=1, ge=0)
 
-    def phases(self) -> tuple[Training, ...]:
+    def phases(self) -> tuple[TrainingPhase, ...]:
         """Train the head first: the paper's first stage."""
-        rate = self.head_learning_rate or self.learning_rate
-        head = HeadOnly(name="head_only", learning_rate=rate)
-        return (Training(head, self.stage1_epochs),) if self.stage1_epochs else ()
+        head = TrainingPhase(HeadOnly(), "head_only", self.stage1_epochs)
+        return (head,) if self.stage1_epochs else ()
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Put w and b on each chosen layer, and open its LayerNorms."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
+from gluelamp.methods.changes.change import Change
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class HeadOnly(Method):
     """Train the head and nothing else: the floor that every method must clear."""
+
+    family: ClassVar[str] = "full"
+    checked_against: ClassVar[str] = "Names and closed counts (tests/methods/test_counts.py)."
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Change nothing."""

@@ -8,7 +8,7 @@ and the choices below are ours where the paper's text is not known to us.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import ConfigDict, Field
@@ -18,9 +18,8 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
-from gluelamp.methods.changes.buffers import Kept
+from gluelamp.methods.changes.change import Change, Fp32Buffer
 from gluelamp.methods.changes.tensors import Parametrization, TensorChange
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -65,14 +64,14 @@ class BiasAdapter(ParameterAdapter):
     a stored bias is loaded it stands in the adapter's place: there is nothing left to train.
     """
 
-    adapted: Kept | None
+    adapted: Fp32Buffer | None
 
     def __init__(
         self, original: Tensor, bottleneck: int, activation: str, scale: float, init_std: float
     ) -> None:
         super().__init__(original, bottleneck, activation, scale, init_std)
         self.adapted = None
-        self.start = Kept(original)
+        self.start = Fp32Buffer(original)
 
     def forward(self, original: Tensor) -> Tensor:
         """Return the adapted bias."""
@@ -84,7 +83,7 @@ class BiasAdapter(ParameterAdapter):
 
     def load_stored(self, stored: Mapping[str, Tensor]) -> None:
         """Put a stored bias in the adapter's place."""
-        self.adapted = Kept(stored["adapted"].to(self.start.values))
+        self.adapted = Fp32Buffer(stored["adapted"].to(self.start.values))
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -102,6 +101,14 @@ class HiWi(Method):
         scale: factor on the update.
         init_std: standard deviation of the drawn matrix.
     """
+
+    family: ClassVar[str] = "reparametrization"
+    reference: ClassVar[str] = "Liao, Meng, Monz, ACL 2023, arXiv 2305.16742"
+    checked_against: ClassVar[str] = "The formula written out (tests/methods/test_hiwi.py)."
+    open_questions: ClassVar[str] = (
+        "Activation, initial values, biases, scale, and one or both biases: 0.03 % fits both. The "
+        "paper's text is not available."
+    )
 
     target: Literal["bias", "weight"] = "bias"
     layers: Literal["up", "down", "both"] = "both"

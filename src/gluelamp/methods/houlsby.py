@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import ClassVar
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
@@ -10,8 +11,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.inserted import Bottleneck, InsertedModule, residual
 from gluelamp.methods.changes.tensors import layer_norm_names, replace_tensors
 
@@ -27,6 +28,18 @@ class Houlsby(Method):
         train_layer_norm: whether all LayerNorms of the encoder are trained too, as in the paper.
         init_std: standard deviation of the truncated normal from which both projections are drawn.
     """
+
+    family: ClassVar[str] = "adapter"
+    reference: ClassVar[str] = "Houlsby et al., ICML 2019, arXiv 1902.00751"
+    merges: ClassVar[bool] = False
+    checked_against: ClassVar[str] = (
+        "The `adapters` library: outputs and gradients at equal values "
+        "(tests/methods/test_adapters_parity.py); one BERT layer in float64 "
+        "(tests/methods/test_wiring.py)."
+    )
+    open_questions: ClassVar[str] = (
+        "The library's default activation differs from the paper's. The paper's is taken."
+    )
 
     bottleneck: int = Field(default=64, ge=1)
     train_layer_norm: bool = True

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
+from gluelamp.methods.changes.change import Change
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -19,6 +21,13 @@ class IA3(Method):
     the paper's set; what ``peft`` takes by default on BERT matches the attention's output projection
     too, and comes to L (3 d + f).
     """
+
+    family: ClassVar[str] = "bias"
+    reference: ClassVar[str] = "Liu et al., NeurIPS 2022, arXiv 2205.05638"
+    checked_against: ClassVar[str] = "Rescaled rows and columns in float64 (tests/methods/test_ia3.py)."
+    open_questions: ClassVar[str] = (
+        "The default of `peft` for BERT has another target than the paper. The paper's is taken."
+    )
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Rescale the outputs of key and value, and the input of the down projection."""

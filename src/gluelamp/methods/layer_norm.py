@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.tensors import layer_norm_names, replace_tensors
 
 
@@ -19,6 +21,9 @@ class LayerNormTuning(Method):
     On a BERT-style encoder of L layers and width d these are 4 d L + 2 d values: what the Houlsby
     adapter trains beside its adapters.
     """
+
+    family: ClassVar[str] = "bias"
+    checked_against: ClassVar[str] = "Names and closed counts (tests/methods/test_counts.py)."
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Replace each gain and shift by a trained one."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.linears import Target, check_rank, linears
 
 
@@ -24,6 +26,13 @@ class LoRA(Method):
         dropout: on the input of A.
         targets: the projections; query and value as in the paper's GLUE runs.
     """
+
+    family: ClassVar[str] = "reparametrization"
+    reference: ClassVar[str] = "Hu et al., ICLR 2022, arXiv 2106.09685"
+    checked_against: ClassVar[str] = (
+        "`W + (alpha / r) B A` in one BERT layer in float64 (tests/methods/test_wiring.py), and the "
+        "losses of `Trainer` with `peft` (tests/training/test_loss_parity.py)."
+    )
 
     rank: int = Field(default=8, ge=1)
     alpha: int = Field(default=16, ge=1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 from torch import Tensor
 
-from gluelamp.methods.base import Phase, Training
-from gluelamp.methods.masks import Dense, TaskSparse
+from gluelamp.methods.phases import Phase, TrainingPhase
+from gluelamp.methods.sparse_masks import Dense, TaskSparse
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -25,19 +26,20 @@ class LtSft(TaskSparse):
         first_learning_rate: its peak learning rate.
     """
 
+    family: ClassVar[str] = "sparse"
+    reference: ClassVar[str] = "Ansell et al., ACL 2022, arXiv 2110.07560"
+    checked_against: ClassVar[str] = (
+        "The largest differences after a dense training (tests/methods/test_masks.py)."
+    )
+
     first_epochs: int = Field(default=3, ge=1)
     first_learning_rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
 
     def phases(self) -> tuple[Phase, ...]:
         """Fine-tune all candidates."""
-        dense = Dense(
-            name="full fine-tuning",
-            learning_rate=self.first_learning_rate,
-            head_learning_rate=self.head_learning_rate,
-            exclude=self.exclude,
-        )
-        return (Training(dense, self.first_epochs),)
+        dense = Dense(exclude=self.exclude)
+        return (TrainingPhase(dense, "full fine-tuning", self.first_epochs, self.first_learning_rate),)
 
-    def scores(self, candidates: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def scores(self, candidates: Mapping[str, Tensor], result: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return how far each value moved."""
-        return {name: (found[name] - before).abs() for name, before in candidates.items()}
+        return {name: (result[name] - before).abs() for name, before in candidates.items()}

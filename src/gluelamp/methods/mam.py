@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.parallel import Parallel
 from gluelamp.methods.prefix import Prefix
 
@@ -30,6 +32,13 @@ class MAM(Method):
         dropout: between the adapter's projections.
     """
 
+    family: ClassVar[str] = "adapter"
+    reference: ClassVar[str] = "He et al., ICLR 2022, arXiv 2110.04366"
+    merges: ClassVar[bool] = False
+    checked_against: ClassVar[str] = (
+        "A prefix and a parallel adapter put together (tests/methods/test_mam.py)."
+    )
+
     length: int = Field(default=16, ge=1)
     prefix_bottleneck: int | None = Field(default=800, ge=1)
     prefix_init_std: float = Field(default=1.0, gt=0)
@@ -40,15 +49,11 @@ class MAM(Method):
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Make the changes of both methods."""
         prefix = Prefix(
-            name=self.name,
-            learning_rate=self.learning_rate,
             length=self.length,
             bottleneck=self.prefix_bottleneck,
             init_std=self.prefix_init_std,
         )
         adapter = Parallel(
-            name=self.name,
-            learning_rate=self.learning_rate,
             bottleneck=self.bottleneck,
             scale=self.scale,
             dropout=self.dropout,

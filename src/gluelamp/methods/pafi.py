@@ -9,7 +9,7 @@ second-hand readings, and is a field here. The other orders are its ablations.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import ConfigDict, Field
@@ -18,8 +18,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.methods.adaptation import Change
-from gluelamp.methods.masks import Scope, Sparse, grouped, lowest, sparse_changes
+from gluelamp.methods.changes.change import Change
+from gluelamp.methods.sparse_masks import Scope, Sparse, grouped, lowest, sparse_changes
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -32,6 +32,17 @@ class PaFi(Sparse):
         scope: rank over all candidate tensors together, within each block, or within each tensor.
         mask_seed: draws the positions of order ``random``; the same for all tasks.
     """
+
+    family: ClassVar[str] = "sparse"
+    reference: ClassVar[str] = "Liao, Meng, Monz, ACL 2023, arXiv 2305.16742"
+    checked_against: ClassVar[str] = (
+        "numpy's ranking with ties, gradients of a dense delta, and bit patterns after 100 swaps of "
+        "tasks (tests/methods/test_pafi.py, test_masks.py)."
+    )
+    open_questions: ClassVar[str] = (
+        "Which tensors are candidates, whether the ranking is global or per tensor, and the base of the "
+        "budget: the paper's text is not available. What the paper compared with is open, too."
+    )
 
     order: Literal["smallest", "largest", "middle", "random"] = "smallest"
     scope: Scope = "global"

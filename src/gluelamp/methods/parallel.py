@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import ClassVar
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, Handle
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.inserted import Bottleneck, InsertedModule
 
 
@@ -29,6 +30,14 @@ class Parallel(Method):
         scale: s; 2 in the authors' GLUE script, 4 for generation.
         dropout: between the adapter's projections; the authors take the backbone's.
     """
+
+    family: ClassVar[str] = "adapter"
+    reference: ClassVar[str] = "He et al., ICLR 2022, arXiv 2110.04366"
+    merges: ClassVar[bool] = False
+    checked_against: ClassVar[str] = (
+        "The `adapters` library: outputs and gradients at equal values "
+        "(tests/methods/test_adapters_parity.py); the formula (tests/methods/test_parallel.py)."
+    )
 
     bottleneck: int = Field(default=48, ge=1)
     scale: float = Field(default=2.0, gt=0)

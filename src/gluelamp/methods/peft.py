@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass as validated
@@ -12,8 +12,8 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.linears import Target, linears
 from gluelamp.methods.peft_limits import PRESETS, check_option, check_type
 
@@ -32,6 +32,14 @@ class Peft(Method):
         targets: the linear layers.
         options: of ``peft``'s configuration of the tuner; its defaults for the others, or for all if None.
     """
+
+    family: ClassVar[str] = "reparametrization"
+    reference: ClassVar[str] = "The paper of each tuner is named in the documentation of `peft`"
+    checked_against: ClassVar[str] = (
+        "`peft` alone: outputs, gradients and counts; merged weights in dense algebra "
+        "(tests/methods/test_peft.py)."
+    )
+    open_questions: ClassVar[str] = "The reading of each paper is that of `peft`."
 
     type: str = "VERA"
     targets: tuple[Target, ...] = Field(default=("query", "value"), min_length=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import ClassVar
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
@@ -10,8 +11,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.inserted import (
     Bottleneck,
     InsertedModule,
@@ -30,6 +31,15 @@ class Pfeiffer(Method):
         reduction_factor: hidden size over bottleneck.
         init_std: standard deviation from which both projections are drawn.
     """
+
+    family: ClassVar[str] = "adapter"
+    reference: ClassVar[str] = "Pfeiffer et al., EACL 2021, arXiv 2005.00247"
+    merges: ClassVar[bool] = False
+    checked_against: ClassVar[str] = (
+        "The `adapters` library: outputs and gradients at equal values "
+        "(tests/methods/test_adapters_parity.py); one BERT layer in float64 "
+        "(tests/methods/test_wiring.py)."
+    )
 
     reduction_factor: int = Field(default=16, ge=1)
     init_std: float = Field(default=0.02, gt=0)

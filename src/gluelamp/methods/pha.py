@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import ConfigDict, Field
@@ -25,8 +25,8 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, Handle
 from gluelamp.backbones.task_ids import TaskIds, task_ids
-from gluelamp.methods.adaptation import Change, Forward, TaskLoss
-from gluelamp.methods.base import Method
+from gluelamp.methods.base import Forward, Method, TaskLoss
+from gluelamp.methods.changes.change import Change, SharedByRows
 from gluelamp.methods.changes.inserted import InsertedModule
 from gluelamp.methods.parallel import ParallelModule
 
@@ -47,6 +47,14 @@ class PHA(Method):
         contrast_weight: of each contrastive loss beside the task's.
         temperature: of both.
     """
+
+    family: ClassVar[str] = "adapter"
+    reference: ClassVar[str] = "EMNLP 2023, arXiv 2310.11670"
+    merges: ClassVar[bool] = False
+    checked_against: ClassVar[str] = (
+        "The losses, computed one example and one pair at a time (tests/methods/test_pha.py)."
+    )
+    open_questions: ClassVar[str] = "Transfer to a new task with few examples is not built."
 
     needs_every_token = True
 
@@ -117,7 +125,7 @@ def to_prototypes(examples: Tensor, prototypes: Tensor, tasks: Tensor, temperatu
     return (others.logsumexp(-1) - scores.gather(1, tasks[:, None]).squeeze(1)).mean()
 
 
-class Hypernetwork(nn.Module):
+class Hypernetwork(SharedByRows):
     """Makes the adapter of each task and block; knows the embedding of an example.
 
     Args:
@@ -127,8 +135,6 @@ class Hypernetwork(nn.Module):
         tasks: T.
         size: s.
     """
-
-    stackable = False  # it makes the adapters of all rows at once
 
     def __init__(self, width: int, bottleneck: int, blocks: int, tasks: int, size: int) -> None:
         super().__init__()

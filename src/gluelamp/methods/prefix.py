@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import ConfigDict, Field
@@ -20,9 +20,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.backbones.dropout import additive_mask, attention_forward
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
-from gluelamp.methods.changes.buffers import Kept
+from gluelamp.methods.changes.change import Change, Fp32Buffer
 from gluelamp.methods.changes.inputs import Learned, LearnedInput, LearnedTensor
 
 ATTENTION = "gluelamp_prefixed"
@@ -42,6 +41,14 @@ class Prefix(Method):
         init_std: standard deviation of the prefix, or of e. The default is what P-tuning v2 and ``peft``
             draw; the authors of MAM draw a prefix without a network at 0.02.
     """
+
+    family: ClassVar[str] = "prompt"
+    reference: ClassVar[str] = "Li, Liang, ACL 2021, arXiv 2101.00190; P-tuning v2, arXiv 2110.07602"
+    merges: ClassVar[bool] = False
+    checked_against: ClassVar[str] = (
+        "`peft`, and attention over additional keys in float64 (tests/methods/test_prefix.py)."
+    )
+    open_questions: ClassVar[str] = "`peft` shifts the positions of the tokens. Here they stay."
 
     length: int = Field(default=10, ge=1)
     bottleneck: int | None = Field(default=None, ge=1)
@@ -89,7 +96,7 @@ class MadePrefix(Learned):
         bottleneck: width of the network.
     """
 
-    loaded: Kept | None
+    loaded: Fp32Buffer | None
 
     def __init__(self, start: Tensor, layers: int, bottleneck: int) -> None:
         super().__init__()
@@ -114,7 +121,7 @@ class MadePrefix(Learned):
 
     def load(self, stored: Tensor) -> None:
         """Put a stored prefix in the network's place."""
-        self.loaded = Kept(stored.to(self.embeddings.device))
+        self.loaded = Fp32Buffer(stored.to(self.embeddings.device))
 
 
 def attention_with_prefix(

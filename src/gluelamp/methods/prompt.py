@@ -10,7 +10,7 @@ reads the mean of all tokens reads theirs too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import ConfigDict, Field
@@ -20,8 +20,8 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, readable_tokens
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Change
 from gluelamp.methods.base import Method
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.inputs import LearnedInput, LearnedTensor
 
 
@@ -36,6 +36,12 @@ class Prompt(Method):
         init_range: the first values are uniform between minus this and this, as in the ``adapters``
             library.
     """
+
+    family: ClassVar[str] = "prompt"
+    reference: ClassVar[str] = "Lester, Al-Rfou, Constant, EMNLP 2021, arXiv 2104.08691"
+    merges: ClassVar[bool] = False
+    checked_against: ClassVar[str] = "Explicit input embeddings, and `peft` (tests/methods/test_prompt.py)."
+    open_questions: ClassVar[str] = "The prompt follows the first token, which the head reads."
 
     length: int = Field(default=10, ge=1)
     init_range: float = Field(default=0.5, gt=0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import ConfigDict, Field
@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, Handle
-from gluelamp.methods.adaptation import Change
-from gluelamp.methods.base import Choice, Phase, Scoring, Training
+from gluelamp.methods.base import Selection
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.inserted import Bottleneck, InsertedModule, residual
 from gluelamp.methods.changes.linears import Mergeable, ModuleOnLinear, Target, check_rank, linears
 from gluelamp.methods.changes.tensors import replace_tensors
 from gluelamp.methods.head_only import HeadOnly
-from gluelamp.methods.masks import Dense, Sparse, check_positions, sparse_changes
+from gluelamp.methods.phases import Phase, ScoringPhase, TrainingPhase
+from gluelamp.methods.sparse_masks import Dense, Sparse, check_positions, sparse_changes
 from gluelamp.methods.spt_allocation import Structure, allocate
 
 
@@ -71,8 +72,18 @@ class Spt(Sparse):
             in the authors' code, the gradients come through a head of random weights.
     """
 
+    family: ClassVar[str] = "reparametrization"
+    reference: ClassVar[str] = "He et al., ICCV 2023, arXiv 2303.08566"
+    checked_against: ClassVar[str] = (
+        "The authors' search over thresholds, written out (tests/methods/test_spt_allocation.py), and "
+        "dense weights (tests/methods/test_spt.py)."
+    )
+    open_questions: ClassVar[str] = (
+        "The method was made for images: learning rates and budget for text are our choice."
+    )
+
     exclude: str | None = "embeddings"
-    structure: Literal["lora", "adapter"]
+    structure: Literal["lora", "adapter"] = "lora"
     targets: tuple[Target, ...] = Field(
         default=("query", "key", "value", "attention_output", "up", "down"), min_length=1
     )
@@ -85,12 +96,16 @@ class Spt(Sparse):
     batch_size: int = Field(default=32, ge=1)
     head_warmup_epochs: int = Field(default=0, ge=0)
 
+    @property
+    def merges(self) -> bool:  # type: ignore[override]
+        """Whether the modules are linear: those of ``lora`` are, adapters are not."""
+        return self.structure == "lora"
+
     def phases(self) -> tuple[Phase, ...]:
         """Warm the head up, if asked for, and score."""
-        rate = self.head_learning_rate or self.learning_rate
-        head = Training(HeadOnly(name="head_only", learning_rate=rate), self.head_warmup_epochs)
-        dense = Dense(name="sensitivity", learning_rate=self.learning_rate, exclude=self.exclude)
-        scoring = Scoring(dense, self.examples, self.batch_size)
+        head = TrainingPhase(HeadOnly(), "head_only", self.head_warmup_epochs)
+        dense = Dense(exclude=self.exclude)
+        scoring = ScoringPhase(dense, "sensitivity", self.examples, self.batch_size)
         return (head, scoring) if self.head_warmup_epochs else (scoring,)
 
     def candidates(self, model: PreTrainedModel, parts: Anatomy) -> dict[str, Tensor]:
@@ -111,25 +126,27 @@ class Spt(Sparse):
         size = sizes[self.structure]
         return Structure(math.ceil(size / self.alpha), size)
 
-    def choose(self, model: PreTrainedModel, parts: Anatomy, found: Sequence[Mapping[str, Tensor]]) -> Choice:
+    def select(
+        self, model: PreTrainedModel, parts: Anatomy, results: Sequence[Mapping[str, Tensor]]
+    ) -> Selection:
         """Allocate the budget by the scores of the last phase."""
         if self.structure == "lora":
             check_rank(self.rank, linears(parts, self.targets))
         candidates = self.candidates(model, parts)
-        scores = {name: found[-1][f"{name}.values"].to(value.device) for name, value in candidates.items()}
+        scores = {name: results[-1][f"{name}.values"].to(value.device) for name, value in candidates.items()}
         structures = {name: self.structure_of(value.shape) for name, value in candidates.items()}
         chosen = allocate(scores, structures, self.budget(model, parts))
-        return Choice({f"{name}.positions": where.to(torch.int32) for name, where in chosen.items()})
+        return Selection({f"{name}.positions": where.to(torch.int32) for name, where in chosen.items()})
 
-    def changes_at(
-        self, model: PreTrainedModel, parts: Anatomy, chosen: Mapping[str, Tensor]
+    def selected_changes(
+        self, model: PreTrainedModel, parts: Anatomy, selected: Mapping[str, Tensor]
     ) -> list[Change]:
         """Put modules, whole vectors and deltas where the positions say.
 
         Raises:
             InputError: if the positions are those of another backbone.
         """
-        positions = {name.removesuffix(".positions"): where.long() for name, where in chosen.items()}
+        positions = {name.removesuffix(".positions"): where.long() for name, where in selected.items()}
         check_positions(positions, self.candidates(model, parts))
         structured = [name for name, where in positions.items() if len(where) == 0]
         places = [place for place in linears(parts, self.targets) if f"{place.path}.weight" in structured]

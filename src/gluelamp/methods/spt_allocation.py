@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from gluelamp.errors import InputError
-from gluelamp.methods.masks import lowest
+from gluelamp.methods.sparse_masks import lowest
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import CHOICE, Adaptation, content_hash, select
-from gluelamp.methods.base import Choice
+from gluelamp.methods.base import SELECTION_PREFIX, Adaptation, Selection
+from gluelamp.methods.changes.change import below
 
 
 def count_parameters(adaptation: Adaptation) -> dict[str, int | float]:
@@ -88,7 +90,7 @@ def load_task_state(path: Path, adaptation: Adaptation, bound_to: Mapping[str, s
     adaptation.load_task_state(state)
 
 
-def read_choice(path: Path) -> Choice:
+def read_selection(path: Path) -> Selection:
     """Return what a run's phases chose, from its task state; nothing for a method without phases.
 
     Args:
@@ -97,7 +99,7 @@ def read_choice(path: Path) -> Choice:
     Raises:
         InputError: if the file is not there, or damaged.
     """
-    return Choice(select(_read(path)[0], CHOICE))
+    return Selection(below(_read(path)[0], SELECTION_PREFIX))
 
 
 def write_shared_state(folder: Path, adaptation: Adaptation, bound_to: Mapping[str, str]) -> None:
@@ -112,6 +114,15 @@ def write_shared_state(folder: Path, adaptation: Adaptation, bound_to: Mapping[s
     if bound_to["shared"] and not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         _save(path, adaptation.shared_state(), bound_to)
+
+
+def content_hash(tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 (hexadecimal) over names, shapes, types and values of some tensors."""
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -9,7 +9,7 @@ it leaves open is a field here.
 from __future__ import annotations
 
 import math
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from pydantic import ConfigDict, Field, model_validator
@@ -19,8 +19,8 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, Handle
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Adaptation, Change
-from gluelamp.methods.base import Method
+from gluelamp.methods.base import Adaptation, Method
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.inserted import (
     Bottleneck,
     InsertedModule,
@@ -59,6 +59,18 @@ class XPeft(Method):
         init_std: standard deviation of the first logits. Zero would let a hard mask take the first k.
         inner_layer_norm: whether a trained LayerNorm of the bottleneck's size stands before the ReLU.
     """
+
+    family: ClassVar[str] = "selected adapter"
+    reference: ClassVar[str] = "Kwak, Kim, 2024, arXiv 2401.16137"
+    merges: ClassVar[bool] = False
+    checked_against: ClassVar[str] = (
+        "Sums over all adapters written out, gradients of the softmax, and bits "
+        "(tests/methods/test_xpeft*.py)."
+    )
+    open_questions: ClassVar[str] = (
+        "k, the division by k, the scale of the random adapters, Gumbel noise, the initial logits, and "
+        "the LayerNorm in the adapter: the paper's text is not available."
+    )
 
     mask: Literal["soft", "hard"] = "hard"
     num_adapters: int | None = Field(default=100, ge=1)

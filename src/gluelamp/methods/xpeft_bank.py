@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import content_hash
+from gluelamp.methods.storage import content_hash
 from gluelamp.profiles import ProfileStore
 
 _BEGINNING = 4  # values of a drawn bank that are kept, to notice a torch that draws otherwise

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from gluelamp.backbones.anatomy import Handle
 from gluelamp.errors import InputError
+from gluelamp.methods.changes.change import Fp32Module
 from gluelamp.methods.changes.inserted import InsertedModule, between_norms
 from gluelamp.methods.xpeft_bank import Bank
 
 
-class Mask(nn.Module):
+class Mask(Fp32Module):
     """Weights over N adapters, from trained logits, in fp32.
 
     Args:
@@ -24,8 +25,6 @@ class Mask(nn.Module):
         gumbel_tau: temperature of Gumbel noise on the logits of a hard mask in training; 0 is none.
         init_std: standard deviation of the first logits.
     """
-
-    computes_in_fp32 = True
 
     def __init__(
         self,

@@ -111,8 +111,7 @@ class GraphedPasses:
         """Record a pass on a batch, whose tensors the graph keeps; nothing is computed."""
         inputs, labels = {name: value.clone() for name, value in inputs.items()}, labels.clone()
         # What was made of the values and kept, such as a weight with its delta, belongs into the graph.
-        weights = self.eager.weights
-        torch.autograd.graph.increment_version(weights.live)
+        self.eager.adaptation.invalidate()
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, pool=self._pool):
@@ -125,4 +124,4 @@ class GraphedPasses:
                 "Take trainer.graphs=false."
             ) from error
         self._pool = graph.pool()  # all graphs take turns in one memory
-        return _Captured(graph, inputs, labels, loss, [master.grad for master in weights.masters])
+        return _Captured(graph, inputs, labels, loss, [master.grad for master in self.eager.weights.masters])

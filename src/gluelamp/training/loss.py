@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gluelamp.methods.adaptation import TaskLoss
+from gluelamp.methods.base import TaskLoss
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gluelamp.backbones import task_ids
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Adaptation, one_pass
+from gluelamp.methods.base import Adaptation, one_pass
 from gluelamp.tasks.encoding import EncodedSplit, concatenated
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
@@ -185,7 +185,7 @@ def stack(adaptation: Adaptation, task: Task | Mixture) -> StackedValues:
     Raises:
         InputError: if the method or the task does not allow it.
     """
-    if adaptation.objective is not one_pass or adaptation.choice or isinstance(task, Mixture):
+    if adaptation.objective is not one_pass or adaptation.selection or isinstance(task, Mixture):
         raise InputError(
             "Profiles can be trained together only on one task, with a method whose loss is the "
             "task's own and that chooses nothing for each task. Take trainer.profiles_per_pass=1."

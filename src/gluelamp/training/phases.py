@@ -14,8 +14,8 @@ from torch import Tensor
 
 from gluelamp.backbones import task_ids
 from gluelamp.hardware import choose_device
-from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.base import Phase, Scoring, Training
+from gluelamp.methods.base import Adaptation
+from gluelamp.methods.phases import Phase, ScoringPhase, TrainingPhase
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
@@ -30,7 +30,7 @@ NewTrainer = Callable[[Adaptation, TrainerConfig, Rates, Path], Trainer]
 
 @dataclass
 class PhaseLearner:
-    """Carries out the phases of one run, in order; a `gluelamp.methods.base.Learn`.
+    """Carries out the phases of one run, in order; a `gluelamp.methods.phases.RunPhase`.
 
     Each training phase has its own folder beside the run's, with its own checkpoint, so that a killed
     run goes on in the phase where it was.
@@ -39,7 +39,8 @@ class PhaseLearner:
         new_trainer: makes the trainer of an adaptation.
         task: the declaration.
         train: the training rows.
-        config: the run's knobs; a phase has its own rates and number of epochs, and goes on to its end.
+        config: the run's options; a phase has its own number of epochs and no early stopping.
+        rates: the run's learning rates; a phase may have its own for the method's values.
         seed: of the run.
         folder: of the run.
     """
@@ -48,6 +49,7 @@ class PhaseLearner:
     task: Task | Mixture
     train: EncodedSplit
     config: TrainerConfig
+    rates: Rates
     seed: int
     folder: Path
     reports: list[dict[str, Any]] = field(default_factory=list)
@@ -55,14 +57,14 @@ class PhaseLearner:
 
     def __call__(self, phase: Phase, adaptation: Adaptation) -> Mapping[str, Tensor]:
         """Carry out the next phase."""
-        if isinstance(phase, Training):
+        if isinstance(phase, TrainingPhase):
             return self._train(phase, adaptation)
         return self._score(phase, adaptation)
 
-    def _score(self, phase: Scoring, adaptation: Adaptation) -> Mapping[str, Tensor]:
+    def _score(self, phase: ScoringPhase, adaptation: Adaptation) -> Mapping[str, Tensor]:
         # Kept: on another device scores may round otherwise, and choose other places.
         path = self._next_folder() / "scores.safetensors"
-        self.reports.append({"scores": phase.method.name, "examples": phase.examples})
+        self.reports.append({"scores": phase.label, "examples": phase.examples})
         if not path.is_file():
             adaptation.model.to(choose_device(self.config.device))  # type: ignore[arg-type]  # see Trainer
             scores = squared_gradients(phase, adaptation, self.task, self.train, self.seed)
@@ -71,15 +73,14 @@ class PhaseLearner:
             partial.replace(path)
         return load_file(path)
 
-    def _train(self, phase: Training, adaptation: Adaptation) -> Mapping[str, Tensor]:
+    def _train(self, phase: TrainingPhase, adaptation: Adaptation) -> Mapping[str, Tensor]:
         folder = self._next_folder()
         config = replace(self.config, epochs=phase.epochs, patience=None)
-        rate = phase.method.learning_rate
-        rates = Rates(rate, phase.method.head_learning_rate or rate)
+        rates = replace(self.rates, method=phase.learning_rate or self.rates.method)
         (outcome,) = self.new_trainer(adaptation, config, rates, folder).run()
         self.reports.append(
             {
-                "trains": phase.method.name,
+                "trains": phase.label,
                 "epochs": phase.epochs,
                 "train_seconds": outcome.progress.seconds,
                 "history": outcome.progress.history,
@@ -94,7 +95,7 @@ class PhaseLearner:
 
 
 def squared_gradients(
-    phase: Scoring, adaptation: Adaptation, task: Task | Mixture, train: EncodedSplit, seed: int
+    phase: ScoringPhase, adaptation: Adaptation, task: Task | Mixture, train: EncodedSplit, seed: int
 ) -> dict[str, Tensor]:
     """Return the sum over batches of the squared gradient of each trainable value.
 
@@ -126,7 +127,7 @@ def squared_gradients(
     return sums
 
 
-def _targets(phase: Scoring, outputs: Tensor, labels: Tensor) -> list[tuple[float, Tensor]]:
+def _targets(phase: ScoringPhase, outputs: Tensor, labels: Tensor) -> list[tuple[float, Tensor]]:
     """The labels whose gradients are squared, with their weights."""
     if phase.labels == "observed":
         return [(1.0, labels)]

@@ -1,8 +1,8 @@
 """bf16 passes with fp32 trained values.
 
 Frozen weights are held in bf16. Each trained value exists twice: the fp32 master, which the optimiser
-moves, and its bf16 copy in the model, which the passes read. The head, and any module that says
-``computes_in_fp32``, stays in fp32, as do the frequencies of rotary positions.
+moves, and its bf16 copy in the model, which the passes read. The head, and every
+`Fp32Module`, stays in fp32, as do the frequencies of rotary positions.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import anatomy
 from gluelamp.hardware import multiplies_bf16
+from gluelamp.methods.changes.change import Fp32Module
 
 _PRODUCTS = {functional.linear, torch.bmm, torch.einsum, torch.matmul, Tensor.matmul}  # x @ y is the last
 
@@ -67,7 +68,7 @@ class MasterWeights:
     """The fp32 masters of some trained parameters of a model.
 
     Args:
-        model: cast in place, except for the head, modules with ``computes_in_fp32`` and rotary frequencies.
+        model: cast in place, except for the head, every `Fp32Module` and rotary frequencies.
         trained: the trained parameters, in fp32.
         dtype: of the passes. With fp32 the masters are the parameters themselves.
     """
@@ -118,7 +119,7 @@ class MasterWeights:
 
 
 def _cast(module: nn.Module, dtype: torch.dtype, in_fp32: set[int]) -> None:
-    if id(module) in in_fp32 or getattr(module, "computes_in_fp32", False):
+    if id(module) in in_fp32 or isinstance(module, Fp32Module):
         module.register_forward_pre_hook(_inputs_to_fp32)
         return
     for parameter in module.parameters(recurse=False):

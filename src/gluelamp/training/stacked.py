@@ -19,7 +19,8 @@ from torch.func import functional_call, vmap
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from gluelamp.errors import UnsupportedError
-from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.base import Adaptation
+from gluelamp.methods.changes.change import SharedByRows
 from gluelamp.methods.changes.inserted import InsertedModule
 
 _TRIAL = (5, 3)  # rows and tokens of a first pass, unlike any other size in a model
@@ -85,7 +86,7 @@ def values_of(adaptation: Adaptation, states: Mapping[str, Tensor]) -> dict[str,
     Raises:
         UnsupportedError: if a task stores something else than the values that a pass reads.
     """
-    if adaptation.choice:
+    if adaptation.selection:
         raise _refusal("each task also stores where it changes the model.")
     found = dict(states)
     for change in adaptation.changes:
@@ -100,7 +101,7 @@ def values_of(adaptation: Adaptation, states: Mapping[str, Tensor]) -> dict[str,
 
 @runtime_checkable
 class Packed(Protocol):
-    """A `gluelamp.methods.adaptation.Change` whose values a task stores in a smaller form."""
+    """A `gluelamp.methods.changes.change.Change` whose values a task stores in a smaller form."""
 
     def values_of(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the values (P, *shape) that the stacked states of P tasks stand for, by full name."""
@@ -218,7 +219,7 @@ def _owner(model: nn.Module, place: str, inserted: Set[nn.Module]) -> tuple[nn.M
     """Return the module whose forward pass reads a parameter, and the parameter's name in it."""
     path = place.rpartition(".")[0].split(".")
     modules = [model.get_submodule(".".join(path[:depth])) for depth in range(len(path) + 1)]
-    if not all(getattr(module, "stackable", True) for module in modules):
+    if any(isinstance(module, SharedByRows) for module in modules):
         raise _alone(place)
     if "parametrizations" in path:
         path = path[: path.index("parametrizations")]

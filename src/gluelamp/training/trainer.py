@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gluelamp.backbones.dropout import install_dropout
 from gluelamp.backbones.first_token import first_token_only
 from gluelamp.hardware import choose_device, choose_dtype, matmul_rate, peak_memory, reset_peak_memory
-from gluelamp.methods.adaptation import Adaptation
+from gluelamp.methods.base import Adaptation
 from gluelamp.methods.storage import save_task_state
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task

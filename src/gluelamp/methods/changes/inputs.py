@@ -9,12 +9,11 @@ from torch import Tensor, nn
 
 from gluelamp.backbones.anatomy import Handle
 from gluelamp.errors import InputError
+from gluelamp.methods.changes.change import Change, SharedByRows
 
 
-class Learned(nn.Module):
+class Learned(SharedByRows):
     """A module that comes to one tensor, which is all that a task stores of it."""
-
-    stackable = False  # no rows of a batch pass through it
 
     def stored(self) -> Tensor:
         """Return the tensor."""
@@ -46,8 +45,8 @@ class LearnedTensor(Learned):
             self.values.copy_(stored)
 
 
-class LearnedInput:
-    """A `Learned` module at work, as a `gluelamp.methods.adaptation.Change`.
+class LearnedInput(Change):
+    """A `Learned` module at work, as a `gluelamp.methods.changes.change.Change`.
 
     Args:
         embeddings: the part to which the module is added.
@@ -74,10 +73,6 @@ class LearnedInput:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state` returned."""
         self.module.load(state[self._stored])
-
-    def shared(self) -> dict[str, Tensor]:
-        """Return nothing."""
-        return {}
 
     def merge(self) -> None:
         """Refuse: no weight of the backbone holds an input."""

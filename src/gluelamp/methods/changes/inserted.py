@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gluelamp.backbones.anatomy import Handle
 from gluelamp.errors import InputError
+from gluelamp.methods.changes.change import Change
 
 Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
 
@@ -44,8 +45,8 @@ class Bottleneck(nn.Module):
         return self.up(self.activation(self.down(hidden)))
 
 
-class InsertedModule:
-    """A module that hangs on a part of the model, as a `gluelamp.methods.adaptation.Change`.
+class InsertedModule(Change):
+    """A module that hangs on a part of the model, as a `gluelamp.methods.changes.change.Change`.
 
     Args:
         handle: the part.

@@ -13,6 +13,7 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import Tensor, nn
 
 from gluelamp.errors import InputError
+from gluelamp.methods.changes.change import Change
 
 _ADAPTER = "default"
 
@@ -20,8 +21,8 @@ _ADAPTER = "default"
 boft._FBD_CUDA = False  # type: ignore[assignment]
 
 
-class PeftChange:
-    """One ``peft`` method on a model, as a `gluelamp.methods.adaptation.Change`.
+class PeftChange(Change):
+    """One ``peft`` method on a model, as a `gluelamp.methods.changes.change.Change`.
 
     Args:
         model: changed in place.

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gluelamp.methods.changes.change import SharedByRows
 from gluelamp.methods.changes.tensors import Parametrization
 
 
@@ -31,11 +32,11 @@ class _TakeGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
         (positions,) = ctx.saved_tensors
-        ctx.owner.expects_a_step()
+        ctx.owner.invalidate()
         return None, grad.reshape(-1).index_select(0, positions), None, None
 
 
-class SparseDelta(Parametrization):
+class SparseDelta(SharedByRows, Parametrization):
     """``weight + delta`` at fixed positions; ``delta`` starts at zero.
 
     Weight decay on ``delta`` pulls towards the pre-trained value, and cannot reach other entries.
@@ -45,8 +46,6 @@ class SparseDelta(Parametrization):
         positions: (k,) int64, positions in the flattened weight, without repetition.
         shares_positions: whether all tasks have these positions; else they are the task's choice.
     """
-
-    stackable = False  # the shared weight itself holds one set of values at a time
 
     positions: Tensor
     before: Tensor
@@ -71,8 +70,8 @@ class SparseDelta(Parametrization):
             self._written = weakref.ref(self.delta), self.delta._version
         return _TakeGradient.apply(original, self.delta, self.positions, self)
 
-    def expects_a_step(self) -> None:
-        """Let the next pass write: a fused optimiser moves the delta without counting a version."""
+    def invalidate(self) -> None:
+        """Write the delta into the weight again in the next pass."""
         self._written = None
 
     def _is_written(self) -> bool:

@@ -7,7 +7,7 @@ changed tensor, and removing the parametrisation either keeps the change (merge)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 
 from gluelamp.backbones.anatomy import Anatomy, Handle
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import select
+from gluelamp.methods.changes.change import Change, below
 
 
 class Parametrization(nn.Module):
@@ -24,9 +24,6 @@ class Parametrization(nn.Module):
     A subclass defines ``forward(original) -> changed``, same shape and type, with its trainable
     values as parameters. By default a task stores these, and nothing is shared.
     """
-
-    stackable: ClassVar[bool] = True
-    """Whether several profiles may pass together, each with values of its own."""
 
     def stored(self, original: Tensor) -> dict[str, Tensor]:
         """Return what a task stores; ``original`` is the frozen tensor."""
@@ -45,6 +42,9 @@ class Parametrization(nn.Module):
     def restore(self, original: Tensor) -> None:
         """Undo anything that was written into the original."""
 
+    def invalidate(self) -> None:
+        """Recompute what is cached of the trained values in the next pass; nothing by default."""
+
 
 class Replacement(Parametrization):
     """The tensor's place is taken by a trainable one of the same shape.
@@ -62,8 +62,8 @@ class Replacement(Parametrization):
         return self.values
 
 
-class TensorChange:
-    """A parametrised tensor, as a `gluelamp.methods.adaptation.Change`.
+class TensorChange(Change):
+    """A parametrised tensor, as a `gluelamp.methods.changes.change.Change`.
 
     Args:
         model: changed in place.
@@ -95,7 +95,7 @@ class TensorChange:
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state` returned."""
-        self.parametrization.load_stored(select(state, self.name))
+        self.parametrization.load_stored(below(state, self.name))
 
     def shared(self) -> dict[str, Tensor]:
         """Return what the rule shares between tasks."""
@@ -109,6 +109,10 @@ class TensorChange:
         """Put the original tensor back, bit for bit."""
         self.parametrization.restore(self.original)
         self._remove(leave_parametrized=False)
+
+    def invalidate(self) -> None:
+        """Let the rule recompute what it cached."""
+        self.parametrization.invalidate()
 
     def _remove(self, *, leave_parametrized: bool) -> None:
         # A deep copy has the class of the original, and torch takes the tensor's property off the class.

@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.errors import InputError
-from gluelamp.methods.adaptation import Change
-from gluelamp.methods.base import Choice, Method
+from gluelamp.methods.base import Method, Selection
+from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.sparse import SparseDelta
 from gluelamp.methods.changes.tensors import TensorChange, replace_tensors
 
@@ -87,12 +87,12 @@ class TaskSparse(Sparse):
     bytes each) beside their values.
     """
 
-    def scores(self, candidates: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def scores(self, candidates: Mapping[str, Tensor], result: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a score of each candidate's entries; the highest are trained.
 
         Args:
             candidates: the pre-trained tensors.
-            found: by the same names, what the last phase left of them.
+            result: by the same names, the result of the last phase.
         """
         raise NotImplementedError
 
@@ -100,31 +100,33 @@ class TaskSparse(Sparse):
         """Return values of the budget that do not go into the mask; none by default."""
         return 0
 
-    def choose(self, model: PreTrainedModel, parts: Anatomy, found: Sequence[Mapping[str, Tensor]]) -> Choice:
+    def select(
+        self, model: PreTrainedModel, parts: Anatomy, results: Sequence[Mapping[str, Tensor]]
+    ) -> Selection:
         """Take the positions of the highest scores over all candidates together.
 
         Where nothing was learnt, so that all scores are zero, the magnitudes of the candidates stand for
         them: a mask that lies in all parts of the encoder, to time and to merge.
         """
         candidates = self.candidates(model, parts)
-        last = {name: found[-1][f"{name}.values"].to(value.device) for name, value in candidates.items()}
+        last = {name: results[-1][f"{name}.values"].to(value.device) for name, value in candidates.items()}
         scores = self.scores(candidates, last)
         if not any(score.is_meta or score.any() for score in scores.values()):
             scores = {name: value.abs() for name, value in candidates.items()}
         lowest_first = {name: -score for name, score in scores.items()}
         chosen = lowest(lowest_first, self.budget(model, parts, spent=self.spent(parts)))
         positions = {name: where.to(torch.int32) for name, where in chosen.items() if len(where)}
-        return Choice({f"{name}.positions": where for name, where in positions.items()})
+        return Selection({f"{name}.positions": where for name, where in positions.items()})
 
-    def changes_at(
-        self, model: PreTrainedModel, parts: Anatomy, chosen: Mapping[str, Tensor]
+    def selected_changes(
+        self, model: PreTrainedModel, parts: Anatomy, selected: Mapping[str, Tensor]
     ) -> list[Change]:
         """Put a trained delta at each chosen position.
 
         Raises:
             InputError: if the positions are those of another backbone.
         """
-        positions = {name.removesuffix(".positions"): where.long() for name, where in chosen.items()}
+        positions = {name.removesuffix(".positions"): where.long() for name, where in selected.items()}
         check_positions(positions, self.candidates(model, parts))
         return [*sparse_changes(model, positions, shares_positions=False)]
 

@@ -1,0 +1,121 @@
+"""The preliminary phases of a method, which run on the task's data before the method's own training.
+
+Most methods depend on the pre-trained weights alone. Some need the task first: a mask from gradients, or
+a trained head. Such a method returns its phases, in order, from `Method.phases`, and makes a `Selection`
+from their results in `Method.select`. The selection is stored with the task.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.anatomy import anatomy
+from gluelamp.methods.base import Adaptation, Method, Selection
+
+
+@dataclass(frozen=True)
+class TrainingPhase:
+    """A phase that trains a method; its result is that method's task state.
+
+    The head is trained at the run's own head learning rate.
+
+    Args:
+        method: what is trained.
+        label: its name in reports.
+        epochs: passes over the training data.
+        learning_rate: peak learning rate of the method's values; the run's if None.
+    """
+
+    method: Method
+    label: str
+    epochs: int
+    learning_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class ScoringPhase:
+    """A phase that sums squared gradients; its result is one tensor for each trainable of a method.
+
+    Args:
+        method: its trainable values are scored, at their initial values.
+        label: its name in reports.
+        examples: training examples, sampled with the run's seed.
+        batch_size: examples whose mean loss gives one gradient; 1 is the empirical Fisher information.
+        labels: ``observed`` in the data, or the ``expected`` square over the model's own distribution.
+    """
+
+    method: Method
+    label: str
+    examples: int
+    batch_size: int
+    labels: Literal["observed", "expected"] = "observed"
+
+
+Phase = TrainingPhase | ScoringPhase
+RunPhase = Callable[[Phase, Adaptation], Mapping[str, Tensor]]
+
+
+def run_phases(
+    method: Method, model: PreTrainedModel, run: RunPhase, train_pooler: bool = False
+) -> Selection:
+    """Run a method's phases, each on a copy of the model, and return what they select.
+
+    A head that a phase trained is the initial head of what follows. Nothing else of a phase's model is
+    used again.
+
+    Args:
+        method: the method.
+        model: the bare sequence classifier; its head is changed in place.
+        run: runs one phase and returns its result.
+        train_pooler: as for `Method.adapt`.
+    """
+    results = []
+    for phase in method.phases():
+        # A resumed run skips finished phases. Its random numbers must be those of an uninterrupted run.
+        with torch.random.fork_rng():
+            result = run(phase, phase.method.adapt(copy.deepcopy(model), train_pooler=train_pooler))
+        results.append(result)
+        gc.collect()  # hooks and closures tie an adapted model into reference cycles, and it may be large
+        for name, value in method.head(anatomy(model), train_pooler).items():
+            if name in result:
+                value.data.copy_(result[name])
+    return method.select(model, anatomy(model), results)
+
+
+def untrained_selection(method: Method, model: PreTrainedModel, train_pooler: bool = False) -> Selection:
+    """Return a selection without any training, to count parameters or to time passes.
+
+    Training phases return their initial values and scoring phases the pre-trained values.
+
+    Args:
+        method: the method.
+        model: the bare sequence classifier; not changed.
+        train_pooler: as for `Method.adapt`.
+    """
+
+    def untrained(phase: Phase, adaptation: Adaptation) -> Mapping[str, Tensor]:
+        if isinstance(phase, TrainingPhase):
+            return adaptation.task_state()
+        return {name: value.detach() for name, value in adaptation.trainable.items()}
+
+    return run_phases(method, model, untrained, train_pooler)
+
+
+def adapt_untrained(method: Method, model: PreTrainedModel, train_pooler: bool = False) -> Adaptation:
+    """Apply a method with its `untrained_selection`, which is empty for a method without phases.
+
+    Args:
+        method: the method.
+        model: the sequence classifier, changed in place.
+        train_pooler: as for `Method.adapt`.
+    """
+    selection = untrained_selection(method, model, train_pooler)
+    return method.adapt(model, selection, train_pooler=train_pooler)
