@@ -12,7 +12,8 @@ from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import build_from_shape
 from gluelamp.errors import UnsupportedError
 from gluelamp.measurement.base import MeasuredModel, MeasurementKind, Part, Row
-from gluelamp.measurement.models import OUTPUTS, 
+from gluelamp.measurement.models import OUTPUTS
+from gluelamp.methods.phases import adapt_untrained
 from gluelamp.methods.storage import count_bytes, count_parameters
 from gluelamp.records import MEASUREMENT_COLUMNS
 
