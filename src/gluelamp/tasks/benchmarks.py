@@ -51,9 +51,10 @@ class Benchmark:
         read_sample: returns the bundled sample of a task.
         expected_files: returns a sentence on the files of a task in a local folder.
         score: returns the metrics of a task from predictions and labels: class ids or numbers, shape (n,).
-        download_files: copies the official files of a task to a folder; None if they are on the hub.
-        submit_files: writes the files of the test server for predictions per test split (columns ``idx``
-            and ``prediction``) into a folder, and returns the packed file; None if there is no server.
+        submit: writes the files of the test server into a folder, and returns the packed file next to it.
+            The predictions are a frame per test split, with the columns ``idx`` and ``prediction``.
+        download: copies the official files of a task to a folder as they are; None if the rows are on
+            the hub, from which `gluelamp.tasks.prepare` writes Parquet files.
     """
 
     name: str
@@ -64,8 +65,8 @@ class Benchmark:
     read_sample: Callable[[Task], Reading]
     expected_files: Callable[[Task], str]
     score: Callable[[Task, np.ndarray, np.ndarray], dict[str, float]]
-    download_files: Callable[[Task, Path], object] | None = None
-    submit_files: Callable[[Task, Mapping[str, pd.DataFrame], Path], Path] | None = None
+    submit: Callable[[Task, Mapping[str, pd.DataFrame], Path], Path]
+    download: Callable[[Task, Path], object] | None = None
 
     def read(self, task: Task, config: DataConfig, avoid: Path | None = None) -> Reading:
         """Read one task from the configured source, without checks.
@@ -97,35 +98,6 @@ class Benchmark:
             logger.info("%s: %s", task.name, error)
             return self.read_sample(task)
 
-    def download(self, task: Task, destination: Path) -> bool:
-        """Copy the official files of one task as they are; False if the benchmark is on the hub instead.
-
-        Raises:
-            InputError: if the official site does not have the task or cannot be read.
-        """
-        if self.download_files is None:
-            return False
-        self.download_files(task, destination)
-        return True
-
-    def submit(self, task: Task, predictions: Mapping[str, pd.DataFrame], folder: Path) -> Path:
-        """Write the files of the benchmark's test server and pack them.
-
-        Args:
-            task: a task of this benchmark.
-            predictions: per test split, a frame with the columns ``idx`` and ``prediction``.
-            folder: where the files are written; files of other tasks in it are packed, too.
-
-        Returns:
-            The packed file, next to the folder.
-
-        Raises:
-            InputError: if the benchmark has no test server, or the predictions cannot be submitted.
-        """
-        if self.submit_files is None:
-            raise InputError(f"Benchmark {self.name!r} of task {task.name!r} has no test server.")
-        return self.submit_files(task, predictions, folder)
-
 
 def _read_glue_hub(task: Task, config: DataConfig) -> Reading:
     return read_hub("nyu-mll/glue", task, config.revision, config.hub_timeout_s)
@@ -149,7 +121,7 @@ def _glue_metric(kind: str) -> evaluate.Metric:
     from gluelamp.tasks.glue_metrics import GlueMetrics  # imports `datasets`, which takes seconds
 
     # evaluate.load() would copy the file into a cache in the user's home. The constructor does not, but
-    # creates a folder, which `keep_in_memory` leaves unused.
+    # creates a folder, which `keep_in_memory` does not use.
     with TemporaryDirectory() as unused:
         return GlueMetrics(config_name=kind, keep_in_memory=True, cache_dir=unused)
 
@@ -170,6 +142,11 @@ def _refuse_lamp_hub(task: Task, config: DataConfig) -> Reading:
     )
 
 
+def _refuse_submission(task: Task, predictions: Mapping[str, pd.DataFrame], folder: Path) -> Path:
+    del predictions, folder
+    raise InputError(f"The benchmark of task {task.name!r} has no test server.")
+
+
 def _expected_lamp_files(task: Task) -> str:
     return (
         f"Expected is a folder {' or '.join(record_format(task).folders)} with train_questions.json, "
@@ -187,7 +164,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         read_sample=read_sample,
         expected_files=_expected_glue_files,
         score=_score_glue,
-        submit_files=_submit_glue,
+        submit=_submit_glue,
     ),
     "lamp": Benchmark(
         name="lamp",
@@ -198,7 +175,8 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         read_sample=read_lamp_sample,
         expected_files=_expected_lamp_files,
         score=lamp_metrics,
-        download_files=download_lamp,
+        submit=_refuse_submission,
+        download=download_lamp,
     ),
 }
 

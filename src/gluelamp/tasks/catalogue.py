@@ -38,6 +38,7 @@ def variant_name(name: str, split: str | None = None, target: str | None = None)
     if split is None and target is None:
         return name
     known_task(name)
+    # Names have the form BASE[_score][_time]. An option replaces its part; the other part stays.
     base = name.removesuffix("_time")
     time = split == "time" if split else base != name
     score = target == "score" if target else base.endswith("_score")

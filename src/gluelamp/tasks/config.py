@@ -46,6 +46,8 @@ class TaskConfig:
     max_users: int | None = Field(default=None, ge=1)
     user_group: Literal[0, 1] | None = None
 
+    # The variants are an init-only argument, so they are not in the effective configuration: two ways to
+    # name one task give one identity.
     def __post_init__(self, split: str | None, target: str | None) -> None:
         object.__setattr__(self, "name", variant_name(self.name, split, target))
 
@@ -69,6 +71,7 @@ class DataConfig:
     hub_timeout_s: float = Field(default=5.0, gt=0)
     revision: str | None = None
 
+    # A root that is ignored would look like a run on local data.
     @model_validator(mode="after")
     def _check_root(self) -> Self:
         if self.root and self.source in ("hub", "sample"):

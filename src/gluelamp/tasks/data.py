@@ -60,6 +60,7 @@ def fingerprint(splits: Mapping[str, pd.DataFrame]) -> str:
     machine, platform and version.
     """
     digest = hashlib.sha256()
+    # Sources list splits in different orders. The columns always have the order of `normalise`.
     for split, frame in sorted(splits.items()):
         for column in frame:
             digest.update(f"{json.dumps([split, column])[:-1]}, [".encode())
@@ -72,6 +73,7 @@ def fingerprint(splits: Mapping[str, pd.DataFrame]) -> str:
 
 
 def _require_splits(task: Task, splits: Mapping[str, pd.DataFrame], place: str) -> None:
+    # The diagnostic set has no training split. One validation split is enough: MNLI has two.
     needed = [{"train"}] if "train" in task.rows else []
     needed += [set(task.validation_splits)] if task.validation_splits else []
     for alternatives in needed:

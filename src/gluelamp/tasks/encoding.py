@@ -45,6 +45,7 @@ class EncodedSplit:
     tasks: np.ndarray | None = None
     users: np.ndarray | None = None
 
+    # Rows of different lengths are stored without padding. The batches pad to their own longest row.
     @property
     def lengths(self) -> np.ndarray:
         """Number of tokens of each example, (examples,) int64."""
@@ -81,6 +82,7 @@ def concatenated(splits: Sequence[EncodedSplit]) -> EncodedSplit:
     Args:
         splits: encoded by the same tokenizer.
     """
+    # Offsets count tokens from the start of a split. Shift them by the tokens of all earlier splits.
     starts = accumulate((len(split.tokens) for split in splits), initial=0)
     ends = [split.offsets[1:] + start for split, start in zip(splits, starts, strict=False)]
     return EncodedSplit(
@@ -129,6 +131,8 @@ def encode(
     )
 
 
+# The key covers all that determines the ids: texts, tokenizer, maximal length. Labels are not in the cache,
+# so relabelled rows reuse it.
 def _cached(
     texts: list[list[str]], tokenizer: PreTrainedTokenizerBase, max_length: int, cache: Path | None
 ) -> dict[str, np.ndarray]:
@@ -155,6 +159,7 @@ def _key(texts: list[list[str]], tokenizer: PreTrainedTokenizerBase, max_length:
     digest = hashlib.sha256(json.dumps(setting, sort_keys=True).encode())
     for column in texts:
         for text in column:
+            # The separator keeps ["ab", "c"] and ["a", "bc"] apart.
             digest.update(text.encode() + b"\0")
     return digest.hexdigest()[:32]
 
@@ -168,6 +173,7 @@ def _tokenize(
         "tokens": np.concatenate([np.asarray(row, np.int32) for row in ids]),
         "offsets": np.cumsum([0, *map(len, ids)], dtype=np.int64),
     }
+    # RoBERTa and others have no token types; their tokenizers return none.
     if "token_type_ids" in encoded:
         segments = [np.asarray(row, np.int32) for row in encoded["token_type_ids"]]
         arrays["segments"] = np.concatenate(segments)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from gluelamp.errors import unknown
 from gluelamp.tasks.task import Task
 
+# The class names are in the order of the hub's class ids. The order differs between tasks: entailment is 0 in
+# RTE, QNLI and MNLI, and 1 in WNLI. The numbers of rows are those of the hub.
 _TASKS = (
     Task(
         name="cola",
@@ -35,6 +37,7 @@ _TASKS = (
         benchmark="glue",
         text_columns=("sentence1", "sentence2"),
         labels=("not_equivalent", "equivalent"),
+        # GLUE reports both metrics. Accuracy selects the epoch.
         metrics=("accuracy", "f1"),
         main_metric="accuracy",
         rows={"train": 3668, "validation": 408, "test": 1725},
@@ -84,6 +87,7 @@ _TASKS = (
         submission={"test_matched": "MNLI-m", "test_mismatched": "MNLI-mm"},
         licence="OANC and others, https://cims.nyu.edu/~sbowman/multinli/",
         citation="Williams, Nangia, Bowman: A Broad-Coverage Challenge Corpus, NAACL 2018",
+        # Matched rows are from the domains of the training rows, mismatched rows from others.
         validation_splits=("validation_matched", "validation_mismatched"),
         test_splits=("test_matched", "test_mismatched"),
     ),
@@ -124,6 +128,7 @@ _TASKS = (
         citation="Levesque, Davis, Morgenstern: The Winograd Schema Challenge, KR 2012",
     ),
     Task(
+        # No training rows: a model trained on MNLI predicts this set.
         name="ax",
         benchmark="glue",
         text_columns=("premise", "hypothesis"),

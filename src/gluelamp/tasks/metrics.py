@@ -27,6 +27,7 @@ def predictions_from_outputs(task: Task, outputs: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"The outputs of task {task.name!r} have shape {outputs.shape}; expected (n, {task.num_outputs})."
         )
+    # argmax of NaN returns a class, so a diverged model would get a score.
     _check_finite(task, outputs)
     if task.is_regression:
         return outputs[:, 0].astype(np.float64)
@@ -54,6 +55,7 @@ def compute_metrics(task: Task, predictions: np.ndarray, labels: np.ndarray) -> 
             f"{task.name!r} cannot be compared; expected two of the same shape (n,), n > 0."
         )
     _check_finite(task, predictions)
+    # Hidden labels compare like any other class and would give a plausible but wrong score.
     if hidden := int((labels < 0).sum()):
         raise InputError(
             f"{hidden} of {len(labels)} labels of task {task.name!r} are hidden (-1), as in a test "

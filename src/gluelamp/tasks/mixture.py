@@ -48,6 +48,7 @@ class Mixture:
     @property
     def columns(self) -> tuple[slice, ...]:
         """The outputs of each member."""
+        # Member i has the columns between the sums of outputs before and after it.
         ends = list(accumulate((member.num_outputs for member in self.members), initial=0))
         return tuple(slice(*pair) for pair in pairwise(ends))
 
@@ -69,6 +70,7 @@ def find_task(name: str, members: Sequence[str] = ()) -> Task | Mixture:
             raise InputError(f"task {task.name!r} has no training rows; it is for prediction only.")
     if not members:
         return tasks[0]
+    # A repeated task would count twice in the average that selects the epoch.
     if len(set(members)) < max(2, len(members)):
         raise InputError(
             f"task.members={list(members)} is not allowed: a mixture needs two or more different tasks."

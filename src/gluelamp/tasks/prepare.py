@@ -10,8 +10,7 @@ from gluelamp.io import atomic_write, file_sha256
 from gluelamp.tasks.benchmarks import BENCHMARKS, task_benchmark
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.data import load_task_data
-from gluelamp.tasks.sources.local import data_root
-from gluelamp.tasks.sources.manifest import Manifest, PreparedTask, read_manifest, write_manifest
+from gluelamp.tasks.sources.local import Manifest, PreparedTask, data_root, read_manifest, write_manifest
 from gluelamp.tasks.task import Task, TaskData
 
 
@@ -42,9 +41,12 @@ def prepare(tasks: Iterable[Task], config: DataConfig, destination: Path) -> Man
         raise InputError(f"{destination} is both source and destination; give two different folders.")
     manifest = read_manifest(destination)
     for task in tasks:
-        if config.source == "hub" and task_benchmark(task).download(task, destination):
+        download = task_benchmark(task).download
+        if config.source == "hub" and download:
+            download(task, destination)
             continue
         data = load_task_data(task, config, avoid=destination)
+        # Without a network `auto` falls back to the sample, which must not replace downloaded rows.
         if config.source == "auto" and data.source == "sample":
             _refuse_to_replace_real_rows(manifest, task, destination)
         manifest = Manifest(manifest.tasks | {task.name: _write(data, destination)})

@@ -109,7 +109,8 @@ def _server_values(task: Task, values: pd.Series, where: str) -> pd.Series:
     if task.label_range is not None:
         if broken := int((~np.isfinite(values)).sum()):
             raise InputError(f"{where} have {broken} values that are not finite; predict again.")
-        return values.clip(*task.label_range) + 0.0  # turns -0.0 into 0.0
+        # A similarity outside the range is not a valid answer. Adding 0.0 turns -0.0 into 0.0.
+        return values.clip(*task.label_range) + 0.0
     if wrong := int((~values.isin(range(len(task.labels)))).sum()):
         raise InputError(
             f"{where} have {wrong} values that are not a class id; allowed: 0 to {len(task.labels) - 1}."
@@ -118,6 +119,7 @@ def _server_values(task: Task, values: pd.Series, where: str) -> pd.Series:
     return ids.map(dict(enumerate(task.labels))) if task.name in _NAMED_CLASSES else ids
 
 
+# Predictions for a subset are useful to inspect but cannot be scored. So they are written, with a warning.
 def _deviation(name: str, index: pd.Series, official: int) -> list[str]:
     lacking = official - int(index.isin(range(official)).sum())
     if lacking == 0 and len(index) == official:

@@ -64,6 +64,8 @@ class Task:
         """Number of values that the head returns per example."""
         return max(len(self.labels), 1)
 
+    # With a bias of 0, a regression head needs hundreds of steps to reach the mean of the labels. Until then
+    # nothing else is learnt.
     @property
     def initial_head_bias(self) -> tuple[float, ...]:
         """The initial bias of the head: the middle of the label range of a regression task, else zeros."""

@@ -32,6 +32,7 @@ def macro_f1(predictions: np.ndarray, labels: np.ndarray, classes: int) -> float
         labels: class ids, shape (n,).
         classes: number of classes of the task.
     """
+    # `labels` makes the average run over all classes, not only over those in the data.
     from sklearn.metrics import f1_score
 
     return float(f1_score(labels, predictions, labels=range(classes), average="macro", zero_division=0.0))
@@ -74,6 +75,7 @@ def user_scores(task: Task, frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per user, sorted by name: ``user``, ``n`` and ``accuracy`` or ``mae``.
     """
+    # The mean of a user's row values is the metric of that user, both for accuracy and for mae.
     if task.main_metric == "mae":
         values = (frame["prediction"] - frame["label"]).abs()
     else:

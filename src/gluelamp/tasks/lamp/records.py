@@ -153,6 +153,7 @@ def parse_record(
     label = None if gold is None else task_label(task, gold)
     if gold is not None and label is None:
         raise InputError(f"{where}: {unknown('output', gold, task.labels or ('a number from 1 to 5',))}")
+    # A query without the instruction is skipped, but the profile of its record is used.
     texts = _clean(form.query(question["input"]) or ("",))
     profile = [_profile_item(task, form, entry) for entry in entries]
     user = question.get("user_id")
@@ -170,6 +171,7 @@ def task_label(task: Task, value: object) -> Label | None:
     """Return a label in the task's own form; None if it is none of the task's labels."""
     is_whole = isinstance(value, float) and value.is_integer()  # JSON may hold a rating 5 as 5.0
     text = str(int(value) if is_whole else value).strip()  # type: ignore[call-overload]
+    # Profiles may contain labels that are not in the task's list. Such items have no label.
     if task.labels:
         return text if text in task.labels else None
     try:
@@ -189,6 +191,7 @@ def _read_split(task: Task, split: str, questions: Path, outputs: Path | None) -
         name = str(question["id"])
         if name in seen:
             raise InputError(f"{questions}: id {name!r} occurs twice.")
+        # Two official dev records have no gold. Any other missing gold means a damaged or foreign file.
         if outputs and name not in golds and name not in may_lack:
             raise InputError(f"{outputs} has no output of id {name!r}, which {questions.name} has.")
         seen.add(name)
@@ -219,6 +222,7 @@ def _clean(texts: tuple[str, ...]) -> tuple[str, ...]:
 def _opened(path: Path, opening: bytes) -> Iterator[BinaryIO]:
     try:
         with path.open("rb") as file:
+            # The site sends a web page for a wrong address, which ijson would report as a syntax error.
             start = file.read(64).lstrip()[:1]
             if start != opening:
                 problem = "is empty" if not start else f"begins with {start.decode(errors='replace')!r}"

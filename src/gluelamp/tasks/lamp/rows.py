@@ -90,6 +90,7 @@ def split_users(rows: pd.DataFrame) -> pd.Series:
     rank = pd.Series(hashes, rows.index).groupby(users).rank(method="dense")
     held_out = (2 * rank.groupby(users).transform("max") + 5) // 10  # round(texts / 5)
     splits = pd.Series("train", rows.index)
+    # The lowest ranks validate, the next ones test, all others train.
     return splits.mask(rank <= 2 * held_out, "test").mask(rank <= held_out, "validation")
 
 
@@ -161,11 +162,14 @@ def _collect(task: Task, records: Iterable[Record]) -> tuple[pd.DataFrame, list[
         return number
 
     without_query = unknown_labels = 0
+    # Users are known only after the last record: a later record can link two earlier ones. So rows hold
+    # record numbers first.
     for record in records:
         position = links.add_record(record.name, record.user)
         without_query += record.query is None
         unknown_labels += record.unknown_labels
         for item in (*filter(None, [record.query]), *record.profile):
+            # Users share the text itself, not the references that LaMP-1's queries add as a second column.
             links.add_text(position, text_number(item.texts[:1]))
             if item.label is not None:
                 rows.append((position, text_number(item.texts), item.label))
@@ -178,6 +182,7 @@ def _collect(task: Task, records: Iterable[Record]) -> tuple[pd.DataFrame, list[
 
 
 def _without_contradictions(task: Task, rows: pd.DataFrame) -> pd.DataFrame:
+    # The same text with the same label occurs in the profiles of all records of its user.
     distinct = rows.drop_duplicates()
     conflicting = distinct.duplicated(["user", "texts"], keep=False)
     if conflicting.any():

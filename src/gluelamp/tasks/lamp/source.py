@@ -52,6 +52,7 @@ def read_lamp_local(task: Task, root: Path, avoid: Path | None = None) -> Readin
     chosen = find_folder(task, root)
     if chosen is None:
         return None
+    # The records are streamed once. They are counted on the way, to compare with the official numbers.
     counts: Counter[str] = Counter()
     splits = labelled_splits(task, _counted(read_records(task, chosen), counts))
     deviations = _deviations(task, chosen, counts)
@@ -81,6 +82,7 @@ def find_folder(task: Task, root: Path) -> Path | None:
     folders = [folder for folder in paths if _has_files(folder)]
     if len(folders) < 2:
         return folders[0] if folders else None
+    # A complete copy and a rebuilt dev file may be present together. The copy with more labels is better.
     chosen = max(folders, key=_gold_count)
     logger.info(
         "%s: of %s, %s has the most gold outputs; set data.root to another folder to read that",
@@ -172,6 +174,7 @@ def _save(answer: HTTPResponse, address: str, partial: Path) -> int:
     with partial.open("wb") as file:
         file.write(first_byte)
         shutil.copyfileobj(answer, file, 1 << 20)
+    # A closed connection ends the copy without an exception. Only the announced size reveals it.
     size, announced = partial.stat().st_size, answer.headers.get("Content-Length")
     if announced is not None and size != int(announced):
         raise InputError(

@@ -42,6 +42,7 @@ def _classes(name: str, labels: tuple[str, ...], text_columns: tuple[str, ...] =
         labels=labels,
         metrics=("accuracy", "macro_f1"),
         main_metric="accuracy",
+        # LaMP has no official split of labelled rows, so there are no official numbers of rows.
         rows={"train": 0, "validation": 0, "test": 0},
         submission={},
         licence=_LAMP_LICENCE,
@@ -56,6 +57,7 @@ def _ratings(name: str) -> Task:
     return replace(_classes(name, RATINGS), metrics=("accuracy", "macro_f1", "mae", "rmse"))
 
 
+# A rating is ordinal. As a number it is trained with the squared error and measured by its distance.
 def _scores(task: Task) -> Task:
     return replace(
         task,
@@ -76,6 +78,7 @@ _USER_BASED = (
     _LAMP_3,
     _scores(_LAMP_3),
 )
+# The time-based files have other records for the same tasks. Scores on them are not comparable.
 _TIME_BASED = tuple(replace(task, name=f"{task.name}_time") for task in _USER_BASED)
 _MOVIELENS = replace(
     _ratings("movielens_rating"),
@@ -85,6 +88,7 @@ _MOVIELENS = replace(
 
 LAMP = {task.name: task for task in (*_USER_BASED, *_TIME_BASED, _MOVIELENS, _scores(_MOVIELENS))}
 
+# Titles may contain quotes. The greedy groups are bounded by the fixed words of the instruction.
 _CITATION = re.compile(
     r'title "(?P<text>.*)", which reference is related\?.*'
     r'\[1\]: "(?P<first>.*)" \[2\]: "(?P<second>.*)"\s*$',
@@ -150,6 +154,7 @@ _FORMATS = {
         text_key="text",
         label_key="category",
         records={"train": 5914, "dev": 1052, "test": 1274},
+        # These two records have no gold in the official dev outputs.
         without_gold=frozenset({"110", "111"}),
         folder_deviations={
             "LaMP_2N_dev_rebuilt": "the profiles of the rebuilt LaMP-2N dev file hold only a few "

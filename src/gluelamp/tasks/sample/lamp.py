@@ -1,8 +1,8 @@
-"""The bundled LaMP-shaped sample: users who label overlapping topics by their own taste.
+"""The bundled LaMP-shaped sample: users who label texts on the same topics by different preferences.
 
-Each user ranks the themes that texts are about, and the ranking decides the labels. The rankings lean
-towards a common one, so that a shared model learns something and a personal one more. The entries have
-the keys of the official records and go through the same reader.
+Each user has a ranking of the themes of texts, and the ranking determines the labels. The rankings vary
+around a common one. So a shared model is better than chance, and a model per user is better than the
+shared one. The entries have the keys of the official records and are parsed by the same reader.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from gluelamp.tasks.sample.words import TOWN
 from gluelamp.tasks.task import Task
 
 _USERS = 24
-_TEXTS = (30, 60)  # of each user
-_QUERIES = 6  # of each user, where profile items have labels too
-_NOISE = 0.04
+_TEXTS = (30, 60)  # per user
+_QUERIES = 6  # per user, where profile items have labels, too
+_NOISE = 0.04  # fraction of random labels
 _STRAY = 4.0  # standard deviation of a user's ranking from the common one, in ranks
-_FILMS = 150  # from which all users of movielens_rating choose
+_FILMS = 150  # the films that all users of movielens_rating rate
 
 _THEMES = ("artist", "athlete", "official", "scientist", "vehicle", "garment")
 _NEWS = ("culture & arts", "sports", "politics", "science & technology", "travel", "style & beauty")
@@ -35,12 +35,12 @@ _CITATION = (
 
 @dataclass(frozen=True)
 class _User:
-    """What decides a user's labels.
+    """The preferences that determine a user's labels.
 
     Args:
-        ranks: by theme, 0 for the one liked best.
+        ranks: the rank of each theme, 0 for the preferred one.
         leniency: added to each rating.
-        aspect: of a film, which counts double.
+        aspect: the aspect of a film that has double weight.
     """
 
     ranks: dict[str, float]
@@ -50,31 +50,32 @@ class _User:
 
 @dataclass(frozen=True)
 class _Kind:
-    """How the entries of one task are made.
+    """The generator of the entries of one task.
 
     Args:
-        instruction: of the query; the text goes into the braces.
-        draw: makes one text and its label.
+        instruction: the query, with braces for the text.
+        make: returns one text and its label.
     """
 
     instruction: str
-    draw: Callable[[Random, _User], tuple[str, str]]
+    make: Callable[[Random, _User], tuple[str, str]]
 
 
 def questions_and_golds(task: Task) -> list[tuple[dict[str, Any], str]]:
     """Return the entries of a questions file, each with its gold output.
 
     Args:
-        task: a declaration of `gluelamp.tasks.lamp.tasks`; its class and score variants are alike.
+        task: a declaration of `gluelamp.tasks.lamp.tasks`; its class and score variants are the same.
     """
     base = task.name.removesuffix("_time").removesuffix("_score")
-    # Seeded with a string, Python's generator draws alike on every machine.
+    # Python's generator with a string as seed gives the same numbers on every machine. The variants of a
+    # task have the same seed and so the same rows.
     rng = Random(f"gluelamp sample {base}")
     named = base == "movielens_rating" or task.name.endswith("_time")
     seen: set[str] = set()
     entries: list[tuple[dict[str, Any], str]] = []
     for number in range(_USERS):
-        user, count = _draw_user(rng), rng.randint(*_TEXTS)
+        user, count = _sample_user(rng), rng.randint(*_TEXTS)
         made = (
             _citations(rng, user, count, seen)
             if base == "lamp1"
@@ -86,9 +87,9 @@ def questions_and_golds(task: Task) -> list[tuple[dict[str, Any], str]]:
     return entries
 
 
-def _draw_user(rng: Random) -> _User:
-    places = {theme: place + rng.gauss(0, _STRAY) for place, theme in enumerate(_THEMES)}
-    ranking = sorted(places, key=places.__getitem__)
+def _sample_user(rng: Random) -> _User:
+    positions = {theme: rank + rng.gauss(0, _STRAY) for rank, theme in enumerate(_THEMES)}
+    ranking = sorted(positions, key=positions.__getitem__)
     ranks = {theme: float(rank) for rank, theme in enumerate(ranking)}
     return _User(ranks, rng.choice((-1, 0, 0, 1)), rng.choice(words.ASPECTS))
 
@@ -96,14 +97,16 @@ def _draw_user(rng: Random) -> _User:
 def _records(
     task: Task, base: str, rng: Random, user: _User, count: int, seen: set[str]
 ) -> list[tuple[dict[str, Any], str]]:
-    """Return records whose profiles hold all other texts of the user with their labels."""
+    """Return records whose profiles have all other texts of the user with their labels."""
     kind, form = _KINDS[base], record_format(task)
     own: dict[str, str] = {}
     while len(own) < count:
-        text, label = kind.draw(rng, user)
+        text, label = kind.make(rng, user)
         if text not in own and text not in seen:
             own[text] = label if rng.random() >= _NOISE else rng.choice(_ANSWERS[base])
-    if base != "movielens_rating":  # films are many users' texts
+    # A text that two users have would merge them when users are recovered from texts. Films are texts of
+    # many users, whose records therefore have user ids.
+    if base != "movielens_rating":
         seen.update(own)
     items = [
         {"id": str(at), form.text_key: text, str(form.label_key): own[text]} for at, text in enumerate(own)
@@ -121,7 +124,7 @@ def _records(
 
 
 def _citations(rng: Random, user: _User, count: int, seen: set[str]) -> list[tuple[dict[str, Any], str]]:
-    """Return one record per paper; profiles have the titles of the user's papers and no labels."""
+    """Return one record per paper; the profiles have the titles of the user's papers and no labels."""
     titles = [_new_title(rng, rng.choice(_THEMES), seen) for _ in range(count)]
     profile = [{"id": str(at), "title": title, "abstract": ""} for at, title in enumerate(titles)]
     records = []
@@ -143,18 +146,18 @@ def _new_title(rng: Random, theme: str, seen: set[str]) -> str:
 
 
 def _article(labels: tuple[str, ...]) -> Callable[[Random, _User], tuple[str, str]]:
-    """Return a maker of texts about two themes, labelled by the one that the user ranks higher."""
+    """Return a generator of texts on two themes, labelled by the theme that the user prefers."""
     names = dict(zip(_THEMES, labels, strict=True))
 
-    def draw(rng: Random, user: _User) -> tuple[str, str]:
+    def make(rng: Random, user: _User) -> tuple[str, str]:
         themes = rng.sample(_THEMES, 2)
         return _about(rng, themes), names[min(themes, key=user.ranks.__getitem__)]
 
-    return draw
+    return make
 
 
 def _review(rng: Random, user: _User) -> tuple[str, str]:
-    """Draw four opinions; the rating sums them, the user's own aspect twice, and adds the leniency."""
+    """Return four opinions and a rating: their sum, with the user's aspect twice, plus the leniency."""
     others = rng.sample([aspect for aspect in words.ASPECTS if aspect != user.aspect], 3)
     liked = {aspect: rng.random() < 0.55 for aspect in (user.aspect, *others)}
     aspects = rng.sample(list(liked), len(liked))
@@ -169,12 +172,13 @@ def _review(rng: Random, user: _User) -> tuple[str, str]:
 
 
 def _film(rng: Random, user: _User) -> tuple[str, str]:
-    """Choose one of the films that all users know; the rating falls with the ranks of its themes."""
+    """Return one of the films of all users; the rating decreases with the ranks of its themes."""
     number = rng.randrange(_FILMS)
-    of_film = Random(f"gluelamp sample film {number}")
-    themes = of_film.sample(_THEMES, 2)
-    title = f"The {of_film.choice(words.TRAITS)} {_noun(of_film, themes[0])} {number}".title()
-    text = f"{title} ({of_film.randint(1950, 1999)}). {_about(of_film, themes)}"
+    # The film's own generator: all users see the same text.
+    film_rng = Random(f"gluelamp sample film {number}")
+    themes = film_rng.sample(_THEMES, 2)
+    title = f"The {film_rng.choice(words.TRAITS)} {_noun(film_rng, themes[0])} {number}".title()
+    text = f"{title} ({film_rng.randint(1950, 1999)}). {_about(film_rng, themes)}"
     return text, _rating(5.3 - sum(user.ranks[theme] for theme in themes) / 2 + user.leniency)
 
 

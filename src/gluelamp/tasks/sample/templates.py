@@ -1,4 +1,7 @@
-"""Tasks made of templates: CoLA, SST-2, QQP, QNLI, WNLI."""
+"""Tasks made from templates: CoLA, SST-2, QQP, QNLI, WNLI.
+
+The two sides of each template have about the same words, so that only their arrangement gives the label.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from gluelamp.tasks.sample import words
 from gluelamp.tasks.sample.events import Example
 from gluelamp.tasks.sample.words import Scene
 
-# Each row: acceptable, unacceptable.
+# Each row: an acceptable and an unacceptable sentence that differ in one rule of grammar. Capital letters
+# name roles: A and B characters, V a verb, a suffix its inflection.
 _COLA = (
     ("{a} {place} {Vs} {b}.", "{a} {place} {V} {b}."),
     ("{as} {place} {V} {b}.", "{as} {place} {Vs} {b}."),
@@ -27,7 +31,7 @@ _COLA = (
     ("{as} {place} have {Ied}.", "{as} have {place} the {Ied}."),
     ("{b} was {Ved} by {a} {time}.", "{b} was {Ved} {a} by {time}."),
 )
-# {yes} and {good} hold the label's opinion, a clause and an adjective; {no} and {bad} the other.
+# {yes} is a clause and {good} an adjective with the opinion of the label; {no} and {bad} have the opposite.
 _SST2 = (
     "{yes} and {yes_too}.",
     "{no}, but {yes}.",
@@ -40,7 +44,7 @@ _SST2 = (
     "{no} at first, yet in the end {yes}.",
     "the {aspect} is more {good} than {bad}.",
 )
-# Each row: wordings of one question, wordings of another that looks the same.
+# Each row: wordings of one question, and similar wordings of another question.
 _QQP = (
     (
         ("how do I travel from {x} to {y}?", "what is the fastest route to {y} from {x}?",
@@ -67,7 +71,7 @@ _QQP = (
          "for what reason was {a} {Ved} by {b} in {x}?"),
     ),
 )  # fmt: skip
-# Each row: a question, sentences that answer it, sentences that do not.
+# Each row: a question, sentences that answer it, and sentences that do not.
 _QNLI = (
     ("who did {a} {V} {place}?",
      ("{a} {Vsyned} {b} {place} {time}.", "{b} was {Ved} by {a} {place}."),
@@ -85,7 +89,7 @@ _QNLI = (
      ("{a} {Wed} {n} {ts} {place}.", "{n} {ts} were {Wsyned} by {a} {place}."),
      ("{a} {Wed} the {ts} {place} {time}.", "{n} {us} were {Wsyned} by {a} {place}.")),
 )  # fmt: skip
-# Each row: what happened, what holds of the pronoun if it is the first person, if it is the second.
+# Each row: an event, a reason that is true of its subject, and a reason that is true of its object.
 _WNLI = (
     ("{a} thanked {b} because", "had been rescued", "had been so kind"),
     ("{a} paid {b} because", "owed some money", "had done the work"),
@@ -98,13 +102,13 @@ _WNLI = (
 
 
 def cola(rng: Random, scene: Scene) -> Example:
-    """Draw a sentence that is grammatical (1) or breaks the one rule its construction shows (0)."""
+    """Return a sentence that is grammatical (1) or violates one rule of its construction (0)."""
     label = int(rng.random() < 0.7)
     return (_fill(rng.choice(_COLA)[1 - label], _slots(rng, scene)),), label
 
 
 def sst2(rng: Random, scene: Scene) -> Example:
-    """Draw an opinion on a film, positive (1) or negative (0), as a whole and not word by word."""
+    """Return an opinion on a film, positive (1) or negative (0) as a whole, not word by word."""
     del scene
     label = rng.random() < 0.53
     aspect, other = rng.sample(words.ASPECTS, 2)
@@ -120,7 +124,7 @@ def sst2(rng: Random, scene: Scene) -> Example:
 
 
 def qqp(rng: Random, scene: Scene) -> Example:
-    """Draw two questions that have the same answer (1) or not (0)."""
+    """Return two questions that have the same answer (1) or not (0)."""
     label = int(rng.random() < 0.37)
     same, different = rng.choice(_QQP)
     first, second = rng.sample(same, 2)
@@ -129,14 +133,14 @@ def qqp(rng: Random, scene: Scene) -> Example:
 
 
 def qnli(rng: Random, scene: Scene) -> Example:
-    """Draw a question and a sentence that answers it (0) or does not (1)."""
+    """Return a question and a sentence that answers it (0) or does not (1)."""
     question, *replies = rng.choice(_QNLI)
     label, slots = rng.choice((0, 1)), _slots(rng, scene)
     return (_fill(question, slots), _fill(rng.choice(replies[label]), slots)), label
 
 
 def wnli(rng: Random, scene: Scene) -> Example:
-    """Draw a sentence, and it again with the pronoun's referent (1) or the other person (0)."""
+    """Return a sentence, and its reason with the pronoun's referent (1) or the other character (0)."""
     event, *reasons = rng.choice(_WNLI)
     referent, label, slots = rng.choice((0, 1)), rng.choice((0, 1)), _slots(rng, scene)
     reason, pronoun = reasons[referent], rng.choice(("he", "she"))
@@ -149,8 +153,8 @@ def _fill(template: str, slots: dict[str, str]) -> str:
 
 
 def _slots(rng: Random, scene: Scene) -> dict[str, str]:
-    """Draw words for the templates: people a, b; things t, u; cities x, y, z; verbs V, W, I."""
-    first, second = rng.sample(scene.persons, 2)
+    """Return words for the templates: characters a, b; objects t, u; cities x, y, z; verbs V, W, I."""
+    first, second = rng.sample(scene.characters, 2)
     trait, other_trait = rng.sample(words.TRAITS, 2)
     slots = {
         "A": first, "B": second, "trait": trait,
@@ -166,7 +170,7 @@ def _slots(rng: Random, scene: Scene) -> dict[str, str]:
     slots |= zip("xyz", rng.sample(words.CITIES, 3), strict=True)
     slots |= {f"{name}s": words.with_s(slots[name]) for name in "tu"}
     slots["W"], slots["W_not"] = rng.sample(list(words.THING_VERBS), 2)
-    slots["V"] = rng.choice(list(words.PERSON_VERBS))
+    slots["V"] = rng.choice(list(words.SOCIAL_VERBS))
     slots["Vs"] = words.with_s(slots["V"])
     for verb in "VW":
         synonym = words.SYNONYMS[slots[verb]]
@@ -176,6 +180,7 @@ def _slots(rng: Random, scene: Scene) -> dict[str, str]:
 
 
 def _opinion(rng: Random, aspect: str, positive: bool) -> str:
+    # A negated adjective of the opposite polarity: the single word contradicts the label.
     if rng.random() < 0.3:
         negation = rng.choice(("not", "never", "hardly", "far from", "anything but"))
         return f"the {aspect} is {negation} {_adjective(rng, not positive)}"

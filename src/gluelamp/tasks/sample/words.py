@@ -1,6 +1,9 @@
-"""The word lists of the sample, all that it stores, and the regular inflections."""
+"""The word lists of the sample and the regular inflections of English. The sample stores nothing else."""
 
-# ruff: noqa: SIM905 - lists of words are read and edited as lines of words
+# ruff: noqa: SIM905 - lists of words are easier to read and edit as lines of words
+
+# The order of all words is part of the sample: a random generator picks words by position. A changed order
+# changes the rows, their fingerprint and the identity of every run on the sample.
 
 from __future__ import annotations
 
@@ -9,14 +12,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Scene:
-    """A little world: people and things by the kind that they belong to, and places."""
+    """The vocabulary of one domain: characters and objects by kind, and places.
+
+    A kind is a hypernym, such as ``"artist"`` for ``"painter"``. Replacing a noun by its kind makes a weaker
+    statement, from which the labels of the entailment tasks follow.
+    """
 
     people: dict[str, str]
     things: dict[str, str]
     places: list[str]
 
     @property
-    def persons(self) -> list[str]:
+    def characters(self) -> list[str]:
         """The people of all kinds."""
         return " ".join(self.people.values()).split()
 
@@ -26,11 +33,13 @@ class Scene:
         return " ".join(self.things.values()).split()
 
     def kind(self, noun: str) -> str:
-        """Return the kind of a person or thing, such as ``"artist"`` for ``"painter"``."""
+        """Return the kind of a noun, such as ``"artist"`` for ``"painter"``."""
         kinds = self.people | self.things
         return next(kind for kind, members in kinds.items() if noun in members.split())
 
 
+# The two scenes have no noun in common. MNLI's mismatched splits and the diagnostic set use the second, so
+# that they differ in domain from the training rows.
 TOWN = Scene(
     people={
         "artist": "painter sculptor poet dancer singer",
@@ -69,8 +78,8 @@ def _verbs(pairs: str) -> dict[str, str]:
     return dict(pair.split("/") for pair in pairs.split())
 
 
-# Regular verbs, each with one of the same meaning.
-PERSON_VERBS = _verbs(
+# Regular verbs, each with a synonym. Irregular verbs would need stored forms.
+SOCIAL_VERBS = _verbs(
     "support/assist contact/reach hire/employ praise/compliment chase/pursue warn/alert "
     "greet/welcome question/interview scare/frighten rescue/save deceive/fool annoy/irritate"
 )
@@ -78,7 +87,7 @@ THING_VERBS = _verbs(
     "repair/mend clean/wash inspect/examine purchase/acquire conceal/cover discard/dump "
     "carry/transport damage/wreck discover/locate display/exhibit collect/gather request/order"
 )
-SYNONYMS = PERSON_VERBS | THING_VERBS
+SYNONYMS = SOCIAL_VERBS | THING_VERBS
 INTRANSITIVE = "arrive sneeze yawn disappear laugh vanish stumble linger".split()
 TRAITS = "old young tall clever tired cheerful famous quiet nervous brave".split()
 TIMES = "on Monday,on Friday,on Sunday,last week,last night,this morning,in spring".split(",")
@@ -94,7 +103,7 @@ NEGATIVE = (
 
 
 def with_s(word: str) -> str:
-    """Return a regular noun's plural or a regular verb's third person."""
+    """Return a regular noun's plural or a regular verb's third-person form."""
     if word.endswith("y") and word[-2] not in "aeiou":
         return f"{word[:-1]}ies"
     return word + ("es" if word.endswith(("s", "sh", "ch", "x")) else "s")
@@ -108,6 +117,6 @@ def past(verb: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return the text with single spaces, none before the full stop, and a capital."""
+    """Return the text with single spaces, no space before the full stop, and a capital letter."""
     text = " ".join(text.split()).replace(" .", ".")
     return text[0].upper() + text[1:]

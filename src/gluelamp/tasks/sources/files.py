@@ -66,6 +66,7 @@ def read_tsv(
     first_line = 1 if header else 2
     rows: dict[int, list[str]] = {}
     with _text(path) as file:
+        # Sentences contain unbalanced quotes, which a reader with quoting would join across lines.
         lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         header = list(header or next(lines, []))
         require_columns(str(path), header, columns.values())
@@ -78,6 +79,7 @@ def read_tsv(
                     f"{path}, line {lines.line_num} has {len(row)} fields where the file has "
                     f"{len(header)} columns ({', '.join(header)})."
                 )
+    # The index holds line numbers, so a skipped row leaves a gap: `idx` stays that of the hub.
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(columns))
     return Table(frame.assign(idx=frame.index - first_line), str(path), "line")
 
@@ -101,6 +103,7 @@ def _record(line: str, where: str) -> dict[str, Any]:
 @contextmanager
 def _text(path: Path) -> Iterator[TextIO]:
     try:
+        # Some official files start with a byte order mark.
         with path.open(encoding="utf-8-sig") as file:
             yield file
     except FileNotFoundError as error:

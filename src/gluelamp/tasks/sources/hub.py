@@ -24,6 +24,7 @@ def read_hub(repository: str, task: Task, revision: str | None, timeout_s: float
         HubUnavailableError: if the hub does not answer.
         InputError: if it answers and the revision or the download fails.
     """
+    # Resolve the branch first: the record stores the commit, and a short request detects a missing network.
     commit = _commit(repository, revision, timeout_s)
     place = f"{repository} at {commit}"
     import datasets  # a slow import, needed only if the hub has answered

@@ -1,4 +1,7 @@
-"""Rows from a folder: a prepared copy, files in the hub's layout, or the official TSV files."""
+"""Rows from a folder: a prepared copy, files in the hub's layout, or the official TSV files.
+
+A prepared folder has a manifest with the source of each task and a checksum of each file.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,20 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.errors import InputError
+from gluelamp.io import atomic_write, file_sha256
 from gluelamp.tasks.sources.files import read_jsonl, read_parquet, read_tsv
-from gluelamp.tasks.sources.manifest import checked_files, read_manifest
 from gluelamp.tasks.sources.table import Reading, Table
 from gluelamp.tasks.task import Source, Task
 
+_MANIFEST = "manifest.json"
+_STRICT = ConfigDict(extra="forbid")
 _READERS = {".jsonl": read_jsonl, ".parquet": read_parquet}
 _PAIR = ("sentence1", "sentence2")
 _MRPC = {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"}
@@ -46,6 +54,38 @@ _OFFICIAL = {
 }
 
 
+@validated(frozen=True, config=_STRICT)
+class PreparedTask:
+    """One task of a prepared folder.
+
+    Args:
+        source: the source of the rows when they were prepared.
+        revision: the hub's commit, where it is known.
+        fingerprint: sha256 over the content, as in TaskData.
+        rows: number of rows per split.
+        deviations: differences from the official splits, one sentence each.
+        files: sha256 (hexadecimal) per file, named relative to the folder.
+    """
+
+    source: Source
+    revision: str | None
+    fingerprint: str
+    rows: dict[str, int]
+    deviations: tuple[str, ...]
+    files: dict[str, str]
+
+
+@validated(frozen=True, config=_STRICT)
+class Manifest:
+    """All tasks of a prepared folder, by name."""
+
+    tasks: dict[str, PreparedTask]
+    version: Literal[1] = 1
+
+
+_MANIFEST_ADAPTER = TypeAdapter(Manifest)
+
+
 def data_root(root: str | None, default: Path) -> Path:
     """Return the folder with local data: the given one, else $GLUELAMP_DATA, else the default."""
     return Path(root or os.environ.get("GLUELAMP_DATA") or default).expanduser()
@@ -69,6 +109,7 @@ def read_local(task: Task, root: Path, avoid: Path | None = None) -> Reading | N
     for folder in (root, root / "glue", root / "glue_data"):
         if avoid and folder.resolve() == avoid.resolve():
             continue
+        # A prepared copy has checksums and its own source label, so it is preferred to loose files.
         if prepared := read_prepared(task, folder):
             return prepared
         if tables := _read_tables(_hub_layout(task, folder)) or _read_official(task, folder):
@@ -89,9 +130,51 @@ def read_prepared(task: Task, folder: Path) -> Reading | None:
     prepared = read_manifest(folder).tasks.get(task.name)
     if prepared is None:
         return None
+    # A copy of the sample must not pass as local data. Copies of hub or local data are local.
     source: Source = "sample" if prepared.source == "sample" else "local"
-    tables = _read_tables(checked_files(folder, prepared))
+    tables = _read_tables(_checked_files(folder, prepared))
     return Reading(tables, source, str(folder), prepared.revision, prepared.deviations)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the folder's manifest; one without tasks where there is none.
+
+    Raises:
+        InputError: if the file is not a manifest of this version.
+    """
+    path = folder / _MANIFEST
+    if not path.is_file():
+        return Manifest({})
+    try:
+        return _MANIFEST_ADAPTER.validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise InputError(
+            f"{path} is not a manifest that this version can read. "
+            f"Delete the folder and run prepare again. ({error.errors()[0]['msg']})"
+        ) from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of a folder atomically."""
+    with atomic_write(folder / _MANIFEST) as partial:
+        partial.write_bytes(_MANIFEST_ADAPTER.dump_json(manifest, indent=2) + b"\n")
+
+
+def _checked_files(folder: Path, prepared: PreparedTask) -> dict[str, Path]:
+    """Return the files of a task by split, after a check that each is unchanged.
+
+    Raises:
+        InputError: if a file is missing or its checksum is not the recorded one.
+    """
+    for name, checksum in prepared.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path} is missing, but {_MANIFEST} lists it; run prepare again.")
+        if file_sha256(path) != checksum:
+            raise InputError(
+                f"{path} was changed or truncated: its sha256 is not that of {_MANIFEST}; run prepare again."
+            )
+    return {Path(name).stem: folder / name for name in prepared.files}
 
 
 def _read_tables(files: Mapping[str, Path]) -> dict[str, Table]:

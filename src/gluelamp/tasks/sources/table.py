@@ -1,4 +1,4 @@
-"""The rows of one split as they were read, and the checks that bring them into one form."""
+"""The rows of one split as they were read, and the checks that turn them into one form."""
 
 from __future__ import annotations
 
@@ -96,6 +96,7 @@ def normalise(table: Table, task: Task, split: str) -> pd.DataFrame:
     if table.rows.empty:
         raise InputError(f"{table.origin} has no rows.")
     hidden = split in task.test_splits
+    # The official test files have no label column, the hub's have -1.
     if hidden and "label" not in table.rows:
         table = replace(table, rows=table.rows.assign(label=-1))
     text_columns = (*filter(None, [task.user_column]), *task.text_columns)
@@ -126,7 +127,9 @@ def _texts(table: Table, column: str) -> pd.Series:
 
 def _labels(table: Table, task: Task, hidden: bool) -> pd.Series:
     raw = table.rows["label"].tolist()
+    # The official TSV files have class names, the hub has class ids.
     ids = {name: number for number, name in enumerate(task.labels)}
+    # Unknown names and other types become NaN, so that one check finds all of them.
     values = _numbers([ids.get(value, value) if isinstance(value, str) else value for value in raw])
     table.refuse(values.isna(), lambda row: _not_a_label(raw[row], task))
 
