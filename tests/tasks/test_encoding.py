@@ -11,13 +11,13 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from gluelamp.tasks.encoding import EncodedSplit, encode
-from gluelamp.tasks.glue import glue_task
+from gluelamp.tasks.glue import GLUE
 
 FIRST = ["The film was sold in the town.", "Why?", "", "A café on one park that was in the museum"]
 SECOND = ["It is the museum.", "That was two for one, and how!", "For what", "No"]
 PAIRS = pd.DataFrame({"idx": [7, 3, 5, 4], "sentence1": FIRST, "sentence2": SECOND, "label": [1, 0, 0, 1]})
 SINGLE = pd.DataFrame({"idx": [7, 3, 5, 4], "sentence": FIRST, "label": [1, 0, 0, 1]})
-MRPC, COLA, STSB = glue_task("mrpc"), glue_task("cola"), glue_task("stsb")
+MRPC, COLA, STSB = GLUE["mrpc"], GLUE["cola"], GLUE["stsb"]
 
 
 @pytest.fixture
@@ -103,14 +103,14 @@ def test_the_cache_returns_equal_arrays_without_the_tokenizer(tiny_backbone: Pat
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-@pytest.mark.parametrize("kept", [0, 4, 100, -1])
-def test_a_damaged_file_of_the_cache_is_made_anew(
-    tokenizer: PreTrainedTokenizerBase, tmp_path: Path, kept: int
+@pytest.mark.parametrize("length", [0, 100, -1])
+def test_a_damaged_file_of_the_cache_is_computed_again(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path, length: int
 ) -> None:
     written = encode(PAIRS, MRPC, tokenizer, 16, tmp_path)
     (file,) = tmp_path.iterdir()
     whole = file.read_bytes()
-    file.write_bytes(whole[:kept])
+    file.write_bytes(whole[:length])
     assert_equal(encode(PAIRS, MRPC, tokenizer, 16, tmp_path), written)
     assert file.read_bytes() == whole
 
@@ -121,7 +121,7 @@ def test_labels_are_not_cached(tokenizer: PreTrainedTokenizerBase, tmp_path: Pat
     assert relabelled.labels.tolist() == [0, 1, 1, 0]
 
 
-def test_what_changes_the_ids_changes_the_key(tiny_backbone: Path, tmp_path: Path) -> None:
+def test_the_key_depends_on_texts_tokenizer_and_length(tiny_backbone: Path, tmp_path: Path) -> None:
     def cached(frame: pd.DataFrame, max_length: int = 16, **options: bool) -> int:
         tokenizer = AutoTokenizer.from_pretrained(tiny_backbone)
         if options:

@@ -128,9 +128,3 @@ def test_one_user_has_no_interval_and_equal_users_a_narrow_one() -> None:
     assert math.isnan(alone.high)
     equal = mean_over_users(pd.Series([0.5, 0.5, 0.5]))
     assert (equal.low, equal.high) == (0.5, 0.5)
-
-
-def test_errors_are_better_when_lower() -> None:
-    for task in LAMP.values():
-        assert task.lower_is_better == (task.main_metric in ("mae", "rmse"))
-        assert task.lower_is_better == task.is_regression

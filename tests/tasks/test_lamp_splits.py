@@ -1,4 +1,4 @@
-"""Users and their splits: recovered as they must be, stable, and without a leak."""
+"""Users and their splits: users are recovered from texts, splits are stable and do not leak."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def load(root: Path) -> TaskData:
 
 
 def links(records: dict[str, tuple[str | None, list[int]]]) -> RecordLinks:
-    found = RecordLinks()
+    linked = RecordLinks()
     for name, (user, texts) in records.items():
-        at = found.add_record(name, user)
+        number = linked.add_record(name, user)
         for text in texts:
-            found.add_text(at, text)
-    return found
+            linked.add_text(number, text)
+    return linked
 
 
 def authors(count: int, shared: list[str] | None = None, named: bool = False) -> list[tuple[Question, str]]:
-    """Records of a few authors, whose queries stand labelled in the profiles of their other records."""
+    """Records of a few authors, whose queries are labelled items in the profiles of their other records."""
     questions = []
     for author in range(count):
         rng = Random(f"author {author}")
@@ -49,7 +49,7 @@ def write_authors(folder: Path, made: list[tuple[Question, str]]) -> None:
     write_split(folder, "dev", [question for question, _ in made], {q["id"]: gold for q, gold in made})
 
 
-def test_records_that_share_a_text_through_others_are_one_user_s() -> None:
+def test_records_linked_by_texts_belong_to_one_user() -> None:
     found = recover_users(
         links(
             {"a": (None, [0, 1]), "b": (None, [4]), "c": (None, [2, 3]), "d": (None, [3, 1]), "e": (None, [])}
@@ -58,7 +58,7 @@ def test_records_that_share_a_text_through_others_are_one_user_s() -> None:
     assert list(found) == ["record-a", "record-b", "record-a", "record-a", "record-e"]
 
 
-def test_a_user_id_names_the_user_and_shared_texts_do_not() -> None:
+def test_records_with_a_user_id_are_not_linked_by_texts() -> None:
     records = {"a": ("7", [0, 1]), "b": ("8", [0, 1]), "c": (None, [0]), "d": ("7", [5])}
     assert list(recover_users(links(records))) == ["7", "8", "record-c", "7"]
 
@@ -76,7 +76,7 @@ def test_each_user_is_split_by_fifths(texts: int, train: int, validation: int, t
     assert [counts.get(split, 0) for split in ("train", "validation", "test")] == [train, validation, test]
 
 
-def test_the_order_of_the_rows_decides_nothing() -> None:
+def test_splits_do_not_depend_on_the_order_of_rows() -> None:
     frame = pd.DataFrame({"user": ["a", "b"] * 20, "text": [f"text {number}" for number in range(40)]})
     shuffled = frame.sample(frac=1, random_state=3)
     pd.testing.assert_series_equal(split_users(shuffled).sort_index(), split_users(frame))
@@ -89,7 +89,7 @@ def test_rows_with_the_same_text_stay_together() -> None:
     assert splits.value_counts().to_dict() == {"train": 18, "validation": 6, "test": 6}
 
 
-def test_a_text_written_in_two_ways_is_one(tmp_path: Path) -> None:
+def test_two_spellings_of_a_text_are_one_text(tmp_path: Path) -> None:
     label, other = NEWS[:2]
     shared = {f"shared {at}": label for at in range(4)}
     questions = [
@@ -98,20 +98,20 @@ def test_a_text_written_in_two_ways_is_one(tmp_path: Path) -> None:
     ]
     write_split(tmp_path / "LaMP_2N", "dev", questions, {"1": label, "2": other})
     found = rows(load(tmp_path))
-    assert found["user"].nunique() == 1  # the two records share texts
-    # as first written; the one with two labels is nobody's row; wordless texts are told apart
+    assert found["user"].nunique() == 1  # the two records have texts in common
+    # in its first spelling; a text with two labels is no row; texts without words are compared as they are
     assert set(found["text"]) == {"The mayor\u2019s plan", "Mail", "!", "?", *shared}
     assert len(found) == 8
 
 
-def test_ways_to_write_a_text_stay_together() -> None:
+def test_spellings_of_a_text_stay_in_one_split() -> None:
     texts = [f"{quote}Title{quote} {number}" for number in range(10) for quote in ("'", "\u2019", "")]
     splits = split_users(pd.DataFrame({"user": "a", "text": texts}))
     assert (splits.groupby([text.strip("'\u2019")[-1] for text in texts]).nunique() == 1).all()
     assert splits.value_counts().to_dict() == {"train": 18, "validation": 6, "test": 6}
 
 
-def test_another_user_moves_nobody_s_rows(tmp_path: Path) -> None:
+def test_rows_keep_their_split_when_users_are_added(tmp_path: Path) -> None:
     write_authors(tmp_path / "few" / "LaMP_2N", authors(3))
     write_authors(tmp_path / "many" / "LaMP_2N", authors(6)[::-1])
     few, many = rows(load(tmp_path / "few")), rows(load(tmp_path / "many"))
@@ -136,9 +136,3 @@ def test_texts_of_many_named_users_are_rows_of_each(tmp_path: Path) -> None:
     found = rows(data)
     assert set(found["user"]) == {f"author {number}" for number in range(4)}
     assert (found[found["text"].isin(shared)].groupby("text")["user"].nunique() == 4).all()
-
-
-@pytest.mark.parametrize("name", LAMP)
-def test_the_sample_does_not_leak(name: str) -> None:
-    data = load_task_data(LAMP[name], DataConfig(source="sample"))
-    assert_no_leak(data, recovered=not ("time" in name or "movielens" in name))

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from gluelamp.errors import InputError
-from gluelamp.tasks.glue import GLUE, glue_task
+from gluelamp.tasks.glue import GLUE
 from gluelamp.tasks.metrics import compute_metrics, predictions_from_outputs
 from gluelamp.tasks.task import Task
 
@@ -51,7 +50,7 @@ def _reference(name: str, predictions: np.ndarray, labels: np.ndarray) -> float:
 def test_every_glue_task_gets_its_metrics_as_the_reference_libraries_compute_them(
     name: str,
 ) -> None:
-    task = glue_task(name)
+    task = GLUE[name]
     predictions, labels = _random_case(task)
     result = compute_metrics(task, predictions, labels)
     assert tuple(result) == task.metrics
@@ -72,79 +71,9 @@ def test_glue_tasks_have_the_metrics_of_the_benchmark() -> None:
     }
 
 
-def test_accuracy_and_f1_of_a_case_counted_by_hand() -> None:
-    # 2 true positives, 1 false positive, 1 false negative, 1 true negative
-    predictions, labels = np.array([1, 1, 1, 0, 0]), np.array([1, 1, 0, 1, 0])
-    assert compute_metrics(glue_task("mrpc"), predictions, labels) == pytest.approx(
-        {"accuracy": 3 / 5, "f1": 4 / 6}, rel=1e-15
-    )
-
-
-def test_matthews_correlation_of_a_case_counted_by_hand() -> None:
-    predictions, labels = np.array([1, 1, 1, 0, 0]), np.array([1, 1, 0, 1, 0])
-    expected = (2 * 1 - 1 * 1) / math.sqrt(3 * 3 * 2 * 2)
-    result = compute_metrics(glue_task("cola"), predictions, labels)
-    assert result["matthews_correlation"] == pytest.approx(expected, rel=1e-15)
-
-
-def test_pearson_sees_the_line_and_spearman_the_order() -> None:
-    labels = np.array([0.0, 1.0, 2.0, 3.0])
-    result = compute_metrics(glue_task("stsb"), labels**2, labels)
-    assert result["spearman"] == pytest.approx(1.0, rel=1e-15)
-    assert result["pearson"] == pytest.approx(15 / math.sqrt(5 * 49), rel=1e-15)
-
-
-@pytest.mark.parametrize("constant", [0, 1])
-def test_constant_classes_have_matthews_correlation_zero(constant: int) -> None:
-    labels = np.array([0, 1, 1, 0])
-    result = compute_metrics(glue_task("cola"), np.full(4, constant), labels)
-    assert result == {"matthews_correlation": 0.0}
-
-
-@pytest.mark.parametrize("swap", [False, True], ids=["predictions", "labels"])
-def test_constant_numbers_have_correlation_zero_without_a_warning(swap: bool) -> None:
-    sides = [np.full(4, 2.5), np.array([0.0, 1.0, 4.0, 5.0])]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        result = compute_metrics(glue_task("stsb"), *(sides[::-1] if swap else sides))
-    assert result == {"pearson": 0.0, "spearman": 0.0}
-
-
-def test_f1_is_zero_without_a_warning_where_class_one_never_occurs() -> None:
-    zeros = np.zeros(3, dtype=np.int64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        result = compute_metrics(glue_task("mrpc"), zeros, zeros)
-    assert result == {"accuracy": 1.0, "f1": 0.0}
-
-
-def test_calls_in_a_row_do_not_mix() -> None:
-    task, right, wrong = glue_task("rte"), np.array([0, 1]), np.array([1, 0])
-    results = [compute_metrics(task, given, right)["accuracy"] for given in (right, wrong, right)]
-    assert results == [1.0, 0.0, 1.0]
-
-
-def test_computing_leaves_the_global_random_state_alone() -> None:
-    before = np.random.get_state()[1].copy()
-    compute_metrics(glue_task("rte"), np.array([0, 1]), np.array([0, 1]))
-    assert (np.random.get_state()[1] == before).all()
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_numbers_that_are_not_finite_are_counted_in_the_error(bad: float) -> None:
-    with pytest.raises(InputError, match="for 2 of 3 examples of task 'stsb' are not finite"):
-        compute_metrics(glue_task("stsb"), np.array([bad, 1.0, bad]), np.array([1.0, 2.0, 3.0]))
-
-
-def test_outputs_that_are_not_finite_do_not_become_classes() -> None:
-    outputs = np.array([[0.0, np.nan], [1.0, 2.0], [np.nan, np.nan]])
-    with pytest.raises(InputError, match="for 2 of 3 examples of task 'cola' are not finite"):
-        predictions_from_outputs(glue_task("cola"), outputs)
-
-
 def test_hidden_labels_are_refused() -> None:
     with pytest.raises(InputError, match=r"2 of 3 labels of task 'rte' are hidden"):
-        compute_metrics(glue_task("rte"), np.array([0, 1, 1]), np.array([-1, 1, -1]))
+        compute_metrics(GLUE["rte"], np.array([0, 1, 1]), np.array([-1, 1, -1]))
 
 
 @pytest.mark.parametrize("shapes", [((3,), (2,)), ((3, 1), (3, 1)), ((0,), (0,))])
@@ -152,34 +81,57 @@ def test_predictions_that_do_not_match_the_labels_are_refused(
     shapes: tuple[tuple[int, ...], tuple[int, ...]],
 ) -> None:
     with pytest.raises(ValueError, match="cannot be compared"):
-        compute_metrics(glue_task("rte"), *(np.zeros(shape, dtype=np.int64) for shape in shapes))
+        compute_metrics(GLUE["rte"], *(np.zeros(shape, dtype=np.int64) for shape in shapes))
 
 
-def test_a_metric_that_does_not_exist_is_named_with_the_nearest() -> None:
-    task = replace(glue_task("rte"), metrics=("acuracy",))
-    with pytest.raises(InputError, match="'acuracy' is unknown; did you mean 'accuracy'"):
-        compute_metrics(task, np.array([0, 1]), np.array([0, 1]))
-
-
-def test_classes_are_the_largest_outputs() -> None:
-    outputs = np.array([[0.1, 0.3, 0.2], [-1.0, -3.0, -2.0], [0.0, 1.0, 9.0]], dtype=np.float32)
-    predictions = predictions_from_outputs(glue_task("mnli"), outputs)
-    assert predictions.tolist() == [1, 0, 2]
-    assert predictions.dtype == np.int64
-
-
-def test_numbers_are_the_single_column_unclipped() -> None:
-    predictions = predictions_from_outputs(glue_task("stsb"), np.array([[5.5], [-0.25]]))
-    assert predictions.tolist() == [5.5, -0.25]
-    assert predictions.dtype == np.float64
+RIGHT_AND_WRONG = [1, 1, 1, 0, 0], [1, 1, 0, 1, 0]  # 2 true positives, 1 false, 1 missed, 1 true negative
+ONES, ZEROS = [1, 1, 1, 1], [0, 0, 0]
+LINE, SQUARE = [0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 4.0, 9.0]
 
 
 @pytest.mark.parametrize(
-    ("task", "shape"), [("mnli", (4, 2)), ("stsb", (4, 2)), ("stsb", (4,)), ("cola", (4,))]
+    ("name", "predictions", "labels", "expected"),
+    [
+        ("mrpc", *RIGHT_AND_WRONG, {"accuracy": 3 / 5, "f1": 4 / 6}),
+        ("cola", *RIGHT_AND_WRONG, {"matthews_correlation": (2 * 1 - 1 * 1) / math.sqrt(3 * 3 * 2 * 2)}),
+        ("stsb", SQUARE, LINE, {"pearson": 15 / math.sqrt(5 * 49), "spearman": 1.0}),
+        # undefined where one side is constant
+        ("cola", ONES, [0, 1, 1, 0], {"matthews_correlation": 0.0}),
+        ("mrpc", ZEROS, ZEROS, {"accuracy": 1.0, "f1": 0.0}),
+        ("stsb", [2.5] * 4, LINE, {"pearson": 0.0, "spearman": 0.0}),
+        ("stsb", LINE, [2.5] * 4, {"pearson": 0.0, "spearman": 0.0}),
+    ],
 )
+def test_cases_counted_by_hand(
+    name: str, predictions: list[float], labels: list[float], expected: dict[str, float]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = compute_metrics(GLUE[name], np.array(predictions), np.array(labels))
+    assert result == pytest.approx(expected, rel=1e-15)
+
+
+def test_values_that_are_not_finite_are_counted_in_the_error() -> None:
+    for bad in (np.nan, np.inf):
+        with pytest.raises(InputError, match="for 2 of 3 examples of task 'stsb' are not finite"):
+            compute_metrics(GLUE["stsb"], np.array([bad, 1.0, bad]), np.array([1.0, 2.0, 3.0]))
+    outputs = np.array([[0.0, np.nan], [1.0, 2.0], [np.nan, np.nan]])
+    with pytest.raises(InputError, match="for 2 of 3 examples of task 'cola' are not finite"):
+        predictions_from_outputs(GLUE["cola"], outputs)
+
+
+def test_predictions_are_the_largest_outputs_or_the_single_column() -> None:
+    outputs = np.array([[0.1, 0.3, 0.2], [-1.0, -3.0, -2.0], [0.0, 1.0, 9.0]], dtype=np.float32)
+    classes = predictions_from_outputs(GLUE["mnli"], outputs)
+    numbers = predictions_from_outputs(GLUE["stsb"], np.array([[5.5], [-0.25]]))
+    assert (classes.tolist(), classes.dtype) == ([1, 0, 2], np.int64)
+    assert (numbers.tolist(), numbers.dtype) == ([5.5, -0.25], np.float64)  # not clipped
+
+
+@pytest.mark.parametrize(("task", "shape"), [("mnli", (4, 2)), ("stsb", (4,))])
 def test_outputs_of_another_shape_are_refused(task: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=rf"task '{task}' have shape .*expected \(n, "):
-        predictions_from_outputs(glue_task(task), np.zeros(shape))
+        predictions_from_outputs(GLUE[task], np.zeros(shape))
 
 
 _OFFLINE = """
@@ -187,10 +139,10 @@ import socket, sys
 def refuse(*arguments, **options): raise AssertionError("network used")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 import numpy as np
-from gluelamp.tasks.glue import glue_task
+from gluelamp.tasks.glue import GLUE
 from gluelamp.tasks.metrics import compute_metrics
 assert "evaluate" not in sys.modules and "datasets" not in sys.modules, "heavy import"
-print(compute_metrics(glue_task("rte"), np.array([0, 1, 1]), np.array([0, 1, 1])))
+print(compute_metrics(GLUE["rte"], np.array([0, 1, 1]), np.array([0, 1, 1])))
 """
 
 

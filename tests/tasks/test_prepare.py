@@ -1,4 +1,4 @@
-"""A prepared copy is the same data, stays honest about its source and is guarded by checksums."""
+"""A prepared copy has the same rows, the label of its source, and checksums that are verified."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ import pytest
 from gluelamp.errors import InputError
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.data import load_task_data
-from gluelamp.tasks.glue import glue_task
+from gluelamp.tasks.glue import GLUE
+from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.tasks.prepare import prepare
 from gluelamp.tasks.sources.hub import HubUnavailableError
 from gluelamp.tasks.sources.table import Reading, Table, numbered
 from gluelamp.tasks.task import Task, TaskData
+from lamp_files import news, write_split
 
-COLA, RTE = glue_task("cola"), glue_task("rte")
+COLA, WNLI, LAMP2N = GLUE["cola"], GLUE["wnli"], LAMP["lamp2n"]
 SAMPLE = DataConfig(source="sample")
 
 
@@ -76,12 +78,11 @@ def test_the_manifest_names_every_file_with_its_checksum(real: DataConfig, copy:
 
 
 def test_a_copy_of_the_sample_is_never_called_local(copy: Path) -> None:
-    prepare([COLA], SAMPLE, copy)
-    data = load(COLA, copy)
-    assert data.source == "sample"
-    assert data.deviations == load_task_data(COLA, SAMPLE).deviations
-    prepare([COLA], DataConfig(source="local", root=str(copy)), copy.parent / "second")
-    assert load(COLA, copy.parent / "second").source == "sample"
+    prepare([WNLI, LAMP2N], SAMPLE, copy)
+    prepare([WNLI], DataConfig(source="local", root=str(copy)), copy.parent / "second")
+    for data in (load(WNLI, copy), load(LAMP2N, copy), load(WNLI, copy.parent / "second")):
+        assert data.source == "sample"
+        assert data.deviations == load_task_data(WNLI, SAMPLE).deviations
 
 
 def test_a_copy_from_the_hub_keeps_its_commit(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,9 +97,9 @@ def test_a_copy_from_the_hub_keeps_its_commit(copy: Path, monkeypatch: pytest.Mo
 
 
 def test_other_tasks_of_the_folder_are_kept(real: DataConfig, copy: Path) -> None:
-    prepare([RTE], SAMPLE, copy)
+    prepare([WNLI], SAMPLE, copy)
     prepare([COLA], real, copy)
-    assert load(RTE, copy).source == "sample"
+    assert load(WNLI, copy).source == "sample"
     assert load(COLA, copy).source == "local"
 
 
@@ -109,25 +110,21 @@ def test_only_files_of_the_manifest_are_read(real: DataConfig, copy: Path) -> No
     assert list(load(COLA, copy).splits) == ["train", "validation"]
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b + b"x", lambda b: b"y" + b[1:]])
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"y" + b[1:]])
 def test_a_changed_file_is_refused(real: DataConfig, copy: Path, damage: Callable[[bytes], bytes]) -> None:
     prepare([COLA], real, copy)
     path = copy / "cola" / "train.parquet"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match=r"train\.parquet was changed or truncated.*prepare again"):
         load(COLA, copy)
+    path.unlink()
+    with pytest.raises(InputError, match=r"train\.parquet is missing.*prepare again"):
+        load(COLA, copy)
     prepare([COLA], real, copy)
     assert load(COLA, copy).source == "local"
 
 
-def test_a_missing_file_is_refused(real: DataConfig, copy: Path) -> None:
-    prepare([COLA], real, copy)
-    (copy / "cola" / "validation.parquet").unlink()
-    with pytest.raises(InputError, match=r"validation\.parquet is missing.*prepare again"):
-        load(COLA, copy)
-
-
-@pytest.mark.parametrize("content", ["", "{}", '{"tasks": {}, "version": 2}', '{"tasks": {"cola": 1}}'])
+@pytest.mark.parametrize("content", ["", '{"tasks": {}, "version": 2}', '{"tasks": {"cola": 1}}'])
 def test_a_broken_manifest_is_refused(copy: Path, content: str) -> None:
     copy.mkdir()
     (copy / "manifest.json").write_text(content)
@@ -167,11 +164,11 @@ def test_auto_never_replaces_real_rows_by_the_sample(
     with pytest.raises(InputError, match="Only the bundled sample of cola is available now"):
         prepare([COLA], auto, copy)
     assert load(COLA, copy).source == "local"
-    assert prepare([RTE], auto, copy).tasks["rte"].source == "sample"
+    assert prepare([WNLI], auto, copy).tasks["wnli"].source == "sample"
     assert prepare([COLA], SAMPLE, copy).tasks["cola"].source == "sample"
 
 
-def test_auto_never_hides_files_that_nobody_prepared_behind_the_sample(
+def test_auto_never_replaces_files_without_a_manifest_by_the_sample(
     real: DataConfig, no_hub: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert real.root
@@ -179,3 +176,32 @@ def test_auto_never_hides_files_that_nobody_prepared_behind_the_sample(
     with pytest.raises(InputError, match="Only the bundled sample of cola is available now"):
         prepare([COLA], DataConfig(source="auto"), Path(real.root))
     assert load(COLA, Path(real.root)).source == "local"
+
+
+def put_official(root: Path) -> None:
+    profile = {f"article {number}": "women" for number in range(8)}
+    write_split(root / "LaMP_2N", "dev", [news("115", "a query", profile)], {"115": "crime"})
+
+
+def test_a_prepared_copy_of_lamp_is_preferred_to_official_files(copy: Path) -> None:
+    official = copy.parent / "official"
+    put_official(official)
+    original = load(LAMP2N, official)
+    prepare([LAMP2N], DataConfig(source="local", root=str(official)), copy)
+    put_official(copy)
+    (copy / "LaMP_2N" / "dev_questions.json").write_text("broken")
+    again = load(LAMP2N, copy)
+    assert (again.fingerprint, again.deviations) == (original.fingerprint, original.deviations)
+    assert len(again.deviations) == 3
+
+
+def test_official_files_can_be_prepared_in_their_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GLUELAMP_DATA", raising=False)
+    put_official(tmp_path / "data" / "lamp")
+    original = load_task_data(LAMP2N, DataConfig(source="local"))
+    manifest = prepare([LAMP2N], DataConfig(source="auto"), tmp_path / "data" / "lamp")
+    assert manifest.tasks["lamp2n"].source == "local"
+    assert load_task_data(LAMP2N, DataConfig(source="local")).fingerprint == original.fingerprint

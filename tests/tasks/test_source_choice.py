@@ -1,8 +1,9 @@
-"""Which source is taken: the local folder, else the hub if it answers, else the bundled sample."""
+"""The choice of the source: the local folder, else the hub if it answers, else the bundled sample."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from huggingface_hub.errors import OfflineModeIsEnabled, RevisionNotFoundError
 from pydantic import ValidationError
 
 from gluelamp.errors import InputError
+from gluelamp.tasks.catalogue import TASKS
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.data import load_task_data
-from gluelamp.tasks.glue import GLUE, glue_task
-from gluelamp.tasks.task import Task, TaskData
+from gluelamp.tasks.task import TaskData
+from lamp_files import news, write_split
 
 COMMIT = "0123456789abcdef"
 ROW = '{"idx": 0, "sentence1": "l", "sentence2": "m", "label": 1.25}\n'
+BOTH_BENCHMARKS = pytest.mark.parametrize("task", ["stsb", "lamp2n"])
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
-    """A hub that answers with two rows; the calls that reach it are listed."""
+    """A hub that answers with one row per split; its calls are listed."""
     features = datasets.Features(
         sentence1=datasets.Value("string"),
         sentence2=datasets.Value("string"),
@@ -56,38 +59,41 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     return calls
 
 
-@pytest.fixture
-def silent_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    def dataset_info(*_: object, **__: object) -> None:
-        raise OfflineModeIsEnabled("no network")
+def fail_with(error: Exception) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
 
-    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
-
-
-def put_local(root: Path) -> None:
-    for split in ("train", "validation"):
-        path = root / "stsb" / f"{split}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(ROW)
+    return fail
 
 
-def load(**config: object) -> TaskData:
-    return load_task_data(glue_task("stsb"), DataConfig(**config))
+def put_local(root: Path, task: str = "stsb") -> None:
+    if task == "lamp2n":
+        profile = {f"article {number}": "women" for number in range(8)}
+        write_split(root / "LaMP_2N", "dev", [news("115", "a query", profile)], {"115": "crime"})
+    else:
+        (root / task).mkdir(parents=True, exist_ok=True)
+        for split in ("train", "validation"):
+            (root / task / f"{split}.jsonl").write_text(ROW)
 
 
+def load(task: str = "stsb", **config: object) -> TaskData:
+    return load_task_data(TASKS[task], DataConfig(**config))
+
+
+@BOTH_BENCHMARKS
 @pytest.mark.parametrize("place", ["root", "environment", "default"])
-def test_auto_takes_the_local_folder_first(
-    folder: Path, hub: list[tuple], monkeypatch: pytest.MonkeyPatch, place: str
+def test_auto_prefers_the_local_folder(
+    folder: Path, hub: list[tuple], monkeypatch: pytest.MonkeyPatch, task: str, place: str
 ) -> None:
-    put_local(folder / "data" / "glue" if place == "default" else folder / "mine")
+    default = folder / "data" / ("lamp" if task == "lamp2n" else "glue")
+    put_local(default if place == "default" else folder / "mine", task)
     if place == "environment":
         monkeypatch.setenv("GLUELAMP_DATA", str(folder / "mine"))
-    data = load(source="auto", root=str(folder / "mine") if place == "root" else None)
+    data = load(task, source="auto", root=str(folder / "mine") if place == "root" else None)
     assert (data.source, data.revision, hub) == ("local", None, [])
-    assert data.splits["train"]["label"].tolist() == [1.25]
 
 
-def test_a_given_root_hides_the_environment_s(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_root_takes_precedence_over_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_local(folder / "mine")
     monkeypatch.setenv("GLUELAMP_DATA", str(folder / "mine"))
     with pytest.raises(InputError, match="other is no folder"):
@@ -103,64 +109,52 @@ def test_auto_takes_the_hub_when_the_folder_lacks_the_task(folder: Path, hub: li
     assert "test is missing; the official split has 1,379" in data.deviations
 
 
-def test_auto_takes_the_sample_loudly_when_the_hub_is_silent(
-    silent_hub: None, caplog: pytest.LogCaptureFixture
+@BOTH_BENCHMARKS
+def test_auto_falls_back_to_the_sample_with_a_warning(
+    hub: list[tuple], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, task: str
 ) -> None:
+    offline = fail_with(OfflineModeIsEnabled("no network"))
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", offline)
     caplog.set_level(logging.INFO, logger="gluelamp")
-    data = load(source="auto")
-    assert data.source == "sample"
+    data = load(task, source="auto")
+    assert (data.source, hub) == ("sample", [])
     assert data.deviations == (
         "the rows are the bundled synthetic sample, which is no evidence about the benchmark",
     )
     (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "rows from sample" in warning.getMessage()
-    assert "did not answer within 5 s (no network)" in caplog.text.replace("\n", " ")
+    reason = "did not answer within 5 s (no network)" if task == "stsb" else "is not read from the network"
+    assert reason in caplog.text.replace("\n", " ")
 
 
-def test_auto_does_not_hide_a_misspelt_root_behind_the_hub(folder: Path, hub: list[tuple]) -> None:
-    with pytest.raises(InputError, match="misspelt is no folder with task 'stsb'"):
-        load(source="auto", root=str(folder / "misspelt"))
+@BOTH_BENCHMARKS
+def test_auto_reports_a_misspelt_root(folder: Path, hub: list[tuple], task: str) -> None:
+    with pytest.raises(InputError, match=f"misspelt is no folder with task '{task}'"):
+        load(task, source="auto", root=str(folder / "misspelt"))
     (folder / "other").mkdir()
-    with pytest.raises(InputError, match="other holds no rows of task 'stsb'"):
-        load(source="auto", root=str(folder / "other"))
+    with pytest.raises(InputError, match=f"other holds no rows of task '{task}'"):
+        load(task, source="auto", root=str(folder / "other"))
     assert hub == []
 
 
-@pytest.mark.parametrize("source", ["hub", "sample"])
-def test_a_root_is_refused_where_no_folder_is_read(source: str) -> None:
-    sentence = f"data.root=mine is not allowed with data.source={source}, which reads no folder. Take "
-    with pytest.raises(ValidationError, match=sentence):
-        DataConfig(source=source, root="mine")
-
-
-def test_auto_does_not_hide_a_broken_local_folder_behind_the_hub(folder: Path, hub: list[tuple]) -> None:
-    (folder / "stsb").mkdir()
-    (folder / "stsb" / "train.jsonl").write_text(ROW)
+def test_auto_reports_a_broken_local_folder(folder: Path, hub: list[tuple]) -> None:
+    put_local(folder)
+    (folder / "stsb" / "validation.jsonl").unlink()
     with pytest.raises(InputError, match="no validation split"):
         load(source="auto", root=str(folder))
     assert hub == []
 
 
-def test_auto_does_not_hide_a_wrong_revision_behind_the_sample(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def dataset_info(*_: object, **__: object) -> None:
-        raise RevisionNotFoundError.__new__(RevisionNotFoundError)
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
-    with pytest.raises(InputError, match="no revision 'mian'"):
-        load(source="auto", revision="mian")
-
-
-def test_auto_does_not_hide_a_failed_download_behind_the_sample(
+def test_auto_reports_a_wrong_revision_and_a_failed_download(
     hub: list[tuple], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load_dataset(*_: object, **__: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(datasets, "load_dataset", fail_with(OSError("disk full")))
     with pytest.raises(InputError, match=r"stsb could not be read from nyu-mll/glue at 01.*disk full"):
         load(source="auto")
+    wrong = fail_with(RevisionNotFoundError.__new__(RevisionNotFoundError))
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", wrong)
+    with pytest.raises(InputError, match="no revision 'mian'"):
+        load(source="auto", revision="mian")
 
 
 @pytest.mark.parametrize("source", ["hub", "local", "sample"])
@@ -169,22 +163,27 @@ def test_a_forced_source_is_taken(folder: Path, hub: list[tuple], source: str) -
     assert load(source=source).source == source
 
 
-def test_a_forced_source_that_is_not_there_is_an_error(silent_hub: None) -> None:
+def test_a_forced_source_that_is_not_available_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    offline = fail_with(OfflineModeIsEnabled("no network"))
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", offline)
     with pytest.raises(InputError, match="did not answer within 5 s"):
         load(source="hub")
     with pytest.raises(InputError, match="no folder with task 'stsb'"):
         load(source="local")
-
-
-@pytest.mark.parametrize("task", GLUE.values(), ids=GLUE)
-def test_every_task_of_the_sample_passes_the_checks_and_is_always_the_same(task: Task) -> None:
-    data = load_task_data(task, DataConfig(source="sample"))
-    assert list(data.splits) == list(task.splits)
-    assert load_task_data(task, DataConfig(source="sample")).fingerprint == data.fingerprint
+    sentence = r"scripts/prepare\.py data=hub tasks=\[lamp2n\] destination=data/lamp"
+    with pytest.raises(InputError, match=sentence):
+        load("lamp2n", source="hub")
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"source": "web"}, {"hub_timeout_s": 0}, {"hub_timeout_s": -1}, {"rooot": "x"}]
+    "wrong",
+    [
+        {"source": "web"},
+        {"hub_timeout_s": 0},
+        {"rooot": "x"},
+        {"source": "hub", "root": "mine"},
+        {"source": "sample", "root": "mine"},
+    ],
 )
 def test_the_configuration_is_checked(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

@@ -1,4 +1,4 @@
-"""Each layout gives the same checked rows, whatever file they came from."""
+"""Each layout of local files gives the same checked rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from gluelamp.errors import InputError
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.data import fingerprint, load_task_data
-from gluelamp.tasks.glue import glue_task
+from gluelamp.tasks.glue import GLUE
 from gluelamp.tasks.task import TaskData
 
 Splits = dict[str, list[tuple]]
@@ -28,7 +28,7 @@ STSB: Splits = {"train": [(0, "A.", "B.", 3.8)], "validation": [(0, "C.", "D.", 
 
 
 def local(task: str, root: Path) -> TaskData:
-    return load_task_data(glue_task(task), DataConfig(source="local", root=str(root)))
+    return load_task_data(GLUE[task], DataConfig(source="local", root=str(root)))
 
 
 def rows(data: TaskData, split: str) -> list[tuple]:
@@ -42,7 +42,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def frames(task: str, splits: Splits) -> dict[str, pd.DataFrame]:
-    columns = ["idx", *glue_task(task).text_columns, "label"]
+    columns = ["idx", *GLUE[task].text_columns, "label"]
     return {split: pd.DataFrame(values, columns=columns) for split, values in splits.items()}
 
 
@@ -100,16 +100,16 @@ def test_columns_have_the_promised_names_order_and_types(tmp_path: Path) -> None
     assert local("cola", tmp_path).splits["train"]["label"].dtype == "int64"
 
 
-def test_fingerprint_is_that_of_the_whole_column_however_many_rows_are_hashed_at_once(
+def test_fingerprint_does_not_depend_on_the_size_of_the_hashed_chunks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     splits = {"train": pd.DataFrame({"idx": range(5), "text": ["a", "é", '"', "", "b"]})}
-    whole = fingerprint(splits)
+    expected = fingerprint(splits)
     monkeypatch.setattr("gluelamp.tasks.data._HASHED_AT_ONCE", 2)
-    assert fingerprint(splits) == whole
+    assert fingerprint(splits) == expected
 
 
-def test_fingerprint_sees_splits_order_and_every_column_but_not_the_order_of_splits() -> None:
+def test_fingerprint_depends_on_rows_and_names_but_not_on_the_order_of_splits() -> None:
     base = frames("cola", COLA)
     swapped = base | {"train": base["train"].iloc[::-1]}
     relabelled = base | {"test": base["test"].assign(label=1)}
@@ -188,7 +188,7 @@ def test_class_names_are_accepted_in_place_of_ids(tmp_path: Path) -> None:
     assert rows(local("cola", tmp_path), "train") == [(0, "a", 0), (1, "b", 1)]
 
 
-def test_mnli_plain_validation_and_test_stand_for_the_matched_ones(tmp_path: Path) -> None:
+def test_mnli_plain_validation_and_test_are_the_matched_ones(tmp_path: Path) -> None:
     row = [(0, "p", "h", 2)]
     as_jsonl(tmp_path, "mnli", {"train": row, "validation": row, "test": [(0, "p", "h", -1)]})
     data = local("mnli", tmp_path)
@@ -217,7 +217,7 @@ def test_root_may_be_the_folder_of_the_tasks_or_the_one_above_it(tmp_path: Path,
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_line_ends_blank_lines_and_byte_order_marks_do_not_count(tmp_path: Path, newline: str) -> None:
+def test_line_ends_blank_lines_and_byte_order_marks_are_ignored(tmp_path: Path, newline: str) -> None:
     lines = ["\ufeff" + '{"idx": 0, "sentence": "a", "label": 1}', "", "   ", ""]
     for split in ("train", "validation"):
         path = tmp_path / "cola" / f"{split}.jsonl"

@@ -1,4 +1,4 @@
-"""The files for the GLUE server, byte by byte, and what is said where they are not complete."""
+"""The files for the GLUE server, byte by byte, and the warnings about incomplete ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from gluelamp.errors import InputError
-from gluelamp.tasks.glue import GLUE, glue_task
+from gluelamp.tasks.glue import GLUE
 from gluelamp.tasks.submission import SUBMISSION_FILES, write_submission, zip_submission
 from gluelamp.tasks.task import Task
 
@@ -36,7 +36,7 @@ _OFFICIAL_ROWS = {
 
 def _small(name: str, rows: int) -> Task:
     """A GLUE task whose test splits have few rows."""
-    task = glue_task(name)
+    task = GLUE[name]
     return replace(task, rows=dict(task.rows) | dict.fromkeys(task.test_splits, rows))
 
 
@@ -48,11 +48,8 @@ def _frame(predictions: Sequence[float], idx: Sequence[int] | None = None) -> pd
     ("task", "file", "expected"),
     [
         ("cola", "CoLA", ["0", "1"]),
-        ("sst2", "SST-2", ["0", "1"]),
         ("mrpc", "MRPC", ["0", "1"]),
-        ("qqp", "QQP", ["0", "1"]),
         ("wnli", "WNLI", ["0", "1"]),
-        ("qnli", "QNLI", ["entailment", "not_entailment"]),
         ("rte", "RTE", ["entailment", "not_entailment"]),
         ("ax", "AX", ["entailment", "neutral", "contradiction"]),
     ],
@@ -75,18 +72,12 @@ def test_mnli_has_one_file_per_test_set(tmp_path: Path) -> None:
     assert mismatched == b"index\tprediction\n0\tneutral\n1\tneutral\n"
 
 
-def test_similarities_are_clipped_and_have_three_decimals(tmp_path: Path) -> None:
+def test_similarities_are_clipped_sorted_by_index_and_have_three_decimals(tmp_path: Path) -> None:
     values = np.array([5.2, -0.3, -0.0, 2.34567, 4], dtype=np.float32)
-    write_submission(_small("stsb", 5), {"test": _frame(values)}, tmp_path)
+    write_submission(_small("stsb", 5), {"test": _frame(values[::-1], idx=[4, 3, 2, 1, 0])}, tmp_path)
     assert (tmp_path / "STS-B.tsv").read_bytes() == (
         b"index\tprediction\n0\t5.000\n1\t0.000\n2\t0.000\n3\t2.346\n4\t4.000\n"
     )
-
-
-def test_rows_stand_in_index_order_with_whole_numbers(tmp_path: Path) -> None:
-    frame = _frame([1.0, 0.0, 1.0], idx=[2, 0, 1])
-    write_submission(_small("cola", 3), {"test": frame}, tmp_path)
-    assert (tmp_path / "CoLA.tsv").read_bytes() == b"index\tprediction\n0\t0\n1\t1\n2\t1\n"
 
 
 @pytest.mark.parametrize(
@@ -94,10 +85,9 @@ def test_rows_stand_in_index_order_with_whole_numbers(tmp_path: Path) -> None:
     [
         ([0, 1, 3], "CoLA.tsv has 3 rows and lacks 1 of the 4 official test examples"),
         ([0, 1, 2, 3, 4], "CoLA.tsv has 5 rows and lacks 0 of the 4 official test examples"),
-        ([1, 2, 3, 4], "CoLA.tsv has 4 rows and lacks 1 of the 4 official test examples"),
     ],
 )
-def test_other_than_the_official_rows_are_written_with_a_warning(
+def test_rows_that_are_not_the_official_ones_are_written_with_a_warning(
     idx: list[int], sentence: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     task = _small("cola", 4)
@@ -117,7 +107,6 @@ def test_other_than_the_official_rows_are_written_with_a_warning(
         ("rte", "test", _frame([0]).drop(columns="idx"), r"lack the column\(s\) idx"),
         ("rte", "test", _frame([0, 1], idx=[3, 3]), "repeat 1 idx values"),
         ("rte", "test", _frame([0, 2, -1]), "2 values that are not a class id; allowed: 0 to 1"),
-        ("rte", "test", _frame([0.5, 1.0]), "1 values that are not a class id"),
         ("rte", "test", _frame([np.nan, 1.0]), "1 values that are not a class id"),
         ("stsb", "test", _frame([np.nan, np.inf, 1.0]), "2 values that are not finite"),
     ],
@@ -126,7 +115,7 @@ def test_predictions_that_cannot_be_submitted_are_refused(
     task: str, split: str, frame: pd.DataFrame, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=message):
-        write_submission(glue_task(task), {split: frame}, tmp_path)
+        write_submission(GLUE[task], {split: frame}, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -153,7 +142,7 @@ def test_a_complete_zip_is_flat_and_misses_nothing(tmp_path: Path, caplog: pytes
             assert archive.read(name) == (folder / name).read_bytes()
 
 
-def test_the_zip_is_the_same_bytes_whenever_and_in_whatever_order_files_were_written(
+def test_equal_files_give_equal_bytes_of_the_zip(
     tmp_path: Path,
 ) -> None:
     archives = []
