@@ -12,10 +12,16 @@ import pandas as pd
 from gluelamp.errors import InputError
 from gluelamp.records import FoundRun, RunRecord
 from gluelamp.reporting.aggregation import data_label
-from gluelamp.reporting.lamp_scores import Scores, paired_difference, read_test_rows, score, verdict
+from gluelamp.reporting.lamp_scores import (
+    Scores,
+    mean_over_users,
+    paired_difference,
+    read_test_rows,
+    score,
+    verdict,
+)
 from gluelamp.reporting.variants import settings_of, variant_labels
 from gluelamp.tasks.catalogue import TASKS
-from gluelamp.tasks.lamp.metrics import mean_over_users
 from gluelamp.tasks.task import Task
 
 PROTOCOLS = ("shared", "each", "shared_then_each")

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from gluelamp.bootstrap import mean_interval
 from gluelamp.errors import InputError
-from gluelamp.tasks.lamp.metrics import UserMean, lamp_metrics, mean_over_users, user_scores
+from gluelamp.tasks.lamp.metrics import lamp_metrics
 from gluelamp.tasks.sources.files import read_parquet
 from gluelamp.tasks.task import Task
 
@@ -33,6 +34,23 @@ class Scores:
     persons: pd.Series
     rows: int
     seeds: int
+
+
+@dataclass(frozen=True)
+class UserMean:
+    """A mean over users in which every user has the same weight.
+
+    Args:
+        mean: the mean of the users' scores.
+        low: lower end of the 95 % interval; NaN for fewer than two users.
+        high: upper end.
+        users: number of users.
+    """
+
+    mean: float
+    low: float
+    high: float
+    users: int
 
 
 def read_test_rows(folder: Path, task: Task) -> pd.DataFrame:
@@ -73,6 +91,37 @@ def score(task: Task, rows: pd.DataFrame) -> Scores:
     pooled = pd.DataFrame([_pooled(task, part) for _, part in seeds]).mean()
     each = pd.concat([user_scores(task, part) for _, part in seeds]).groupby("user")[task.main_metric]
     return Scores(pooled.to_dict(), each.mean(), rows["idx"].nunique(), int(each.size().min()))
+
+
+def user_scores(task: Task, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the number of rows and the main metric of each user.
+
+    Args:
+        task: a declaration whose main metric is accuracy or mae.
+        frame: columns ``user``, ``prediction`` and ``label``.
+
+    Returns:
+        One row per user, sorted by name: ``user``, ``n`` and ``accuracy`` or ``mae``.
+    """
+    # The mean of a user's row values is the metric of that user, both for accuracy and for mae.
+    if task.main_metric == "mae":
+        values = (frame["prediction"] - frame["label"]).abs()
+    else:
+        values = (frame["prediction"] == frame["label"]).astype("float64")
+    scores = values.groupby(frame["user"].to_numpy()).agg(["size", "mean"])
+    scores.columns = pd.Index(["n", task.main_metric])
+    return scores.rename_axis("user").reset_index()
+
+
+def mean_over_users(scores: pd.Series) -> UserMean:
+    """Return the mean over users and its 95 % bootstrap interval; users are resampled.
+
+    Args:
+        scores: one per user, at least one.
+    """
+    values = scores.to_numpy(np.float64)
+    low, high = mean_interval(values) if len(values) > 1 else (np.nan, np.nan)
+    return UserMean(float(values.mean()), low, high, len(values))
 
 
 def paired_difference(ours: Scores, theirs: Scores) -> UserMean | None:
