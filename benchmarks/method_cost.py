@@ -44,8 +44,8 @@ from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.tasks.glue import glue_task
 from gluelamp.training.batches import training_order
-from gluelamp.training.learner import Profile, Rates
 from gluelamp.training.phases import squared_gradients
+from gluelamp.training.profile import Profile, Rates
 from gluelamp.training.trainer import Trainer
 from setting import compose_run, own_processes, silence
 
@@ -145,9 +145,9 @@ def training(method: Method, config: RunConfig, setting: Setting, stack: ExitSta
 
     def turn(batches: Batches) -> None:
         for examples in batches:
-            (loss,) = trainer.passes.backward(trainer.learners, [examples])
-            trainer.learners[0].step(examples, loss)
-            trainer.passes.publish()
+            (loss,) = trainer.passes.backward(trainer.states, [examples])
+            trainer.states[0].step(examples, loss)
+            trainer.passes.sync_weights()
 
     return turn
 

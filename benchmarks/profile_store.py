@@ -44,7 +44,7 @@ from gluelamp.experiments.config import RunConfig
 from gluelamp.methods.base import Adaptation, Method
 from gluelamp.methods.xpeft import XPeft, selected_adapters
 from gluelamp.profiles import ProfileStore
-from gluelamp.training.stacked import Rows, StackedValues, values_of
+from gluelamp.training.stacked import Rows, StackedValues, values_from_states
 from setting import compose_run, silence
 
 OUTPUTS, BATCH, ADAPTERS = 2, 10_000, 200
@@ -224,10 +224,10 @@ def mixed_turns(store: ProfileStore, adaptation: Adaptation) -> dict[str, Callab
     tokens = torch.randint(1000, 2000, (MIXED_ROWS, MIXED_TOKENS))
     inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
     singles = [{name: value[row : row + 1] for name, value in inputs.items()} for row in range(MIXED_ROWS)]
-    rows = Rows.of(torch.arange(MIXED_ROWS), MIXED_ROWS)
+    rows = Rows.from_owners(torch.arange(MIXED_ROWS), MIXED_ROWS)
 
     def mixed(names: Sequence[str]) -> None:
-        with stacked.rows(values_of(adaptation, store.read_many(names)), rows):
+        with stacked.rows(values_from_states(adaptation, store.read_many(names)), rows):
             model(**inputs)
 
     def solo(names: Sequence[str]) -> None:

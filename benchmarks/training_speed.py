@@ -33,7 +33,7 @@ from gluelamp.hardware import choose_device
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import encode
 from gluelamp.tasks.glue import glue_task
-from gluelamp.training.learner import Profile, Rates
+from gluelamp.training.profile import Profile, Rates
 from gluelamp.training.trainer import Trainer
 from peer import peer_trainer
 from setting import compose_run, silence

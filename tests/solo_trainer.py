@@ -1,22 +1,22 @@
-"""The trainer, of one profile."""
+"""A trainer of a single profile."""
 
 from __future__ import annotations
 
-from gluelamp.training.learner import Learner, Profile
+from gluelamp.training.profile import Profile, ProfileState
 from gluelamp.training.trainer import Outcome, Trainer
 
 
 class SoloTrainer(Trainer):
-    """A trainer of one profile, which is at hand."""
+    """A trainer of one profile, whose outcome and state need no index."""
 
     def run(self) -> Outcome:  # type: ignore[override]
         (outcome,) = super().run()
         return outcome
 
     @property
-    def learner(self) -> Learner:
-        return self.learners[0]
+    def state(self) -> ProfileState:
+        return self.states[0]
 
     @property
     def profile(self) -> Profile:
-        return self.learner.profile
+        return self.state.profile

@@ -11,8 +11,8 @@ import torch
 
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.plan import plan_run
-from gluelamp.training.learner import Learner
 from gluelamp.training.passes import SinglePasses
+from gluelamp.training.profile import ProfileState
 from gluelamp.training.trainer import Trainer
 
 
@@ -33,7 +33,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, step: int, folder: str = "") -> None
     backward = SinglePasses.backward
 
     def poisoned(
-        self: SinglePasses, learners: Sequence[Learner], batches: Sequence[np.ndarray]
+        self: SinglePasses, learners: Sequence[ProfileState], batches: Sequence[np.ndarray]
     ) -> list[torch.Tensor]:
         meant = learners[0].progress.step == step - 1 and folder in str(learners[0].profile.folder)
         factor = float("nan") if meant else 1
@@ -45,7 +45,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, step: int, folder: str = "") -> None
 def kill_at_step(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     step = Trainer._step
 
-    def step_or_die(self: Trainer, active: list[Learner]) -> None:
+    def step_or_die(self: Trainer, active: list[ProfileState]) -> None:
         if active[0].progress.step == steps:
             raise KilledError
         step(self, active)

@@ -188,14 +188,14 @@ def test_a_person_who_diverges_is_named_and_the_others_stay(
     good = tiny_run(*EACH)
     execute(good)
     ill = tiny_run(*EACH, "seed=0", "trainer.pass_tokens=4095")
-    give_up = Trainer._look_at_losses
+    give_up = Trainer._read_losses
 
     def one_is_ill(self: Trainer, active: list) -> None:
         give_up(self, active)
         if not self.errors:
-            self._give_up(self.learners[2], "The loss of step 1 is nan.")
+            self._stop_diverged(self.states[2], "The loss of step 1 is nan.")
 
-    monkeypatch.setattr(Trainer, "_look_at_losses", one_is_ill)
+    monkeypatch.setattr(Trainer, "_read_losses", one_is_ill)
     record = execute(ill)
     (name,) = record.protocol.diverged
     rows, expected = predictions(ill), predictions(good)

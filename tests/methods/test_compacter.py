@@ -110,7 +110,7 @@ def test_the_rule_stays_one_through_copies_moves_and_casts() -> None:
     assert len({id(adapter.rule) for adapter in adapters(copied).values()}) == 1
     weights = MasterWeights(adaptation.model, adaptation.trainable.values(), torch.bfloat16)
     weights.masters[list(adaptation.trainable).index(RULE)].fill_(2.0)
-    weights.publish()
+    weights.sync()
     for adapter in adapters(adaptation.model).values():
         assert adapter.rule.dtype == torch.bfloat16
         assert torch.equal(adapter.rule, torch.full_like(adapter.rule, 2.0))

@@ -94,7 +94,7 @@ def test_a_loaded_bias_is_a_copy_of_the_state() -> None:
 def test_passes_in_bf16_do_not_round_the_stored_bias() -> None:
     bare, adaptation = tiny("bert"), hiwi().adapt(tiny("bert"))
     trained_values = (adaptation.trainable | adaptation.head).values()
-    with MasterWeights(adaptation.model, trained_values, torch.bfloat16).exposed():
+    with MasterWeights(adaptation.model, trained_values, torch.bfloat16).fp32_values():
         stored = adaptation.method_state()
     assert len(stored) == 2 * LAYERS
     for name, value in stored.items():

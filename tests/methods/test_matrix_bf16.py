@@ -53,7 +53,7 @@ def half(request: pytest.FixtureRequest, method: GetMethod) -> Half:
     selection = run_phases(recipe, bare, learn)
     adaptation = adapt(recipe, copy.deepcopy(bare), seed=0, selection=selection)
     weights = train(adaptation)
-    with weights.exposed():
+    with weights.fp32_values():
         state = {name: value.clone() for name, value in adaptation.task_state().items()}
     again = (adapt(recipe, copy.deepcopy(bare), seed, selection, state) for seed in (1, 2))
     return Half(adaptation, logits(adaptation.model), state, tuple(again))
@@ -71,7 +71,7 @@ def train(adaptation: Adaptation) -> MasterWeights:
         adaptation.objective(forward, partial(functional.cross_entropy, target=labels())).backward()
         weights.gather_gradients()
         optimizer.step()
-        weights.publish()
+        weights.sync()
     return weights
 
 
@@ -107,7 +107,7 @@ def test_without_bf16_instructions_every_product_is_taken_in_fp32(
     half: Half, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "multiplies_bf16", lambda _: False)
-    with precision.products(torch.bfloat16, torch.device("cpu")):
+    with precision.matmul_context(torch.bfloat16, torch.device("cpu")):
         outputs = logits(half.adaptation.model)
         operators = trace_operators(half.adaptation.model, batch())
     taken = {layout.dtype for call in operators if PRODUCT.search(call.name) for layout in call.outputs}

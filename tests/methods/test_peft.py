@@ -182,7 +182,7 @@ def test_a_pass_in_bf16_gives_every_master_a_gradient(kind: str, options: Mappin
     in_fp32 = logits(adaptation.model)
     trained = [*adaptation.trainable.values(), *adaptation.head.values()]
     weights = MasterWeights(adaptation.model, trained, torch.bfloat16)
-    weights.publish()
+    weights.sync()
     assert {value.dtype for value in adaptation.trainable.values()} == {torch.bfloat16}
     outputs = adaptation.model(**batch()).logits
     assert (outputs - in_fp32).norm() < 0.05 * in_fp32.norm()  # bf16 has 8 bits: a dozen steps of 0.4 %

@@ -174,7 +174,7 @@ def test_a_pass_in_bf16_is_near_and_what_is_stored_is_exact(bottleneck: int | No
     near = logits(adaptation.model)
     assert {value.dtype for value in adaptation.trainable.values()} == {torch.bfloat16}
     torch.testing.assert_close(near, outputs, atol=0.1, rtol=0)  # of outputs about 1
-    with weights.exposed():
+    with weights.fp32_values():
         again = adaptation.task_state()
     assert all(torch.equal(value, state[name]) for name, value in again.items())
     for cast_first in (True, False):

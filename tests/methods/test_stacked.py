@@ -17,7 +17,7 @@ from gluelamp.profiles import ProfileStore
 from gluelamp.tasks.glue import glue_task
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.passes import StackedPasses
-from gluelamp.training.stacked import Rows, StackedValues, values_of
+from gluelamp.training.stacked import Rows, StackedValues, values_from_states
 from methods.cases import GetMethod, adapt, snapshot
 from methods.rows import BANK, ONE_OF_EACH, ROWS, Row
 from tiny_models import OUTPUTS, batch, logits, tiny
@@ -109,7 +109,7 @@ def one_by_one(cell: Cell) -> tuple[Tensor, Values]:
 def together(cell: Cell, stacked: StackedValues) -> tuple[Tensor, Values]:
     """Return the same from one pass."""
     values = {name: value.clone().requires_grad_() for name, value in cell.values.items()}
-    with stacked.rows(values, Rows.of(OWNERS, PROFILES)):
+    with stacked.rows(values, Rows.from_owners(OWNERS, PROFILES)):
         outputs = cell.adaptation.model(**cell.inputs).logits
     found = gradients_of(loss_of(outputs, torch.arange(len(OWNERS))), list(values.values()))
     return outputs.detach(), dict(zip(values, found, strict=True))
@@ -161,7 +161,7 @@ def test_a_profile_without_rows_has_no_part_in_a_pass(method: GetMethod) -> None
     cell = make_cell(LORA, "bert", method)
     values = {name: value.clone().requires_grad_() for name, value in cell.values.items()}
     stacked = StackedValues(cell.adaptation)
-    with stacked.rows(values, Rows.of(torch.full((len(OWNERS),), 1), PROFILES)):
+    with stacked.rows(values, Rows.from_owners(torch.full((len(OWNERS),), 1), PROFILES)):
         outputs = cell.adaptation.model(**cell.inputs).logits
     outputs.sum().backward()
     cell.load(1)
@@ -173,14 +173,14 @@ def test_a_profile_without_rows_has_no_part_in_a_pass(method: GetMethod) -> None
 
 @pytest.mark.parametrize("owners", [[0, 0, 1, 1], [1, 0, 0, 1], [1], [0, 2, 0]])
 def test_rows_come_back_from_the_layout_as_they_went(owners: list[int]) -> None:
-    rows = Rows.of(torch.tensor(owners), PROFILES - 1 if 2 not in owners else PROFILES)
+    rows = Rows.from_owners(torch.tensor(owners), PROFILES - 1 if 2 not in owners else PROFILES)
     x = torch.randn(len(owners), 2)
-    spread = rows.spread(x)
-    assert torch.equal(rows.gather(spread), x)
+    grouped = rows.group(x)
+    assert torch.equal(rows.ungroup(grouped), x)
     for profile in range(rows.profiles):
         own = x[torch.tensor(owners) == profile]
-        assert torch.equal(spread[profile, : len(own)], own)
-        assert not spread[profile, len(own) :].any()
+        assert torch.equal(grouped[profile, : len(own)], own)
+        assert not grouped[profile, len(own) :].any()
 
 
 STORED = [
@@ -204,8 +204,8 @@ def test_rows_of_stored_profiles_pass_as_after_a_switch(row: Row, method: GetMet
     store.append(names, {name: torch.stack([state[name] for state in states]) for name in states[0]})
 
     cell.load(0)
-    values = values_of(cell.adaptation, store.read_many(names))
-    with StackedValues(cell.adaptation).rows(values, Rows.of(OWNERS, PROFILES)):
+    values = values_from_states(cell.adaptation, store.read_many(names))
+    with StackedValues(cell.adaptation).rows(values, Rows.from_owners(OWNERS, PROFILES)):
         mixed = logits(cell.adaptation.model, cell.inputs)
     for number, owner in enumerate(OWNERS.tolist()):
         cell.adaptation.load_task_state(store.read(names[owner]))
@@ -221,4 +221,4 @@ def test_states_that_are_not_the_values_are_refused(leaf: str, reason: str, meth
     adaptation = method(leaf).adapt(tiny("bert"))
     states = {name: value[None] for name, value in adaptation.task_state().items()}
     with pytest.raises(UnsupportedError, match=reason):
-        values_of(adaptation, states)
+        values_from_states(adaptation, states)

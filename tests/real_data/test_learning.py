@@ -27,8 +27,8 @@ from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.sample import generate
 from gluelamp.tasks.task import Task
 from gluelamp.training.config import TrainerConfig
-from gluelamp.training.learner import Profile, Rates
-from gluelamp.training.phases import PhaseLearner
+from gluelamp.training.phases import PhaseRunner
+from gluelamp.training.profile import Profile, Rates
 from gluelamp.training.trainer import Trainer
 
 pytestmark = [pytest.mark.real_data, pytest.mark.embedded, pytest.mark.learning]
@@ -113,7 +113,7 @@ def trainer_of(pretrained: tuple[Any, Any], compose: Compose, tmp_path: Path) ->
         torch.manual_seed(0)
         folder = tmp_path / f"{name}-{faster}"  # a trainer takes up the checkpoint that it finds
         folder.mkdir()
-        learner = PhaseLearner(new, task, train, config, rates, 0, folder)
+        learner = PhaseRunner(new, task, train, config, rates, 0, folder)
         adaptation = method.adapt(model, selection=run_phases(method, model, learner))
         return new(adaptation, config, Rates(faster * rates.method, faster * rates.head), folder)
 

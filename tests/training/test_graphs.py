@@ -89,9 +89,9 @@ def test_replayed_steps_have_the_losses_of_launched_ones(
 @needs_gpu
 def test_each_replay_draws_its_own_dropout(make_trainer: Callable[..., SoloTrainer]) -> None:
     trainer = make_trainer(device="cuda", graphs=True, dropout=0.5)
-    batch = [trainer.learner.next_batch()]
+    batch = [trainer.state.next_batch()]
     trainer.model.train()
-    losses = {float(trainer.passes.backward([trainer.learner], batch)[0]) for _ in range(12)}
+    losses = {float(trainer.passes.backward([trainer.state], batch)[0]) for _ in range(12)}
     assert len(losses) == 12
 
 

@@ -36,7 +36,7 @@ def test_each_half_is_scored_at_the_evaluation_that_the_other_chose(seed: int) -
     outputs = random_outputs(61, 6, seed)
     held_out = HeldOut(GLUE["cola"], {"validation": split_of(labels)})
     for number, values in enumerate(outputs):
-        held_out.look(number, {"validation": values})
+        held_out.update(number, {"validation": values})
 
     first = first_half(61)
     guesses = [values.argmax(axis=1) for values in outputs]
@@ -58,7 +58,7 @@ def test_choosing_among_noise_flatters_the_best_evaluation_and_not_the_held_out_
         outputs = random_outputs(200, 10, seed)
         follower = HeldOut(GLUE["rte"], {"validation": split_of(labels)})
         for number, values in enumerate(outputs):
-            follower.look(number, {"validation": values})
+            follower.update(number, {"validation": values})
         best.append(max(accuracy_score(labels, values.argmax(axis=1)) for values in outputs))
         held.append(follower.metrics["accuracy"])
     standard_error = np.sqrt(0.25 / 200 / 60)
@@ -70,7 +70,7 @@ def test_of_equal_evaluations_the_first_is_kept() -> None:
     labels = np.array([0, 1, 0, 1])
     held_out = HeldOut(GLUE["rte"], {"validation": split_of(labels)})
     for number, scale in enumerate((1.0, 2.0, 3.0)):
-        held_out.look(number, {"validation": scale * np.eye(2, dtype=np.float32)[labels]})
+        held_out.update(number, {"validation": scale * np.eye(2, dtype=np.float32)[labels]})
     assert held_out.numbers == (0, 0)
 
 
@@ -81,8 +81,8 @@ def test_a_second_split_follows_the_choice_of_the_first() -> None:
         {"validation_matched": split_of(labels), "validation_mismatched": split_of(labels[:20])},
     )
     good, bad = np.eye(3, dtype=np.float32)[labels], np.eye(3, dtype=np.float32)[(labels + 1) % 3]
-    held_out.look(0, {"validation_matched": bad, "validation_mismatched": good[:20]})
-    held_out.look(1, {"validation_matched": good, "validation_mismatched": bad[:20]})
+    held_out.update(0, {"validation_matched": bad, "validation_mismatched": good[:20]})
+    held_out.update(1, {"validation_matched": good, "validation_mismatched": bad[:20]})
     assert held_out.metrics == {"accuracy": 1.0, "accuracy_mismatched": 0.0}
 
 
@@ -91,10 +91,10 @@ def test_a_resumed_run_goes_on_with_what_was_chosen() -> None:
     outputs = random_outputs(40, 4, 7)
     whole, killed, resumed = (HeldOut(GLUE["cola"], {"validation": split_of(labels)}) for _ in range(3))
     for number, values in enumerate(outputs):
-        whole.look(number, {"validation": values})
-        (killed if number < 2 else resumed).look(number, {"validation": values})
+        whole.update(number, {"validation": values})
+        (killed if number < 2 else resumed).update(number, {"validation": values})
         if number == 1:
-            resumed.load_state(killed.state())
+            resumed.load_state_dict(killed.state_dict())
     assert resumed.numbers == whole.numbers
     np.testing.assert_array_equal(resumed.outputs["validation"], whole.outputs["validation"])
 

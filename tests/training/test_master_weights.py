@@ -103,11 +103,11 @@ def test_steps_below_the_resolution_of_bf16_accumulate() -> None:
     held = weights(adapted, torch.bfloat16)
     master, live = held.masters[0], held.live[0]
     master.data.fill_(1.0)
-    held.publish()
+    held.sync()
     for step in range(1, 9):
         with torch.no_grad():
             master.add_(HALF_A_BF16_STEP / 4)  # alone it would round away each time
-        held.publish()
+        held.sync()
         assert live.dtype == torch.bfloat16
         assert torch.equal(live, master.to(torch.bfloat16))
         if step == 1:
@@ -120,7 +120,7 @@ def test_exposed_shows_the_masters_and_takes_them_away_again() -> None:
     adapted = adaptation()
     held = weights(adapted, torch.bfloat16)
     before = [p.detach().clone() for p in held.live]
-    with held.exposed():
+    with held.fp32_values():
         state = adapted.task_state()
         assert {value.dtype for value in state.values()} == {torch.float32}
         for live, master in zip(held.live, held.masters, strict=True):
@@ -132,17 +132,17 @@ def test_exposed_shows_the_masters_and_takes_them_away_again() -> None:
 
 def test_exposed_restores_after_an_error() -> None:
     held = weights(adaptation(), torch.bfloat16)
-    with pytest.raises(OSError, match="disk is full"), held.exposed():
+    with pytest.raises(OSError, match="disk is full"), held.fp32_values():
         raise OSError("disk is full")
     assert held.live[0].dtype == torch.bfloat16
 
 
 def test_the_model_still_follows_the_masters_after_exposed() -> None:
     held = weights(adaptation(), torch.bfloat16)
-    with held.exposed():
+    with held.fp32_values():
         pass
     held.masters[0].data.fill_(3.0)
-    held.publish()
+    held.sync()
     assert (held.live[0] == 3.0).all()
 
 
@@ -194,7 +194,7 @@ def test_without_bf16_instructions_products_are_those_of_fp64_rounded_once(
     torch.manual_seed(0)
     narrow = [torch.randn(shape).bfloat16().requires_grad_() for shape in shapes]
     wide = [x.detach().double().requires_grad_() for x in narrow]
-    with precision.products(torch.bfloat16, torch.device("cpu")):
+    with precision.matmul_context(torch.bfloat16, torch.device("cpu")):
         found = product(*narrow)
     truth = product(*wide)
     slope = torch.randn(found.shape).bfloat16()
@@ -211,5 +211,8 @@ def test_products_of_two_types_are_refused_with_and_without_bf16_instructions(
     monkeypatch: pytest.MonkeyPatch, instructions: bool
 ) -> None:
     monkeypatch.setattr(precision, "multiplies_bf16", lambda _: instructions)
-    with precision.products(torch.bfloat16, torch.device("cpu")), pytest.raises(RuntimeError, match="dtype"):
+    with (
+        precision.matmul_context(torch.bfloat16, torch.device("cpu")),
+        pytest.raises(RuntimeError, match="dtype"),
+    ):
         functional.linear(torch.ones(2, 4, dtype=torch.bfloat16), torch.ones(3, 4))

@@ -15,8 +15,8 @@ from gluelamp.methods.full import FullFineTuning
 from gluelamp.methods.phases import ScoringPhase, TrainingPhase
 from gluelamp.training.batches import collate
 from gluelamp.training.config import TrainerConfig
-from gluelamp.training.learner import Rates
-from gluelamp.training.phases import PhaseLearner, squared_gradients
+from gluelamp.training.phases import PhaseRunner, squared_gradients
+from gluelamp.training.profile import Rates
 from gluelamp.training.trainer import Trainer
 from solo_trainer import SoloTrainer
 
@@ -61,7 +61,7 @@ def test_a_resumed_run_chooses_by_the_scores_that_it_had(
 
     def learn() -> dict[str, torch.Tensor]:
         rows, config = trainer.profile.train, trainer.config
-        learner = PhaseLearner(pytest.fail, trainer.task, rows, config, Rates(1e-2, 1e-2), 0, tmp_path)  # type: ignore[arg-type]
+        learner = PhaseRunner(pytest.fail, trainer.task, rows, config, Rates(1e-2, 1e-2), 0, tmp_path)  # type: ignore[arg-type]
         return dict(learner(phase, trainer.adaptation))
 
     first = learn()
@@ -79,7 +79,7 @@ def test_a_phase_is_not_ended_by_validation_rows(
         raise KeyboardInterrupt
 
     config = replace(trainer.config, patience=1)
-    learner = PhaseLearner(
+    learner = PhaseRunner(
         new_trainer, trainer.task, trainer.profile.train, config, Rates(1e-2, 2e-2), 0, tmp_path
     )
     with pytest.raises(KeyboardInterrupt):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +19,10 @@ from gluelamp.methods.full import FullFineTuning
 from gluelamp.methods.lora import LoRA
 from gluelamp.methods.pafi import PaFi
 from gluelamp.methods.xpeft import XPeft
-from gluelamp.training import checkpoint as checkpoint_module
 from gluelamp.training import passes as passes_module
 from gluelamp.training import trainer as trainer_module
-from gluelamp.training.checkpoint import load_checkpoint, save_checkpoint
-from gluelamp.training.learner import Learner, Rates
 from gluelamp.training.passes import SinglePasses
+from gluelamp.training.profile import ProfileState, Rates
 from gluelamp.training.trainer import Outcome
 from solo_trainer import SoloTrainer
 
@@ -46,8 +44,8 @@ def train_until(make: Callable[[], SoloTrainer], monkeypatch: pytest.MonkeyPatch
     """Train that many steps, then die at the beginning of the next one."""
     step = SoloTrainer._step
 
-    def step_or_die(self: SoloTrainer, active: list[Learner]) -> None:
-        if self.learner.progress.step == steps:
+    def step_or_die(self: SoloTrainer, active: list[ProfileState]) -> None:
+        if self.state.progress.step == steps:
             raise KilledError
         step(self, active)
 
@@ -168,8 +166,8 @@ def test_a_run_may_be_killed_again_and_again(
     [
         (passes_module, "predict", 2),
         (trainer_module, "save_task_state", 2),
-        (SoloTrainer, "_checkpoint", 2),
-        (SoloTrainer, "_checkpoint", 6),
+        (SoloTrainer, "_save_checkpoint", 2),
+        (SoloTrainer, "_save_checkpoint", 6),
         (SoloTrainer, "_speed", 1),
     ],
     ids=[
@@ -237,45 +235,13 @@ def test_the_seconds_of_all_steps_are_counted_once_and_no_others(
     assert make_trainer("killed", **KNOBS).run().progress.seconds == 10
 
 
-def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, {"step": 7, "masters": [torch.arange(3.0)]})
-
-    def half(_: object, file: BinaryIO) -> None:
-        file.write(b"half of it")
-        raise KilledError
-
-    monkeypatch.setattr(checkpoint_module.torch, "save", half)
-    with pytest.raises(KilledError):
-        save_checkpoint(path, {"step": 8, "masters": []})
-    found = load_checkpoint(path)
-    assert found["step"] == 7
-    assert torch.equal(found["masters"][0], torch.arange(3.0))
-    monkeypatch.undo()
-    save_checkpoint(path, {"step": 8, "masters": []})
-    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]  # nothing is left of the half
-
-
-@pytest.mark.parametrize("kept", [0, 1, 100, -1])
-def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path: Path, kept: int) -> None:
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, {"step": 7, "masters": [torch.arange(3.0)]})
-    path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(InputError, match=r"checkpoint\.pt is damaged\. Remove it and run again: "):
-        load_checkpoint(path)
-
-
-def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, there = tmp_path / "checkpoint.pt", []
-    monkeypatch.setattr(checkpoint_module.os, "fsync", lambda _: there.append(path.exists()))
-    save_checkpoint(path, {"step": 7})
-    assert there == [False]
-
-
-def test_without_a_checkpoint_there_is_nothing_to_load(tmp_path: Path) -> None:
-    assert load_checkpoint(tmp_path / "checkpoint.pt") is None
+@pytest.mark.parametrize("size", [0, 1, 100, -1])
+def test_a_damaged_checkpoint_is_reported(make_trainer: MakeTrainer, tmp_path: Path, size: int) -> None:
+    trainer, path = make_trainer(), tmp_path / "run" / "checkpoint.pt"
+    trainer._save_checkpoint()
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InputError, match=r"checkpoint\.pt is damaged\. Remove it and run again\."):
+        trainer.run()
 
 
 def test_a_checkpoint_holds_the_random_state_of_its_own_gpu_alone(
@@ -288,7 +254,7 @@ def test_a_checkpoint_holds_the_random_state_of_its_own_gpu_alone(
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda new, device: states.update({device: new}))
     saving, resuming = make_trainer(), make_trainer()
     monkeypatch.setattr(saving, "device", gpu)
-    saving._checkpoint()
+    saving._save_checkpoint()
     resumed_on = torch.device("cuda", 0)
     monkeypatch.setattr(resuming, "device", resumed_on)
     resuming._resume()

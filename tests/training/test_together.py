@@ -27,7 +27,7 @@ from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.sample import generate
 from gluelamp.training.config import TrainerConfig
-from gluelamp.training.learner import Profile, Rates
+from gluelamp.training.profile import Profile, Rates
 from gluelamp.training.trainer import Outcome, Trainer
 
 METHODS = [

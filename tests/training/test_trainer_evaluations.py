@@ -21,7 +21,7 @@ from gluelamp.methods.head_only import HeadOnly
 from gluelamp.methods.lora import LoRA
 from gluelamp.training.batches import collate
 from gluelamp.training.evaluation import predict
-from gluelamp.training.learner import Rates
+from gluelamp.training.profile import Rates
 from gluelamp.training.trainer import DivergedError
 from solo_trainer import SoloTrainer
 from tiny_models import batch, logits, tiny
@@ -162,7 +162,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_names_its_step(
     backward = trainer.passes.backward
 
     def poisoned(*args: Any) -> list[torch.Tensor]:
-        factor = math.nan if trainer.learner.progress.step == step - 1 else 1
+        factor = math.nan if trainer.state.progress.step == step - 1 else 1
         return [loss * factor for loss in backward(*args)]
 
     monkeypatch.setattr(trainer.passes, "backward", poisoned)

@@ -20,7 +20,7 @@ from gluelamp.methods.pafi import PaFi
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.training.batches import training_order
 from gluelamp.training.evaluation import predict
-from gluelamp.training.learner import Rates
+from gluelamp.training.profile import Rates
 from solo_trainer import SoloTrainer
 
 CPU = torch.device("cpu")
@@ -33,10 +33,10 @@ MakeTrainer = Callable[..., SoloTrainer]
 def rates_by_step(trainer: SoloTrainer) -> list[list[float]]:
     """The learning rate of each parameter group at each step, without training."""
     rates = []
-    for _ in range(trainer.config.epochs * trainer.learner.steps_per_epoch):
-        rates.append([group["lr"] for group in trainer.learner.optimizer.param_groups])
-        trainer.learner.optimizer.step()
-        trainer.learner.schedule.step()
+    for _ in range(trainer.config.epochs * trainer.state.steps_per_epoch):
+        rates.append([group["lr"] for group in trainer.state.optimizer.param_groups])
+        trainer.state.optimizer.step()
+        trainer.state.schedule.step()
     return rates
 
 
@@ -80,7 +80,7 @@ def test_weight_decay_is_decoupled_and_reaches_all_trained_values(
     plain, decayed = (make_trainer(name, weight_decay=0.1 * on, **knobs) for on, name in enumerate("ab"))
     start = [master.detach().clone() for master in plain.weights.masters]
     for trainer in (plain, decayed):
-        trainer._step(trainer.learners)
+        trainer._step(trainer.states)
     count = len(plain.adaptation.trainable)
     rates = [1e-2] * count + [3e-2] * (len(start) - count)
     for before, one, other, rate in zip(
@@ -102,10 +102,10 @@ def test_gradients_are_clipped_over_all_trained_values_together(
             norms[limit] = float(torch.cat(gradients).norm())
 
         monkeypatch.setattr(
-            trainer.learner, "optimizer", SimpleNamespace(step=keep, zero_grad=lambda **_: None)
+            trainer.state, "optimizer", SimpleNamespace(step=keep, zero_grad=lambda **_: None)
         )
-        monkeypatch.setattr(trainer.learner.schedule, "step", lambda: None)
-        trainer._step(trainer.learners)
+        monkeypatch.setattr(trainer.state.schedule, "step", lambda: None)
+        trainer._step(trainer.states)
     assert norms[None] > 0.1
     assert norms[0.01] == pytest.approx(0.01, rel=1e-4)
 

@@ -23,7 +23,7 @@ from gluelamp.tasks.metrics import predictions_from_outputs
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 from gluelamp.training.evaluation import predict
-from gluelamp.training.precision import MasterWeights, products
+from gluelamp.training.precision import MasterWeights, matmul_context
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def write_test_predictions(config: RunConfig, choice: PredictConfig) -> Path:
 
     def frame(rows: pd.DataFrame) -> pd.DataFrame:
         split = encode(rows, task, tokenizer, config.trainer.max_length)
-        with products(plan.dtype, plan.device):
+        with matmul_context(plan.dtype, plan.device):
             outputs = predict(model, split, config.trainer.eval_batch_size, plan.device)
         return pd.DataFrame({"idx": split.idx, "prediction": predictions_from_outputs(task, outputs)})
 

@@ -12,9 +12,9 @@ from gluelamp.experiments.plan import Plan
 from gluelamp.experiments.users import Persons, mean_history, mean_speed
 from gluelamp.hardware import describe_device
 from gluelamp.records import RUN_SCHEMA, RunRecord
-from gluelamp.training.checkpoint import Progress
 from gluelamp.training.evaluation import Outputs
 from gluelamp.training.held_out import HeldOut
+from gluelamp.training.profile import Progress
 from gluelamp.training.trainer import Outcome
 
 

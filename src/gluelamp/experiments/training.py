@@ -23,9 +23,9 @@ from gluelamp.tasks.task import Task
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.evaluation import Outputs
 from gluelamp.training.held_out import HeldOut
-from gluelamp.training.learner import Profile, Rates
 from gluelamp.training.passes import stack
-from gluelamp.training.phases import PhaseLearner
+from gluelamp.training.phases import PhaseRunner
+from gluelamp.training.profile import Profile, Rates
 from gluelamp.training.trainer import DivergedError, Tracker, Trainer
 
 Splits = dict[str, EncodedSplit]
@@ -70,7 +70,7 @@ def build(plan: Plan, train: EncodedSplit, validation: Splits, folder: Path) -> 
         profile = Profile(train, validation, rates, seed, place)
         return Trainer(adaptation, task, [profile], config, seed, place, {})
 
-    learner = PhaseLearner(new_trainer, task, train, plan.config.trainer, plan.rates, seed, folder)
+    learner = PhaseRunner(new_trainer, task, train, plan.config.trainer, plan.rates, seed, folder)
     model = bare_model(plan)
     if method.phases():  # what the method refuses, it refuses before its first phase
         shell = copy.deepcopy(model).to("meta")  # type: ignore[arg-type]  # see Trainer
@@ -148,7 +148,7 @@ def _shared_values(plan: Plan, train: EncodedSplit, validation: Splits) -> dict[
     )
     trainer.run()
     names = built.adaptation.trainable | built.adaptation.head
-    return {name: m.detach() for name, m in zip(names, trainer.learners[0].masters, strict=True)}
+    return {name: m.detach() for name, m in zip(names, trainer.states[0].masters, strict=True)}
 
 
 def _trainer(

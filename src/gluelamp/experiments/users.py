@@ -15,9 +15,8 @@ from safetensors.torch import load_file
 from gluelamp.profiles import ProfileStore
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.task import Task
-from gluelamp.training.checkpoint import Progress
 from gluelamp.training.evaluation import Outputs, evaluate_splits
-from gluelamp.training.learner import Profile, Rates
+from gluelamp.training.profile import Profile, Progress, Rates
 from gluelamp.training.trainer import DivergedError, Outcome, Trainer
 
 _log = logging.getLogger(__name__)

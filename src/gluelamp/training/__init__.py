@@ -1,1 +1,1 @@
-"""The one trainer: batches, precision, the loop, checkpoints, what it cost."""
+"""The trainer: batches, precision, passes, phases and evaluation."""

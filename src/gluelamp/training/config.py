@@ -1,4 +1,4 @@
-"""The trainer's knobs."""
+"""The options of the trainer."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ _DecayRate = Annotated[float, Field(ge=0, lt=1)]
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class TrainerConfig:
-    """How a run is trained. Everything here but the last group is part of a run's identity.
+    """How a run is trained. All options except the last group are part of a run's identity.
 
     Args:
         epochs: passes over the training data.
-        batch_size: examples a step.
+        batch_size: examples in a step.
         learning_rate: peak learning rate of the method's values.
         head_learning_rate: peak learning rate of the task head; ``learning_rate`` if None.
-        weight_decay: AdamW's, on all trained values.
-        betas: AdamW's.
-        eps: AdamW's.
-        schedule: of the learning rate, after the warm-up.
-        warmup_ratio: share of the steps over which the rate rises.
-        max_grad_norm: clips the gradient of all trained values together; None does not.
-        max_length: tokens an example, special tokens included.
-        bucket_batches: batches over which examples are sorted by length, so that little is padded;
-            1 sorts within a batch only, which is plain shuffling.
-        dropout: probability for the whole backbone; its own configuration's if None.
-        precision: ``bf16`` holds the backbone and runs the passes in bf16, and keeps trained values
-            and optimiser in fp32; ``auto`` takes it where the processor has it.
-        eval_steps: steps between evaluations; once an epoch if None.
-        patience: evaluations without a better main metric before training stops; None never stops. All
-            validation rows then decide which epochs there are, in held-out scores, too.
-        profiles_per_pass: profiles that are trained in one pass, where each user has a profile.
-        pass_tokens: tokens of one such pass, padding counted: more fill a GPU, fewer stay in a cache.
-        eval_batch_size: examples a step in evaluation.
-        checkpoint_steps: steps between checkpoints; one is also written at each evaluation, or of several
-            profiles together where all that still train are evaluated.
-        device: ``auto`` takes a GPU if there is one.
-        graphs: on a GPU, whether steps are replayed as CUDA graphs; see `gluelamp.training.graphs`.
+        weight_decay: of AdamW, on all trained values.
+        betas: of AdamW.
+        eps: of AdamW.
+        schedule: of the learning rate after the warm-up.
+        warmup_ratio: fraction of the steps in which the rate rises from zero to its peak.
+        max_grad_norm: limit of the gradient norm over all trained values; no clipping if None.
+        max_length: tokens of an example, special tokens included. Longer texts are cut.
+        bucket_batches: batches in a window within which examples are sorted by length. More batches need
+            less padding; 1 is plain shuffling.
+        dropout: probability for the whole backbone; the value of its own configuration if None.
+        precision: with ``bf16`` the backbone and the passes are in bf16, and trained values and optimiser
+            in fp32. ``auto`` is ``bf16`` if the processor has instructions for it.
+        eval_steps: steps between evaluations; once per epoch if None.
+        patience: evaluations without a better main metric before training stops; never if None. All
+            validation rows decide when training stops, also for held-out scores.
+        profiles_per_pass: profiles that are trained in one pass, if each user has a profile.
+        pass_tokens: tokens in such a pass, padding included. More tokens use a GPU better; fewer tokens
+            stay in a CPU's cache.
+        eval_batch_size: examples in an evaluation step.
+        checkpoint_steps: steps between checkpoints. A checkpoint is also written after each evaluation; with
+            several profiles, if all that are still training were evaluated.
+        device: ``auto`` is a GPU if there is one.
+        graphs: on a GPU, replay steps as CUDA graphs; see `gluelamp.training.graphs`.
     """
 
     epochs: int = Field(default=3, ge=1)
@@ -62,6 +63,7 @@ class TrainerConfig:
     profiles_per_pass: int = Field(default=1, ge=1)
     pass_tokens: int = Field(default=4096, ge=1)
 
+    # Without an effect on the result.
     eval_batch_size: int = Field(default=128, ge=1)
     checkpoint_steps: int = Field(default=500, ge=1)
     device: str = "auto"

@@ -1,4 +1,4 @@
-"""What a model returns for the rows of a split."""
+"""A model's outputs for the rows of a split, and the metrics of these outputs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def predict(model: PreTrainedModel, split: EncodedSplit, batch_size: int, device
     """Return the head's outputs, (examples, outputs) float32, in the order of the split.
 
     Args:
-        model: in evaluation mode during the call, as it was after it.
+        model: in evaluation mode during the call; its mode is restored afterwards.
         split: the encoded rows.
-        batch_size: examples a step.
-        device: where the model is.
+        batch_size: examples in a step.
+        device: of the model.
     """
     was_training = model.training
     model.eval()
@@ -41,22 +41,22 @@ def evaluate_splits(
 ) -> dict[str, float]:
     """Return the task's metrics over its validation splits.
 
-    The first split's metrics stand under their own names, a further split's with what sets it apart
-    behind: ``accuracy`` and ``accuracy_mismatched`` for MNLI. Of a mixture, each member's metrics stand
-    under its name, as in ``cola.matthews_correlation``, after the ``average`` of their main metrics.
+    The metrics of the first split have their plain names; those of a further split have its last word as a
+    suffix: ``accuracy`` and ``accuracy_mismatched`` for MNLI. For a mixture, each member's metrics have its
+    name as a prefix, as in ``cola.matthews_correlation``, and ``average`` is the mean of their main metrics.
 
     Args:
         task: the declaration.
-        splits: the encoded validation splits, first the one that selects the best epoch.
-        outputs: per split, from `predict`.
+        splits: the encoded validation splits; the first one selects the best epoch.
+        outputs: by split, from `predict`.
     """
     if isinstance(task, Mixture):
         return _evaluate_members(task, splits, outputs)
     metrics: dict[str, float] = {}
     for number, (name, split) in enumerate(splits.items()):
-        found = compute_metrics(task, predictions_from_outputs(task, outputs[name]), split.labels)
+        scores = compute_metrics(task, predictions_from_outputs(task, outputs[name]), split.labels)
         suffix = f"_{name.rpartition('_')[2]}" if number else ""
-        metrics |= {f"{metric}{suffix}": value for metric, value in found.items()}
+        metrics |= {f"{metric}{suffix}": value for metric, value in scores.items()}
     return metrics
 
 
@@ -67,7 +67,7 @@ def _evaluate_members(
     main = []
     for number, (member, columns) in enumerate(zip(mixture.members, mixture.columns, strict=True)):
         own = {name: split for name, split in splits.items() if np.all(split.tasks == number)}
-        found = evaluate_splits(member, own, {name: outputs[name][:, columns] for name in own})
-        main.append(found[member.main_metric])
-        metrics |= {f"{member.name}.{metric}": value for metric, value in found.items()}
+        scores = evaluate_splits(member, own, {name: outputs[name][:, columns] for name in own})
+        main.append(scores[member.main_metric])
+        metrics |= {f"{member.name}.{metric}": value for metric, value in scores.items()}
     return {mixture.main_metric: float(np.mean(main)), **metrics}

@@ -1,7 +1,18 @@
 """Training passes that a GPU replays as CUDA graphs.
 
-A pass of a small encoder is some hundred kernels of a few microseconds each, and to launch them takes
-longer than to run them. A graph of a whole pass, forward and backward, is launched at once.
+A pass of a small encoder has some hundred kernels of a few microseconds each, and launching them takes longer
+than running them. A CUDA graph holds a whole pass, forward and backward, and is launched at once.
+
+A replay repeats the same kernels on the same addresses. This is why
+
+- a graph has its own input tensors: a batch is copied into them before each replay;
+- each shape of a batch needs its own graph. Batches are padded to a multiple of tokens, so that there are
+  few shapes;
+- whatever is computed from the trained values must be computed inside the graph. A value that the model
+  cached before, such as a weight with its sparse delta, would stay as it was at capture. So caches are
+  invalidated before a capture;
+- a pass must not branch in Python on a value, wait for the device, or sample random numbers on the CPU.
+  Dropout on the GPU is new in each replay, because PyTorch advances its random state.
 """
 
 from __future__ import annotations
@@ -18,16 +29,18 @@ from torch import Tensor
 from gluelamp.errors import InputError
 from gluelamp.training.batches import Batch, collate
 from gluelamp.training.evaluation import Outputs
-from gluelamp.training.learner import Learner
 from gluelamp.training.passes import Passes, SinglePasses
+from gluelamp.training.profile import ProfileState
 
 _MULTIPLE = 16  # tokens: a batch is padded to a multiple, so that few graphs serve all batches
-_BEFORE_CAPTURE = 2  # passes of a shape: libraries choose kernels then, and rare shapes need no graph
+_EAGER_PASSES = (
+    2  # of each shape before its capture: libraries choose kernels in them; rare shapes need no graph
+)
 
 
 @dataclass(frozen=True)
 class _Captured:
-    """A graph, and the tensors that it reads and writes at every replay.
+    """A graph, and the tensors that each replay reads and writes.
 
     Args:
         graph: of a pass.
@@ -44,33 +57,31 @@ class _Captured:
     gradients: list[Tensor | None]
 
     def replay(self, inputs: Batch, labels: Tensor, masters: Sequence[Tensor]) -> Tensor:
-        """Put the gradients of another batch of the same shape on the masters; return its loss."""
-        for name, held in self.inputs.items():
-            held.copy_(inputs[name])
+        """Set the masters' gradients from another batch of the same shape; return its loss."""
+        for name, tensor in self.inputs.items():
+            tensor.copy_(inputs[name])
         self.labels.copy_(labels)
         self.graph.replay()
+        # The optimiser's zero_grad removed the gradients from the masters, but not from the graph's memory.
         for master, gradient in zip(masters, self.gradients, strict=True):
             master.grad = gradient
-        return self.loss.clone()
+        return self.loss.clone()  # the next replay overwrites it
 
 
 class GraphedPasses:
-    """Passes of one profile, of which those of a frequent shape are captured once and then replayed.
-
-    The method's forward pass must be free of what a graph cannot hold: a Python branch on a value, or
-    numbers drawn on the CPU. Dropout and other draws on the GPU are new in each replay.
+    """Passes of one profile. Those of a frequent shape are captured once and then replayed.
 
     Args:
         eager: the passes, launched one kernel at a time.
 
     Raises:
-        InputError: if they are not of one profile on a GPU.
+        InputError: if there are several profiles, or no GPU.
     """
 
     def __init__(self, eager: Passes) -> None:
         if not isinstance(eager, SinglePasses):
             raise InputError(
-                "trainer.graphs=true is for one profile at a time. Take trainer.profiles_per_pass=1, or "
+                "trainer.graphs=true allows one profile in a pass. Set trainer.profiles_per_pass=1 or "
                 "trainer.graphs=false."
             )
         self.eager, self.device = eager, eager.model.device
@@ -83,34 +94,33 @@ class GraphedPasses:
         if self.device.type != "cuda":
             raise InputError(
                 f"trainer.graphs=true needs a GPU, and this run is on {self.device}. "
-                "Take trainer.graphs=false."
+                "Set trainer.graphs=false."
             )
 
-    def backward(self, learners: Sequence[Learner], batches: Sequence[np.ndarray]) -> list[Tensor]:
-        """Put the gradients of the one batch on the values; return its loss."""
-        rows, examples = learners[0].profile.train, batches[0]
+    def backward(self, states: Sequence[ProfileState], batches: Sequence[np.ndarray]) -> list[Tensor]:
+        """Set the gradients of the values from the one batch; return its loss."""
+        rows, examples = states[0].profile.train, batches[0]
         length = -(-int(rows.lengths[examples].max()) // _MULTIPLE) * _MULTIPLE
         inputs, labels = collate(rows, examples, self.device, min(length, self.eager.config.max_length))
         shape = inputs["input_ids"].shape
         self._seen[shape] += 1
-        if self._seen[shape] <= _BEFORE_CAPTURE:
+        if self._seen[shape] <= _EAGER_PASSES:
             return [self.eager.gradients(inputs, labels)]
         if shape not in self._captured:
             self._captured[shape] = self._capture(inputs, labels)
         return [self._captured[shape].replay(inputs, labels, self.eager.weights.masters)]
 
-    def publish(self) -> None:
+    def sync_weights(self) -> None:
         """Copy the values into the model."""
-        self.eager.publish()
+        self.eager.sync_weights()
 
-    def outputs(self, learners: Sequence[Learner]) -> list[Outputs]:
+    def outputs(self, states: Sequence[ProfileState]) -> list[Outputs]:
         """Return the head's outputs for the validation splits."""
-        return self.eager.outputs(learners)
+        return self.eager.outputs(states)
 
     def _capture(self, inputs: Batch, labels: Tensor) -> _Captured:
-        """Record a pass on a batch, whose tensors the graph keeps; nothing is computed."""
+        """Record a pass on copies of a batch; nothing is computed."""
         inputs, labels = {name: value.clone() for name, value in inputs.items()}, labels.clone()
-        # What was made of the values and kept, such as a weight with its delta, belongs into the graph.
         self.eager.adaptation.invalidate()
         graph = torch.cuda.CUDAGraph()
         try:
@@ -121,7 +131,7 @@ class GraphedPasses:
         except RuntimeError as error:
             raise InputError(
                 f"This method's training pass cannot be captured in a CUDA graph: {error}. "
-                "Take trainer.graphs=false."
+                "Set trainer.graphs=false."
             ) from error
-        self._pool = graph.pool()  # all graphs take turns in one memory
+        self._pool = graph.pool()  # graphs never run at the same time, so all use one memory pool
         return _Captured(graph, inputs, labels, loss, [master.grad for master in self.eager.weights.masters])

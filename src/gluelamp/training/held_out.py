@@ -1,7 +1,8 @@
-"""Scores on rows that had no say in which evaluation they are from.
+"""Cross-fitted (2-fold) epoch selection: scores on rows that did not select their evaluation.
 
-The best of several evaluations on some rows is flattered on these very rows. So each half of the rows chooses
-the evaluation by which the other half is scored; every row is scored once.
+The best of several evaluations on some rows has an optimistic score on these very rows. So the rows are split
+into two halves. Each half selects the evaluation at which the other half is scored, and every row is
+scored once.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 from gluelamp.training.evaluation import Outputs, evaluate_splits
 
-_SEED = 0  # one division for all runs on the same rows: they stay comparable row by row
+_SEED = 0  # all runs split the same rows in the same way, so they can be compared row by row
 
 
 @dataclass
-class Choice:
-    """The evaluation that one half of the rows chose.
+class SelectedEvaluation:
+    """The evaluation that one half of the rows selects.
 
     Args:
         number: of the evaluation, counted from 0.
-        score: the main metric on that half, turned so that more is better.
+        score: the main metric on that half; negative if lower is better.
         outputs: of all rows.
     """
 
@@ -38,21 +39,21 @@ class Choice:
 
 
 class HeldOut:
-    """Follows the evaluations of a run and keeps what each half of the rows chooses.
+    """Tracks the evaluations of a run and stores the one that each half of the rows selects.
 
     Args:
-        task: the declaration, whose main metric chooses.
+        task: the declaration; its main metric selects.
         validation: the validation splits.
 
     Raises:
-        InputError: if a split has fewer than two rows, which have no halves.
+        InputError: if a split has fewer than two rows.
     """
 
     def __init__(self, task: Task | Mixture, validation: Mapping[str, EncodedSplit]) -> None:
         for name, split in validation.items():
             if len(split) < 2:
                 raise InputError(
-                    f"Split {name!r} has {len(split)} rows, and two halves of it are scored apart. Needed: "
+                    f"Split {name!r} has {len(split)} rows, which cannot be split into two halves. It needs "
                     "two rows or more."
                 )
         self._task, self._validation = task, dict(validation)
@@ -64,21 +65,21 @@ class HeldOut:
         self._splits = [
             {name: validation[name].take(rows) for name, rows in half.items()} for half in self._halves
         ]
-        self._choices: list[Choice] = []
+        self._selected: list[SelectedEvaluation] = []
 
-    def look(self, number: int, outputs: Outputs) -> None:
-        """Let both halves see an evaluation.
+    def update(self, number: int, outputs: Outputs) -> None:
+        """Take an evaluation into account.
 
         Args:
             number: of the evaluation, counted from 0.
             outputs: of all rows.
         """
         scores = [self._score(half, outputs) for half in range(2)]
-        if not self._choices:
-            self._choices = [Choice(number, score, outputs) for score in scores]
+        if not self._selected:
+            self._selected = [SelectedEvaluation(number, score, outputs) for score in scores]
         for half, score in enumerate(scores):
-            if score > self._choices[half].score:
-                self._choices[half] = Choice(number, score, outputs)
+            if score > self._selected[half].score:  # of equal evaluations, the first one
+                self._selected[half] = SelectedEvaluation(number, score, outputs)
 
     def _score(self, half: int, outputs: Outputs) -> float:
         own = {name: outputs[name][rows] for name, rows in self._halves[half].items()}
@@ -87,17 +88,17 @@ class HeldOut:
 
     @property
     def numbers(self) -> tuple[int, int]:
-        """The evaluations that the first and the second half chose."""
-        first, second = self._choices
+        """The evaluations that the first and the second half select."""
+        first, second = self._selected
         return first.number, second.number
 
     @property
     def outputs(self) -> Outputs:
-        """The outputs of each row at the evaluation that the other half chose."""
-        of_first, of_second = self._choices
+        """The outputs of each row at the evaluation that the other half selects."""
+        by_first, by_second = self._selected
         return {
-            name: np.where(first[:, None], of_second.outputs[name], of_first.outputs[name])
-            for name, first in self._first.items()
+            name: np.where(is_first[:, None], by_second.outputs[name], by_first.outputs[name])
+            for name, is_first in self._first.items()
         }
 
     @property
@@ -105,21 +106,21 @@ class HeldOut:
         """The task's metrics of `outputs`, over all rows."""
         return evaluate_splits(self._task, self._validation, self.outputs)
 
-    def state(self) -> list[dict[str, Any]]:
-        """Return what a killed run needs."""
+    def state_dict(self) -> list[dict[str, Any]]:
+        """Return what a checkpoint stores."""
         return [
-            {**vars(choice), "outputs": {k: torch.from_numpy(v) for k, v in choice.outputs.items()}}
-            for choice in self._choices
+            {**vars(one), "outputs": {k: torch.from_numpy(v) for k, v in one.outputs.items()}}
+            for one in self._selected
         ]
 
-    def load_state(self, state: list[dict[str, Any]]) -> None:
-        """Go on from what `state` returned."""
-        self._choices = [
-            Choice(**{**choice, "outputs": {k: v.numpy() for k, v in choice["outputs"].items()}})
-            for choice in state
+    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
+        """Continue from what `state_dict` returned."""
+        self._selected = [
+            SelectedEvaluation(**{**one, "outputs": {k: v.numpy() for k, v in one["outputs"].items()}})
+            for one in state
         ]
 
 
 def first_half(rows: int) -> np.ndarray:
-    """Return which of some rows are in the first half, (rows,) bool; of an odd number it has one more."""
+    """Return which rows are in the first half, (rows,) bool; of an odd number it has one more."""
     return np.random.default_rng(_SEED).permutation(rows) < (rows + 1) // 2

@@ -1,4 +1,4 @@
-"""The loss of a task, or of several."""
+"""The loss of a task or of a mixture of tasks."""
 
 from __future__ import annotations
 
@@ -16,32 +16,35 @@ from gluelamp.tasks.task import Task
 def task_loss(task: Task | Mixture, labels: Tensor, task_ids: Tensor | None = None) -> TaskLoss:
     """Return the mean loss over a batch, as a function of the head's outputs.
 
+    The loss is the squared error for regression and the cross-entropy for classification. In a mixture each
+    example has the loss of its own task, on the outputs of this task.
+
     Args:
-        task: regression has the squared error, classification the cross-entropy; in a mixture each
-            example has its own task's, on its own task's outputs.
-        labels: (batch,) scores or numbers of classes.
-        task_ids: (batch,) which member of a mixture each example belongs to; None for one task.
+        task: the declaration.
+        labels: (batch,) scores or class indices.
+        task_ids: (batch,) index of the mixture's member that each example belongs to; None for one task.
     """
     if isinstance(task, Task):
         return lambda outputs: _loss(task, outputs, labels, "mean")
 
-    def mean_of_all(outputs: Tensor) -> Tensor:
+    def mean_over_batch(outputs: Tensor) -> Tensor:
+        # Sums, and one division: each example has the same weight, whatever the members' row counts are.
         sums = [
             _loss(member, outputs[task_ids == number, columns], labels[task_ids == number], "sum")
             for number, (member, columns) in enumerate(zip(task.members, task.columns, strict=True))
         ]
         return torch.stack(sums).sum() / len(labels)
 
-    return mean_of_all
+    return mean_over_batch
 
 
 def row_losses(task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
     """Return the loss of each example of a batch, (batch,).
 
     Args:
-        task: not a mixture.
+        task: the declaration; not a mixture.
         outputs: of the head, (batch, outputs).
-        labels: (batch,) scores or numbers of classes.
+        labels: (batch,) scores or class indices.
     """
     return _loss(task, outputs, labels, "none")
 

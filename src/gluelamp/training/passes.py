@@ -1,4 +1,18 @@
-"""Forward and backward passes: of one profile through the model as it is, or of many at once."""
+"""Forward and backward passes: of one profile through the model itself, or of many profiles at once.
+
+`StackedPasses` trains many profiles over one frozen backbone. Each profile has its own batch, its own values
+and its own optimiser; only the passes are joined:
+
+1. The rows of all profiles' batches are sorted by length and cut into passes by tokens. One profile's batch
+   is small, so a pass of its own would leave the device idle. Rows of equal length need no padding, and the
+   limit on tokens bounds the memory of the activations, however many profiles there are.
+2. A pass runs through the backbone as one large batch. Each module with trained values computes each row with
+   the values of the row's profile; see `gluelamp.training.stacked`.
+3. The gradients are separate without further work. Value p of the stack is used by the rows of profile p
+   alone, so entry p of the stack's gradient is the gradient of the losses of these rows. Each row's loss has
+   the weight 1 / (rows in its profile's batch), so the sum over all passes is the mean over the batch, as in
+   a pass of the profile alone.
+"""
 
 from __future__ import annotations
 
@@ -19,33 +33,33 @@ from gluelamp.tasks.task import Task
 from gluelamp.training.batches import Batch, collate
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.evaluation import Outputs, predict
-from gluelamp.training.learner import Learner
 from gluelamp.training.loss import row_losses, task_loss
 from gluelamp.training.precision import MasterWeights
+from gluelamp.training.profile import ProfileState
 from gluelamp.training.stacked import Rows, StackedValues
 
 
 class Passes(Protocol):
-    """What the training loop asks of a model."""
+    """The passes that the training loop needs."""
 
-    def backward(self, learners: Sequence[Learner], batches: Sequence[np.ndarray]) -> Sequence[Tensor]:
-        """Put the gradients of each learner's batch on its values; return its mean loss."""
+    def backward(self, states: Sequence[ProfileState], batches: Sequence[np.ndarray]) -> Sequence[Tensor]:
+        """Set the gradients of each profile's values from its batch; return the mean loss of each batch."""
 
-    def publish(self) -> None:
-        """Let the next pass see the values as they are now."""
+    def sync_weights(self) -> None:
+        """Make the next pass use the current values."""
 
-    def outputs(self, learners: Sequence[Learner]) -> list[Outputs]:
-        """Return the head's outputs for each learner's validation splits."""
+    def outputs(self, states: Sequence[ProfileState]) -> list[Outputs]:
+        """Return the head's outputs for each profile's validation splits."""
 
 
 class SinglePasses:
-    """One learner, whose values are the model's own.
+    """Passes of one profile, whose values are the model's own.
 
     Args:
         adaptation: on its device.
         task: the declaration.
-        weights: the learner's values.
-        config: the knobs.
+        weights: the profile's values.
+        config: the options.
     """
 
     def __init__(
@@ -54,12 +68,12 @@ class SinglePasses:
         self.adaptation, self.task, self.weights, self.config = adaptation, task, weights, config
         self.model = adaptation.model
 
-    def backward(self, learners: Sequence[Learner], batches: Sequence[np.ndarray]) -> list[Tensor]:
-        """Put the gradients of the one batch on the values; return its loss."""
-        return [self.gradients(*collate(learners[0].profile.train, batches[0], self.model.device))]
+    def backward(self, states: Sequence[ProfileState], batches: Sequence[np.ndarray]) -> list[Tensor]:
+        """Set the gradients of the values from the one batch; return its loss."""
+        return [self.gradients(*collate(states[0].profile.train, batches[0], self.model.device))]
 
     def gradients(self, inputs: Batch, labels: Tensor) -> Tensor:
-        """Put the gradients of a batch as tensors on the values; return its mean loss."""
+        """Set the gradients of the values from a batch of tensors; return its mean loss."""
 
         def forward() -> Tensor:
             return self.model(**inputs).logits.float()
@@ -69,104 +83,111 @@ class SinglePasses:
         self.weights.gather_gradients()
         return loss.detach()
 
-    def publish(self) -> None:
-        """Copy the values into the model."""
-        self.weights.publish()
+    def sync_weights(self) -> None:
+        """Copy the values into the model, and drop what it caches of the values before."""
+        self.weights.sync()
+        self.adaptation.invalidate()
 
-    def outputs(self, learners: Sequence[Learner]) -> list[Outputs]:
+    def outputs(self, states: Sequence[ProfileState]) -> list[Outputs]:
         """Return the head's outputs for the validation splits."""
-        splits = learners[0].profile.validation.items()
+        splits = states[0].profile.validation.items()
         size = self.config.eval_batch_size
         return [{name: predict(self.model, split, size, self.model.device) for name, split in splits}]
 
 
 class StackedPasses:
-    """Many learners at once over one frozen backbone; see `gluelamp.training.stacked`.
-
-    The rows of all learners are sorted by length and cut into passes of about as many tokens, so that
-    little is padded and memory does not grow with the number of learners, but for their values.
+    """Passes of many profiles at once over one frozen backbone.
 
     Args:
         adaptation: on its device; its own values are not read.
         task: the declaration.
-        learners: all that will ever pass together.
-        config: the knobs.
+        states: all profiles that are ever trained together.
+        config: the options.
 
     Raises:
         InputError: if the method or the task does not allow it.
     """
 
     def __init__(
-        self, adaptation: Adaptation, task: Task | Mixture, learners: Sequence[Learner], config: TrainerConfig
+        self,
+        adaptation: Adaptation,
+        task: Task | Mixture,
+        states: Sequence[ProfileState],
+        config: TrainerConfig,
     ) -> None:
         self.stacked = stack(adaptation, task)
-        assert isinstance(task, Task)  # no mixture passed
+        assert isinstance(task, Task)  # `stack` refuses a mixture
         self.task, self.config, self.model = task, config, adaptation.model
         values = adaptation.trainable | adaptation.head
         self.names = list(values)
         self.dtypes = [value.dtype for value in values.values()]
-        self.numbers = {id(learner): number for number, learner in enumerate(learners)}
-        self.train = _Joined([learner.profile.train for learner in learners])
+        self.numbers = {id(state): number for number, state in enumerate(states)}
+        self.train = _JoinedSplits([state.profile.train for state in states])
         self.validation = {
-            name: _Joined([learner.profile.validation[name] for learner in learners])
-            for name in learners[0].profile.validation
+            name: _JoinedSplits([state.profile.validation[name] for state in states])
+            for name in states[0].profile.validation
         }
 
-    def backward(self, learners: Sequence[Learner], batches: Sequence[np.ndarray]) -> Sequence[Tensor]:
-        """Put the gradients of each learner's batch on its values; return its mean loss."""
-        values = [torch.stack(found).detach().requires_grad_() for found in self._by_name(learners)]
-        losses = torch.zeros(len(learners), device=self.model.device)
-        shares = torch.tensor([1 / len(batch) for batch in batches], device=self.model.device)
-        for owner, examples in self._passes(self.train, learners, batches):
+    def backward(self, states: Sequence[ProfileState], batches: Sequence[np.ndarray]) -> Sequence[Tensor]:
+        """Set the gradients of each profile's values from its batch; return the mean loss of each batch."""
+        # New leaves of autograd, (P, *shape) for each name: `backward` adds up their gradients over all
+        # passes, while each pass frees its activations.
+        values = [torch.stack(masters).detach().requires_grad_() for masters in self._by_name(states)]
+        losses = torch.zeros(len(states), device=self.model.device)
+        weights = torch.tensor([1 / len(batch) for batch in batches], device=self.model.device)
+        for owner, examples in self._passes(self.train, states, batches):
             inputs, labels = collate(self.train.split, examples, self.model.device)
             outputs = self._forward(values, owner, inputs)
-            share = row_losses(self.task, outputs, labels) * shares[owner]
-            share.sum().backward()
-            losses.index_add_(0, owner, share.detach())
-        for value, masters in zip(values, self._by_name(learners), strict=True):
-            if value.grad is not None:  # as alone: what takes no part is not moved
+            weighted = row_losses(self.task, outputs, labels) * weights[owner]
+            weighted.sum().backward()
+            losses.index_add_(0, owner, weighted.detach())
+        for value, masters in zip(values, self._by_name(states), strict=True):
+            # A value that no pass uses has no gradient, and the optimiser must not update it: with a gradient
+            # of zeros, weight decay would change it.
+            if value.grad is not None:
                 for master, gradient in zip(masters, value.grad.unbind(), strict=True):
                     master.grad = gradient
         return losses.unbind()
 
-    def publish(self) -> None:
-        """Nothing: each pass stacks the values anew."""
+    def sync_weights(self) -> None:
+        """Do nothing: each pass stacks the current values."""
 
     @torch.no_grad()
-    def outputs(self, learners: Sequence[Learner]) -> list[Outputs]:
-        """Return the head's outputs for each learner's validation splits."""
+    def outputs(self, states: Sequence[ProfileState]) -> list[Outputs]:
+        """Return the head's outputs for each profile's validation splits."""
         self.model.eval()
-        values = [torch.stack(found) for found in self._by_name(learners)]
-        found: list[Outputs] = [{} for _ in learners]
+        values = [torch.stack(masters) for masters in self._by_name(states)]
+        results: list[Outputs] = [{} for _ in states]
         for name, joined in self.validation.items():
-            own = [np.arange(len(learner.profile.validation[name])) for learner in learners]
+            own = [np.arange(len(state.profile.validation[name])) for state in states]
             collected = np.empty((len(joined.split), int(self.model.config.num_labels or 1)), np.float32)
-            for owner, examples in self._passes(joined, learners, own):
+            for owner, examples in self._passes(joined, states, own):
                 inputs, _ = collate(joined.split, examples, self.model.device)
                 collected[examples] = self._forward(values, owner, inputs).cpu().numpy()
-            for learner, outputs, rows in zip(learners, found, own, strict=True):
-                outputs[name] = collected[joined.starts[self.numbers[id(learner)]] + rows]
+            for state, outputs, rows in zip(states, results, own, strict=True):
+                outputs[name] = collected[joined.starts[self.numbers[id(state)]] + rows]
         self.model.train()
-        return found
+        return results
 
     def _forward(self, values: list[Tensor], owner: Tensor, inputs: dict[str, Tensor]) -> Tensor:
+        # Only the profiles with a row in this pass: the stacked modules compute every profile that they get.
         present, local = owner.unique(return_inverse=True)
-        seen = {
+        selected = {
             name: value.index_select(0, present).to(dtype)
             for name, value, dtype in zip(self.names, values, self.dtypes, strict=True)
         }
-        with self.stacked.rows(seen, Rows.of(local, len(present))):
+        with self.stacked.rows(selected, Rows.from_owners(local, len(present))):
             return self.model(**inputs).logits.float()
 
-    def _by_name(self, learners: Sequence[Learner]) -> list[tuple[Tensor, ...]]:
-        return list(zip(*(learner.masters for learner in learners), strict=True))
+    def _by_name(self, states: Sequence[ProfileState]) -> list[tuple[Tensor, ...]]:
+        return list(zip(*(state.masters for state in states), strict=True))
 
     def _passes(
-        self, joined: _Joined, learners: Sequence[Learner], batches: Sequence[np.ndarray]
+        self, joined: _JoinedSplits, states: Sequence[ProfileState], batches: Sequence[np.ndarray]
     ) -> Iterator[tuple[Tensor, np.ndarray]]:
-        """Cut some rows of each learner into passes: whose each row is, and its number among all rows."""
-        starts = [joined.starts[self.numbers[id(learner)]] for learner in learners]
-        owner = np.repeat(np.arange(len(learners)), [len(batch) for batch in batches])
+        """Cut a batch of each profile into passes: each row's profile, and its index in the joined rows."""
+        starts = [joined.starts[self.numbers[id(state)]] for state in states]
+        owner = np.repeat(np.arange(len(states)), [len(batch) for batch in batches])
         rows = np.concatenate([start + batch for start, batch in zip(starts, batches, strict=True)])
         lengths = joined.split.lengths[rows]
         order = np.argsort(lengths, kind="stable")
@@ -176,7 +197,7 @@ class StackedPasses:
 
 
 def stack(adaptation: Adaptation, task: Task | Mixture) -> StackedValues:
-    """Let an adaptation's model compute with the values of several profiles.
+    """Make an adaptation's model compute with the values of several profiles.
 
     Args:
         adaptation: its model is changed in place.
@@ -185,16 +206,18 @@ def stack(adaptation: Adaptation, task: Task | Mixture) -> StackedValues:
     Raises:
         InputError: if the method or the task does not allow it.
     """
+    # A loss of the method's own belongs to a whole batch, but here each row needs a loss. A selection differs
+    # between profiles, so their values could not be stacked.
     if adaptation.objective is not one_pass or adaptation.selection or isinstance(task, Mixture):
         raise InputError(
-            "Profiles can be trained together only on one task, with a method whose loss is the "
-            "task's own and that chooses nothing for each task. Take trainer.profiles_per_pass=1."
+            "Profiles can be trained in one pass only on a single task, with a method whose loss is the "
+            "task's own and that selects nothing for each task. Set trainer.profiles_per_pass=1."
         )
     return StackedValues(adaptation)
 
 
-class _Joined:
-    """The rows of several splits one after another, and where each split starts."""
+class _JoinedSplits:
+    """The rows of several splits one after another, and the index of each split's first row."""
 
     def __init__(self, splits: Sequence[EncodedSplit]) -> None:
         self.split = concatenated(splits)
@@ -202,9 +225,10 @@ class _Joined:
 
 
 def _cut(lengths: np.ndarray, tokens: int) -> Iterator[slice]:
-    """Cut rows of rising length into parts that hold at most so many tokens, padding counted."""
+    """Cut rows of rising length into parts of at most so many tokens, padding included."""
     start = 0
     for end in range(1, len(lengths) + 1):
+        # The next row is the longest so far, so all rows of the part would be padded to its length.
         if end == len(lengths) or (end + 1 - start) * lengths[end] > tokens:
             yield slice(start, end)
             start = end

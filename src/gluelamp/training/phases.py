@@ -1,4 +1,4 @@
-"""What a method learns about a task before its own training."""
+"""The preliminary phases of a method: training or scoring on the task's data before its own training."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gluelamp.backbones import task_ids
 from gluelamp.hardware import choose_device
+from gluelamp.io import atomic_write
 from gluelamp.methods.base import Adaptation
 from gluelamp.methods.phases import Phase, ScoringPhase, TrainingPhase
 from gluelamp.tasks.encoding import EncodedSplit
@@ -21,19 +22,19 @@ from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 from gluelamp.training.batches import collate
 from gluelamp.training.config import TrainerConfig
-from gluelamp.training.learner import Rates
 from gluelamp.training.loss import task_loss
+from gluelamp.training.profile import Rates
 from gluelamp.training.trainer import Trainer
 
 NewTrainer = Callable[[Adaptation, TrainerConfig, Rates, Path], Trainer]
 
 
 @dataclass
-class PhaseLearner:
-    """Carries out the phases of one run, in order; a `gluelamp.methods.phases.RunPhase`.
+class PhaseRunner:
+    """Runs the phases of one run, in order; a `gluelamp.methods.phases.RunPhase`.
 
-    Each training phase has its own folder beside the run's, with its own checkpoint, so that a killed
-    run goes on in the phase where it was.
+    Each phase has its own folder in the run's folder. A training phase has its own checkpoint there, so a
+    killed run resumes in the phase in which it was.
 
     Args:
         new_trainer: makes the trainer of an adaptation.
@@ -53,28 +54,29 @@ class PhaseLearner:
     seed: int
     folder: Path
     reports: list[dict[str, Any]] = field(default_factory=list)
-    """Of each phase done: what it was, its history and its seconds."""
+    """For each finished phase: its label, its history and its seconds."""
 
     def __call__(self, phase: Phase, adaptation: Adaptation) -> Mapping[str, Tensor]:
-        """Carry out the next phase."""
+        """Run the next phase."""
+        folder = self.folder / f"phase-{len(self.reports) + 1}"
+        folder.mkdir(exist_ok=True)
         if isinstance(phase, TrainingPhase):
-            return self._train(phase, adaptation)
-        return self._score(phase, adaptation)
+            return self._train(phase, adaptation, folder)
+        return self._score(phase, adaptation, folder)
 
-    def _score(self, phase: ScoringPhase, adaptation: Adaptation) -> Mapping[str, Tensor]:
-        # Kept: on another device scores may round otherwise, and choose other places.
-        path = self._next_folder() / "scores.safetensors"
+    def _score(self, phase: ScoringPhase, adaptation: Adaptation, folder: Path) -> Mapping[str, Tensor]:
+        # A resumed run reads the scores: on another device they may round differently, and the selection with
+        # them.
+        path = folder / "scores.safetensors"
         self.reports.append({"scores": phase.label, "examples": phase.examples})
         if not path.is_file():
             adaptation.model.to(choose_device(self.config.device))  # type: ignore[arg-type]  # see Trainer
             scores = squared_gradients(phase, adaptation, self.task, self.train, self.seed)
-            partial = path.with_suffix(".partial")
-            save_file({name: value.cpu() for name, value in scores.items()}, partial)
-            partial.replace(path)
+            with atomic_write(path) as temporary:
+                save_file({name: value.cpu() for name, value in scores.items()}, temporary)
         return load_file(path)
 
-    def _train(self, phase: TrainingPhase, adaptation: Adaptation) -> Mapping[str, Tensor]:
-        folder = self._next_folder()
+    def _train(self, phase: TrainingPhase, adaptation: Adaptation, folder: Path) -> Mapping[str, Tensor]:
         config = replace(self.config, epochs=phase.epochs, patience=None)
         rates = replace(self.rates, method=phase.learning_rate or self.rates.method)
         (outcome,) = self.new_trainer(adaptation, config, rates, folder).run()
@@ -88,39 +90,35 @@ class PhaseLearner:
         )
         return load_file(folder / "last.safetensors")
 
-    def _next_folder(self) -> Path:
-        folder = self.folder / f"phase-{len(self.reports) + 1}"
-        folder.mkdir(exist_ok=True)
-        return folder
-
 
 def squared_gradients(
     phase: ScoringPhase, adaptation: Adaptation, task: Task | Mixture, train: EncodedSplit, seed: int
 ) -> dict[str, Tensor]:
     """Return the sum over batches of the squared gradient of each trainable value.
 
-    In fp32, without dropout. With one example a batch this is ``examples`` times the diagonal of the
+    In fp32, without dropout. With one example in a batch this is ``examples`` times the diagonal of the
     empirical Fisher information.
 
     Args:
-        phase: how many examples, how many of them at once, and which labels.
+        phase: number of examples, batch size, and which labels.
         adaptation: in fp32, on the device to compute on; its values are not changed.
         task: the declaration.
-        train: the rows to draw from.
-        seed: of the draw.
+        train: the rows to sample from.
+        seed: of the sample.
 
     Returns:
         By full name, sums of the trainable's shape.
     """
     model, values = adaptation.model.eval(), adaptation.trainable
     sums = {name: torch.zeros_like(value) for name, value in values.items()}
-    drawn = np.random.default_rng(seed).permutation(len(train))[: phase.examples]
-    for start in range(0, len(drawn), phase.batch_size):
-        inputs, labels = collate(train, drawn[start : start + phase.batch_size], model.device)
+    sample = np.random.default_rng(seed).permutation(len(train))[: phase.examples]
+    for start in range(0, len(sample), phase.batch_size):
+        inputs, labels = collate(train, sample[start : start + phase.batch_size], model.device)
         outputs = model(**inputs).logits
         targets = _targets(phase, outputs, labels)
         for weight, target in targets:
             loss = task_loss(task, target, inputs.get(task_ids.KEY))(outputs)
+            # One forward pass serves all classes: its graph is freed only where there is a single target.
             gradients = torch.autograd.grad(loss, list(values.values()), retain_graph=len(targets) > 1)
             for name, gradient in zip(sums, gradients, strict=True):
                 sums[name].addcmul_(gradient, gradient, value=weight)
@@ -128,8 +126,9 @@ def squared_gradients(
 
 
 def _targets(phase: ScoringPhase, outputs: Tensor, labels: Tensor) -> list[tuple[float, Tensor]]:
-    """The labels whose gradients are squared, with their weights."""
+    """Return the labels whose gradients are squared, with their weights."""
     if phase.labels == "observed":
         return [(1.0, labels)]
-    chances = outputs.detach().softmax(-1).mean(0).tolist()
-    return [(chance, torch.full_like(labels, number)) for number, chance in enumerate(chances)]
+    # The expectation over the model's own distribution: each class, weighted by its probability.
+    probabilities = outputs.detach().softmax(-1).mean(0).tolist()
+    return [(p, torch.full_like(labels, number)) for number, p in enumerate(probabilities)]

@@ -1,8 +1,9 @@
 """bf16 passes with fp32 trained values.
 
-Frozen weights are held in bf16. Each trained value exists twice: the fp32 master, which the optimiser
-moves, and its bf16 copy in the model, which the passes read. The head, and every
-`Fp32Module`, stays in fp32, as do the frequencies of rotary positions.
+Frozen weights are in bf16. Each trained value exists twice: the fp32 master, which the optimiser updates,
+and its bf16 copy in the model, which the passes read. Without the masters most updates would be lost: near
+1, neighbouring bf16 numbers differ by 2^-7, and an update is far smaller. The head, every `Fp32Module` and
+the frequencies of rotary positions are excluded from the cast.
 """
 
 from __future__ import annotations
@@ -24,22 +25,22 @@ from gluelamp.methods.changes.change import Fp32Module
 _PRODUCTS = {functional.linear, torch.bmm, torch.einsum, torch.matmul, Tensor.matmul}  # x @ y is the last
 
 
-def products(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
-    """Return a context in which a device multiplies numbers of a type as fast as it can.
+def matmul_context(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which matrix products of a type are as fast as the device allows.
 
-    PyTorch's products of bf16 matrices are far slower than those of fp32 on a CPU without instructions for
-    them. There they are taken in fp32 and rounded to bf16, as bf16 instructions do, too: they also sum
-    in fp32 and round once. Their gradients come out likewise.
+    On a CPU without bf16 instructions, PyTorch's bf16 products are far slower than fp32 products. There the
+    context computes them in fp32 and rounds the result to bf16. Bf16 instructions do the same: they sum in
+    fp32 and round once. Gradients are computed in the same way.
 
     Args:
         dtype: of the passes.
-        device: where they take place.
+        device: of the passes.
     """
     slow = dtype == torch.bfloat16 and device.type == "cpu" and not multiplies_bf16(device)
-    return _ProductsByFp32() if slow else nullcontext()
+    return _Fp32Products() if slow else nullcontext()
 
 
-class _ProductsByFp32(TorchFunctionMode):
+class _Fp32Products(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -48,24 +49,23 @@ class _ProductsByFp32(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in _PRODUCTS or not _are_bf16([*args, *kwargs.values()]):
+        if func not in _PRODUCTS:
             return func(*args, **kwargs)
-        named = {name: _widened(value) for name, value in kwargs.items()}
-        return func(*map(_widened, args), **named).to(torch.bfloat16)
+        floating = {
+            x.dtype for x in (*args, *kwargs.values()) if torch.is_tensor(x) and x.is_floating_point()
+        }
+        if floating != {torch.bfloat16}:  # PyTorch refuses two types, here as with bf16 instructions
+            return func(*args, **kwargs)
+        named = {name: _to_fp32(value) for name, value in kwargs.items()}
+        return func(*map(_to_fp32, args), **named).to(torch.bfloat16)
 
 
-def _are_bf16(values: Iterable[Any]) -> bool:
-    """Return whether the floating-point tensors among some values are bf16, and none of another type."""
-    found = {x.dtype for x in values if torch.is_tensor(x) and x.is_floating_point()}
-    return found == {torch.bfloat16}
-
-
-def _widened(value: Any) -> Any:
-    return value.float() if torch.is_tensor(value) and value.dtype == torch.bfloat16 else value
+def _to_fp32(value: Any) -> Any:
+    return value.float() if torch.is_tensor(value) and value.is_floating_point() else value
 
 
 class MasterWeights:
-    """The fp32 masters of some trained parameters of a model.
+    """The fp32 masters of the trained parameters of a model.
 
     Args:
         model: cast in place, except for the head, every `Fp32Module` and rotary frequencies.
@@ -75,6 +75,7 @@ class MasterWeights:
 
     def __init__(self, model: PreTrainedModel, trained: Iterable[nn.Parameter], dtype: torch.dtype) -> None:
         self.live = list(trained)
+        # Cloned before the cast: a master has the exact fp32 value, and not the rounded one.
         masters = [parameter.detach().clone() for parameter in self.live]
         if dtype != torch.float32:
             _cast(model, dtype, {id(part.module) for part in anatomy(model).head})
@@ -86,21 +87,19 @@ class MasterWeights:
 
     def gather_gradients(self) -> None:
         """Move the gradients of the passes to the masters."""
-        for parameter, master, copied in self._triples():
-            if copied:
-                master.grad = None if parameter.grad is None else parameter.grad.float()
-                parameter.grad = None
+        for parameter, master in self._pairs():
+            master.grad = None if parameter.grad is None else parameter.grad.float()
+            parameter.grad = None
 
     @torch.no_grad()
-    def publish(self) -> None:
+    def sync(self) -> None:
         """Copy the masters into the model."""
-        pairs = [(p, m) for p, m, copied in self._triples() if copied]
-        if pairs:
+        if pairs := self._pairs():
             torch._foreach_copy_([p for p, _ in pairs], [m for _, m in pairs])
 
     @contextmanager
-    def exposed(self, values: Iterable[Tensor] | None = None) -> Iterator[None]:
-        """Let the model's parameters be fp32 values, for reading what to store.
+    def fp32_values(self, values: Iterable[Tensor] | None = None) -> Iterator[None]:
+        """Replace the model's parameters by fp32 values, to read what is stored.
 
         Args:
             values: of each trained parameter; the masters by default.
@@ -114,8 +113,10 @@ class MasterWeights:
             for parameter, data in zip(self.live, before, strict=True):
                 parameter.data = data
 
-    def _triples(self) -> Iterable[tuple[nn.Parameter, Tensor, bool]]:
-        return zip(self.live, self.masters, self._copied, strict=True)
+    def _pairs(self) -> list[tuple[nn.Parameter, Tensor]]:
+        """Return the parameters that are bf16 copies, each with its master."""
+        triples = zip(self.live, self.masters, self._copied, strict=True)
+        return [(parameter, master) for parameter, master, copied in triples if copied]
 
 
 def _cast(module: nn.Module, dtype: torch.dtype, in_fp32: set[int]) -> None:
@@ -125,7 +126,7 @@ def _cast(module: nn.Module, dtype: torch.dtype, in_fp32: set[int]) -> None:
     for parameter in module.parameters(recurse=False):
         parameter.data = parameter.data.to(dtype)
     for name, buffer in module.named_buffers(recurse=False):
-        # The rounding of rotary frequencies would grow with the position; transformers names them so.
+        # An error in a rotary frequency grows with the position. transformers names these buffers inv_freq.
         if buffer.is_floating_point() and not name.endswith("inv_freq"):
             module._buffers[name] = buffer.to(dtype)
     for child in module.children():
@@ -133,4 +134,4 @@ def _cast(module: nn.Module, dtype: torch.dtype, in_fp32: set[int]) -> None:
 
 
 def _inputs_to_fp32(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(x.float() if torch.is_tensor(x) and x.is_floating_point() else x for x in inputs)
+    return tuple(map(_to_fp32, inputs))

@@ -1,8 +1,7 @@
-"""The one training loop.
+"""The training loop.
 
-It knows a task by its declaration and encoded splits, and a method by its `Adaptation`. Everything that
-decides the losses is in the arguments and the seed; everything that a killed run needs is in its
-checkpoint.
+It needs a task's declaration and encoded splits, and a method's `Adaptation`. The losses depend on the
+arguments and the seed alone. The checkpoint holds everything that a killed run needs to continue.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,28 +22,29 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gluelamp.backbones.dropout import install_dropout
 from gluelamp.backbones.first_token import first_token_only
+from gluelamp.errors import InputError
 from gluelamp.hardware import choose_device, choose_dtype, matmul_rate, peak_memory, reset_peak_memory
+from gluelamp.io import atomic_write
 from gluelamp.methods.base import Adaptation
 from gluelamp.methods.storage import save_task_state
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
-from gluelamp.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.evaluation import Outputs, evaluate_splits
 from gluelamp.training.graphs import GraphedPasses
-from gluelamp.training.learner import Learner, Profile
 from gluelamp.training.passes import Passes, SinglePasses, StackedPasses
-from gluelamp.training.precision import MasterWeights, products
+from gluelamp.training.precision import MasterWeights, matmul_context
+from gluelamp.training.profile import Profile, ProfileState, Progress
 
 _log = logging.getLogger(__name__)
 _LOSSES_BETWEEN_CHECKS = 50  # reading a loss waits for the device
 
 
 class Tracker(Protocol):
-    """Where metrics are shown while a run goes on."""
+    """Shows metrics while a run trains."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Take some values at a step."""
+        """Show the values of a step."""
 
 
 class DivergedError(RuntimeError):
@@ -61,14 +62,14 @@ class DivergedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What training gave one profile.
+    """The result of training one profile.
 
     Args:
-        progress: losses, history and the number of the best evaluation.
-        outputs: the head's outputs per validation split, for ``best`` and ``last``.
+        progress: losses, history and the index of the best evaluation.
+        outputs: the head's outputs for each validation split, for ``best`` and ``last``.
         speed: rates of the training steps, of all profiles that were trained together.
-        memory: peak memory, likewise.
-        error: why the profile's training ended before its time, if it did.
+        memory: peak memory of all profiles that were trained together.
+        error: why the profile's training ended early, if it did.
     """
 
     progress: Progress
@@ -79,18 +80,18 @@ class Outcome:
 
 
 class Trainer:
-    """Trains one adaptation on one task or on a mixture of tasks; or several, each for its profile.
+    """Trains one adaptation on a task or a mixture of tasks, or the values of several profiles together.
 
     Args:
         adaptation: in fp32, on the CPU; its model is moved and cast.
         task: the declaration.
-        profiles: what each set of values learns from. Of several, each starts from the values of the
-            adaptation unless it brings its own, and its gradients and steps are as if it were alone.
-        config: the knobs.
-        seed: of the dropout masks, which several profiles draw from one stream.
-        folder: takes the checkpoint.
-        bound_to: what the task states are bound to; see `gluelamp.methods.storage.provenance`.
-        tracker: shown each evaluation, if there is one.
+        profiles: one for each set of values. Each of several profiles starts from the values of the
+            adaptation or from its own; its gradients and steps are as if it were trained alone.
+        config: the options.
+        seed: of the dropout masks; several profiles use one stream.
+        folder: where the checkpoint is written.
+        provenance: written into the task states; from `gluelamp.methods.storage.provenance`.
+        tracker: shows each evaluation, if there is one.
         continue_on_divergence: whether the other profiles are trained on if one diverges; its outcome holds
             the reason. If False, the run ends.
 
@@ -107,12 +108,12 @@ class Trainer:
         config: TrainerConfig,
         seed: int,
         folder: Path,
-        bound_to: Mapping[str, str],
+        provenance: Mapping[str, str],
         tracker: Tracker | None = None,
         continue_on_divergence: bool = False,
     ) -> None:
         self.adaptation, self.task, self.config = adaptation, task, config
-        self.folder, self.bound_to, self.tracker = folder, bound_to, tracker
+        self.folder, self.provenance, self.tracker = folder, provenance, tracker
         self.continue_on_divergence = continue_on_divergence
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(config.precision, self.device)
@@ -121,25 +122,25 @@ class Trainer:
         self.model.to(self.device)  # type: ignore[arg-type]  # the decorated method loses its signature
         values = adaptation.trainable | adaptation.head
         self.weights = MasterWeights(self.model, values.values(), self.dtype)
-        starts = [self._first(profile, list(values), len(profiles)) for profile in profiles]
-        of_method = len(adaptation.trainable)
-        self.learners = [
-            Learner(profile, start, of_method, config)
+        starts = [self._initial_values(profile, list(values), len(profiles)) for profile in profiles]
+        method_count = len(adaptation.trainable)
+        self.states = [
+            ProfileState(profile, start, method_count, config)
             for profile, start in zip(profiles, starts, strict=True)
         ]
         self.eager: Passes = (
             SinglePasses(adaptation, task, self.weights, config)
             if len(profiles) == 1
-            else StackedPasses(adaptation, task, self.learners, config)
+            else StackedPasses(adaptation, task, self.states, config)
         )
         self.passes = GraphedPasses(self.eager) if config.graphs else self.eager
-        self.passes.publish()
+        self.passes.sync_weights()
         self.errors: dict[int, str] = {}
-        """By number of the learner, why its training ended before its time."""
+        """By index of the profile, why its training ended early."""
         self._started = 0.0
 
-    def _first(self, profile: Profile, names: list[str], profiles: int) -> list[Tensor]:
-        """Return a profile's first values: the model's own for a single profile, copies for several."""
+    def _initial_values(self, profile: Profile, names: list[str], profiles: int) -> list[Tensor]:
+        """Return a profile's initial values: the model's own for a single profile, copies for several."""
         masters = self.weights.masters
         if profiles > 1:
             masters = [master.detach().clone() for master in masters]
@@ -153,127 +154,124 @@ class Trainer:
         """Train to the end, from the checkpoint if there is one; return the outcome of each profile.
 
         Raises:
-            DivergedError: if a loss or an output is not finite and the run does not go on; the checkpoint
-                before it stays.
+            DivergedError: if a loss or an output is not finite and ``continue_on_divergence`` is False. The
+                last checkpoint stays.
+            InputError: if the checkpoint is damaged.
         """
         reset_peak_memory(self.device)
         self._resume()
         self.model.train()
         every_token = self.adaptation.needs_every_token
         tokens = nullcontext() if every_token else first_token_only(self.model)
-        with tokens, products(self.dtype, self.device):
+        with tokens, matmul_context(self.dtype, self.device):
             self._started = time.perf_counter()
-            while active := self._active():
+            while active := [state for state in self.states if not state.progress.finished]:
                 self._step(active)
-            memory = peak_memory(self.device)  # first: what counts operations and rates takes memory too
+            memory = peak_memory(self.device)  # before `_speed`, which uses memory of its own
             speed = self._speed()
         return [
-            Outcome(learner.progress, learner.outputs, speed, memory, self.errors.get(number))
-            for number, learner in enumerate(self.learners)
+            Outcome(state.progress, state.outputs, speed, memory, self.errors.get(number))
+            for number, state in enumerate(self.states)
         ]
 
-    def _active(self) -> list[Learner]:
-        return [learner for learner in self.learners if not learner.progress.finished]
-
-    def _step(self, active: list[Learner]) -> None:
-        batches = [learner.next_batch() for learner in active]
+    def _step(self, active: list[ProfileState]) -> None:
+        batches = [state.next_batch() for state in active]
         losses = self.passes.backward(active, batches)
-        for learner, batch, loss in zip(active, batches, losses, strict=True):
-            learner.step(batch, loss)
-        self.passes.publish()
-        due = [learner for learner in active if learner.evaluates_now]
+        for state, batch, loss in zip(active, batches, losses, strict=True):
+            state.step(batch, loss)
+        self.passes.sync_weights()
+        due = [state for state in active if state.evaluates_now]
+        # Profiles with fewer rows have shorter epochs, so their evaluations fall on different steps. A
+        # checkpoint holds all profiles; written at each evaluation, it would take longer than training.
         saves = due == active or active[0].progress.step % self.config.checkpoint_steps == 0
-        if due or saves or active[0].waiting_losses >= _LOSSES_BETWEEN_CHECKS:
-            self._look_at_losses(active)
+        if due or saves or active[0].unread_losses >= _LOSSES_BETWEEN_CHECKS:
+            self._read_losses(active)
         if due or saves:
             self._stop_clock(active)
-            self._evaluate([learner for learner in due if not learner.progress.finished])
+            self._evaluate([state for state in due if not state.progress.finished])
             if saves:
-                self._checkpoint()
+                self._save_checkpoint()
             self._started = time.perf_counter()
 
-    def _stop_clock(self, active: list[Learner]) -> None:
+    def _stop_clock(self, active: list[ProfileState]) -> None:
         seconds = time.perf_counter() - self._started
-        for learner in active:
-            learner.progress.seconds += seconds
+        for state in active:
+            state.progress.seconds += seconds
 
-    def _look_at_losses(self, active: list[Learner]) -> None:
-        for learner in active:
-            if problem := learner.take_losses():
-                self._give_up(learner, problem)
+    def _read_losses(self, active: list[ProfileState]) -> None:
+        for state in active:
+            if problem := state.read_losses():
+                self._stop_diverged(state, problem)
 
-    def _give_up(self, learner: Learner, problem: str) -> None:
+    def _stop_diverged(self, state: ProfileState, problem: str) -> None:
         message = (
-            f"{problem} Lower trainer.learning_rate (of a phase before the method's own training: "
-            "method.first_learning_rate), or train with trainer.precision=fp32."
+            f"{problem} Lower trainer.learning_rate (in a preliminary phase: method.first_learning_rate), or "
+            "set trainer.precision=fp32."
         )
         if not self.continue_on_divergence:
-            raise DivergedError(message, learner.progress.history)
-        self.errors[self.learners.index(learner)] = message
-        learner.progress.finished = True
+            raise DivergedError(message, state.progress.history)
+        self.errors[self.states.index(state)] = message
+        state.progress.finished = True
 
-    def _evaluate(self, due: list[Learner]) -> None:
-        for learner, outputs in zip(due, self.passes.outputs(due) if due else [], strict=True):
+    def _evaluate(self, due: list[ProfileState]) -> None:
+        for state, outputs in zip(due, self.passes.outputs(due) if due else [], strict=True):
             if all(np.isfinite(values).all() for values in outputs.values()):
-                self._take_evaluation(learner, outputs)
+                self._add_evaluation(state, outputs)
             else:
-                step = learner.progress.step
-                self._give_up(learner, f"The model's outputs after step {step} are not finite.")
+                step = state.progress.step
+                self._stop_diverged(state, f"The model's outputs after step {step} are not finite.")
 
-    def _take_evaluation(self, learner: Learner, outputs: Outputs) -> None:
-        metrics = evaluate_splits(self.task, learner.profile.validation, outputs)
-        progress, main = learner.progress, self.task.main_metric
+    def _add_evaluation(self, state: ProfileState, outputs: Outputs) -> None:
+        metrics = evaluate_splits(self.task, state.profile.validation, outputs)
+        progress, main = state.progress, self.task.main_metric
         sign = -1 if self.task.lower_is_better else 1
         best = progress.history[progress.best][main] if progress.best >= 0 else None
         is_best = best is None or sign * metrics[main] > sign * best
-        entry = learner.take_evaluation(outputs, metrics, is_best)
+        entry = state.add_evaluation(outputs, metrics, is_best)
         if self.tracker is not None:
             self.tracker.log(progress.step, entry)
+        # Before the checkpoint: a run that is killed in between evaluates again and writes the same files.
         for name in ["best"] * is_best + ["last"] * progress.finished:
-            self._save_state(learner, name)
+            with self.weights.fp32_values(state.masters):
+                path = state.profile.folder / f"{name}.safetensors"
+                save_task_state(path, self.adaptation, self.provenance)
 
-    def _save_state(self, learner: Learner, name: str) -> None:
-        with self.weights.exposed(learner.masters):
-            path = learner.profile.folder / f"{name}.safetensors"
-            save_task_state(path, self.adaptation, self.bound_to)
-
-    def _checkpoint(self) -> None:
+    def _save_checkpoint(self) -> None:
         random = {
             "torch": torch.get_rng_state(),
             "dropout": self.dropout.state(),
+            # Of this device alone, so that the run can resume where fewer GPUs are visible.
             "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
         saved = {
-            "learners": [
-                {"progress": asdict(learner.progress), **learner.state()} for learner in self.learners
-            ],
+            "profiles": [{"progress": asdict(state.progress), **state.state_dict()} for state in self.states],
             "errors": self.errors,
             "random": random,
         }
-        save_checkpoint(self.folder / "checkpoint.pt", saved)
+        with atomic_write(self.folder / "checkpoint.pt") as temporary:
+            torch.save(saved, temporary)
 
     def _resume(self) -> None:
-        saved = load_checkpoint(self.folder / "checkpoint.pt")
+        saved = _load_checkpoint(self.folder / "checkpoint.pt")
         if saved is None:
             return
-        for learner, state in zip(self.learners, saved["learners"], strict=True):
-            learner.load_state(Progress(**state["progress"]), state)
+        for state, content in zip(self.states, saved["profiles"], strict=True):
+            state.load_state_dict(Progress(**content["progress"]), content)
         self.errors = saved["errors"]
-        self.passes.publish()
+        self.passes.sync_weights()
         torch.set_rng_state(saved["random"]["torch"])
         self.dropout.load_state(saved["random"]["dropout"])
-        if self.device.type == "cuda" and saved["random"]["cuda"] is not None:  # None: it began on a CPU
+        if self.device.type == "cuda" and saved["random"]["cuda"] is not None:  # None: started on a CPU
             torch.cuda.set_rng_state(saved["random"]["cuda"], self.device)
-        _log.info("resuming at step %d", max(learner.progress.step for learner in self.learners))
+        _log.info("resuming at step %d", max(state.progress.step for state in self.states))
 
     def _speed(self) -> dict[str, Any]:
         flops_per_token = self._flops_per_token()
-        done = [learner.progress for learner in self.learners]
+        done = [state.progress for state in self.states]
         seconds = max(1e-9, *(progress.seconds for progress in done))
         tokens = sum(progress.tokens for progress in done)
         rows = [
-            learner.progress.step / learner.steps_per_epoch * len(learner.profile.train)
-            for learner in self.learners
+            state.progress.step / state.steps_per_epoch * len(state.profile.train) for state in self.states
         ]
         rate = matmul_rate(self.device, self.dtype)
         return {
@@ -287,14 +285,26 @@ class Trainer:
         }
 
     def _flops_per_token(self) -> float:
-        """Operations of a training step for each of its tokens, counted apart from the timed steps.
+        """Return the operations of a training step for each of its tokens, counted after the timed steps.
 
-        On rows of one length, the most frequent: products of padding are none that the model needs.
+        The step has rows of one length, the most frequent one, so that no products of padding are counted.
         """
-        rows = self.learners[0].profile.train
+        rows = self.states[0].profile.train
         examples = np.flatnonzero(rows.lengths == np.bincount(rows.lengths).argmax())
         examples = examples[: self.config.batch_size]
         with FlopCounterMode(display=False) as counter:
-            self.eager.backward(self.learners[:1], [examples])
+            self.eager.backward(self.states[:1], [examples])
         self.model.zero_grad(set_to_none=True)
         return counter.get_total_flops() / int(rows.lengths[examples].sum())
+
+
+def _load_checkpoint(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (EOFError, OSError, RuntimeError, UnpicklingError) as error:
+        raise InputError(
+            f"The checkpoint {path} is damaged. Remove it and run again. Training then starts from the "
+            "beginning."
+        ) from error

@@ -1,10 +1,10 @@
-"""One profile on its way: its trained values, their optimiser, and how far they are."""
+"""One profile in training: its data, its trained values, their optimiser and its progress."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.training.batches import training_order
-from gluelamp.training.checkpoint import Progress
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.evaluation import Outputs
 from gluelamp.training.held_out import HeldOut
@@ -22,7 +21,7 @@ from gluelamp.training.held_out import HeldOut
 
 @dataclass(frozen=True)
 class Rates:
-    """Peak learning rates: the method's values, and the head's."""
+    """Peak learning rates of the method's values and of the head."""
 
     method: float
     head: float
@@ -35,16 +34,16 @@ class Rates:
 
 @dataclass(frozen=True)
 class Profile:
-    """What one set of trained values learns from, and where it is kept.
+    """The data that one set of values is trained on, and where the values are stored.
 
     Args:
         train: the training rows.
-        validation: the validation splits, first the one that selects the best evaluation.
+        validation: the validation splits; the first one selects the best evaluation.
         rates: peak learning rates.
         seed: of the order of examples.
-        folder: takes the task states ``best`` and ``last``.
-        start: first values by full name; those of the adaptation if None.
-        held_out: follows the evaluations, if a score on rows that chose nothing is wanted.
+        folder: where the task states ``best`` and ``last`` are written.
+        start: initial values by full name; those of the adaptation if None.
+        held_out: tracks the evaluations for a cross-fitted score, if one is wanted.
     """
 
     train: EncodedSplit
@@ -60,14 +59,41 @@ class Profile:
         return math.ceil(len(self.train) / batch_size)
 
 
-class Learner:
-    """One profile's values in training.
+@dataclass
+class Progress:
+    """How far training is, and its losses and evaluations so far.
 
     Args:
-        profile: what it learns from.
-        masters: its trained values in fp32, the method's first, then the head's.
+        epoch: the current epoch, counted from 0.
+        batch: finished batches in it.
+        step: finished optimiser steps.
+        losses: the loss of each step.
+        history: one entry for each evaluation.
+        best: the index of the best evaluation in ``history``.
+        seconds: training time so far, without evaluations.
+        tokens: tokens trained on so far, without padding.
+        finished: whether training has ended.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: int = -1
+    seconds: float = 0.0
+    tokens: int = 0
+    finished: bool = False
+
+
+class ProfileState:
+    """The values of one profile in training, with their optimiser, schedule and progress.
+
+    Args:
+        profile: the data and where values are stored.
+        masters: the trained values in fp32, first the method's, then the head's.
         method_count: how many of them are the method's.
-        config: the knobs.
+        config: the options.
     """
 
     def __init__(
@@ -78,33 +104,34 @@ class Learner:
         self.optimizer, self.schedule = self._optimizer(method_count)
         self.progress = Progress()
         self.outputs: dict[str, Outputs] = {}
-        self._pending: list[Tensor] = []
+        self._unread: list[Tensor] = []
         self._order: tuple[int, list[np.ndarray]] = (-1, [])
 
     def next_batch(self) -> np.ndarray:
-        """Return the numbers of the examples whose turn it is."""
+        """Return the indices of the examples of the next step."""
         progress, config = self.progress, self.config
         if self._order[0] != progress.epoch:
-            rows, seed = self.profile.train.lengths, self.profile.seed
-            order = training_order(rows, config.batch_size, config.bucket_batches, seed, progress.epoch)
+            lengths, seed = self.profile.train.lengths, self.profile.seed
+            order = training_order(lengths, config.batch_size, config.bucket_batches, seed, progress.epoch)
             self._order = progress.epoch, order
         return self._order[1][progress.batch]
 
     def step(self, examples: np.ndarray, loss: Tensor) -> None:
-        """Move the values by the gradients that lie on them.
+        """Update the values by their gradients.
+
+        A fused step does not raise the versions of the values. The caller must therefore call
+        ``Adaptation.invalidate`` if the values are the model's own.
 
         Args:
-            examples: the batch that gave the gradients.
-            loss: its mean loss, a scalar, which is not waited for.
+            examples: the batch of the gradients.
+            loss: its mean loss, a scalar. It is not read here, so the device need not finish.
         """
         if self.config.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.masters, self.config.max_grad_norm)
         self.optimizer.step()
-        # A fused step does not say that it wrote, and sparse methods go by a tensor's version.
-        torch.autograd.graph.increment_version(self.masters)
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._pending.append(loss)
+        self._unread.append(loss)
         progress = self.progress
         progress.step += 1
         progress.batch += 1
@@ -114,24 +141,24 @@ class Learner:
 
     @property
     def is_done(self) -> bool:
-        """Whether the last step of the last epoch is behind."""
+        """Whether the last step of the last epoch is finished."""
         return self.progress.step >= self.config.epochs * self.steps_per_epoch
 
     @property
     def evaluates_now(self) -> bool:
-        """Whether an evaluation is due after the step that was made."""
+        """Whether an evaluation is due after the last step."""
         every = self.config.eval_steps or self.steps_per_epoch
         return self.progress.step % every == 0 or self.is_done
 
     @property
-    def waiting_losses(self) -> int:
-        """Losses that were not looked at yet."""
-        return len(self._pending)
+    def unread_losses(self) -> int:
+        """Number of losses that are not in `progress` yet."""
+        return len(self._unread)
 
-    def take_losses(self) -> str | None:
-        """Look at the losses of the last steps; return a sentence if one is not finite."""
-        losses = torch.stack(self._pending).tolist() if self._pending else []
-        self._pending.clear()
+    def read_losses(self) -> str | None:
+        """Move the losses of the last steps to `progress`; return an error sentence if one is not finite."""
+        losses = torch.stack(self._unread).tolist() if self._unread else []
+        self._unread.clear()
         first = self.progress.step - len(losses) + 1
         for number, loss in enumerate(losses):
             if not math.isfinite(loss):
@@ -139,15 +166,13 @@ class Learner:
         self.progress.losses += losses
         return None
 
-    def take_evaluation(
-        self, outputs: Outputs, metrics: Mapping[str, float], is_best: bool
-    ) -> dict[str, Any]:
-        """Write an evaluation into the history and return its entry.
+    def add_evaluation(self, outputs: Outputs, metrics: Mapping[str, float], is_best: bool) -> dict[str, Any]:
+        """Add an evaluation to the history and return its entry.
 
         Args:
             outputs: of the validation splits.
-            metrics: of these.
-            is_best: whether no evaluation before was as good.
+            metrics: of these outputs.
+            is_best: whether it is better than all evaluations before.
         """
         progress = self.progress
         since = progress.history[-1]["step"] if progress.history else 0
@@ -160,7 +185,7 @@ class Learner:
         progress.history.append(entry)
         self.outputs["last"] = outputs
         if self.profile.held_out is not None:
-            self.profile.held_out.look(len(progress.history) - 1, outputs)
+            self.profile.held_out.update(len(progress.history) - 1, outputs)
         if is_best:
             progress.best = len(progress.history) - 1
             self.outputs["best"] = outputs
@@ -169,8 +194,8 @@ class Learner:
         progress.finished = self.is_done or (patience is not None and waited >= patience)
         return entry
 
-    def state(self) -> dict[str, Any]:
-        """Return all that a killed run needs of this profile, but its progress."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint stores of this profile, except its progress."""
         return {
             "masters": [master.detach() for master in self.masters],
             "optimizer": self.optimizer.state_dict(),
@@ -179,11 +204,11 @@ class Learner:
                 selection: {name: torch.from_numpy(value) for name, value in outputs.items()}
                 for selection, outputs in self.outputs.items()
             },
-            "held_out": self.profile.held_out.state() if self.profile.held_out is not None else [],
+            "held_out": self.profile.held_out.state_dict() if self.profile.held_out is not None else [],
         }
 
-    def load_state(self, progress: Progress, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned."""
+    def load_state_dict(self, progress: Progress, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
         self.progress = progress
         with torch.no_grad():
             for master, saved in zip(self.masters, state["masters"], strict=True):
@@ -195,7 +220,7 @@ class Learner:
             for selection, outputs in state["outputs"].items()
         }
         if self.profile.held_out is not None:
-            self.profile.held_out.load_state(state["held_out"])
+            self.profile.held_out.load_state_dict(state["held_out"])
 
     def _optimizer(
         self, method_count: int
@@ -207,6 +232,8 @@ class Learner:
             {"params": self.masters[:method_count], "lr": rates.method},
             {"params": self.masters[method_count:], "lr": rates.head},
         ]
+        # Fused: one kernel for all values. PEFT methods have many small tensors, and a step of some hundred
+        # kernels would take longer than their arithmetic.
         optimizer = torch.optim.AdamW(
             [group for group in groups if group["params"]],
             betas=config.betas,
