@@ -13,10 +13,12 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import mean_squared_error
 
+from gluelamp.methods.base import Method
 from gluelamp.methods.full import FullFineTuning
 from gluelamp.methods.head_only import HeadOnly
 from gluelamp.methods.lora import LoRA
 from gluelamp.methods.pafi import PaFi
+from gluelamp.methods.xpeft import XPeft
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.training.batches import training_order
 from gluelamp.training.evaluation import predict
@@ -150,6 +152,26 @@ def test_trained_values_at_fixed_positions_stand_in_the_weights(
         assert torch.equal(found, expected), weight
     assert len(shared) > 10
     assert all(state[f"{name.removesuffix('.positions')}.delta"].any() for name in shared)
+
+
+@pytest.mark.parametrize(
+    "method", [PaFi(density=0.2), XPeft(num_adapters=4, top_k=2, reduction_factor=4)], ids=["pafi", "xpeft"]
+)
+def test_an_evaluation_uses_values_that_were_written_without_a_version(
+    make_trainer: MakeTrainer, method: Method
+) -> None:
+    """Fused steps and replayed graphs write so, and a replayed graph runs no Python in between."""
+    trainer = make_trainer(method=method)
+    (before,) = trainer.passes.outputs(trainer.states)
+    for master in trainer.weights.masters:
+        master.data.copy_(torch.randn(master.shape))
+    trainer.passes.sync_weights()
+    (after,) = trainer.passes.outputs(trainer.states)
+    fresh = make_trainer("fresh", method=method)
+    fresh.adaptation.load_task_state(trainer.adaptation.task_state())
+    (expected,) = fresh.passes.outputs(fresh.states)
+    np.testing.assert_allclose(after["validation"], expected["validation"], atol=1e-6)
+    assert not np.allclose(after["validation"], before["validation"], atol=1e-2)
 
 
 def test_tokens_and_operations_are_counted_without_padding(make_trainer: MakeTrainer) -> None:

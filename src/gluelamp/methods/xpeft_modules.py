@@ -224,6 +224,10 @@ class SelectedAdapterChange(InsertedModule):
                 if ".norm." in name:
                     value.copy_(state[name])
 
+    def invalidate(self) -> None:
+        """Sum the selected adapters again in the next pass."""
+        self.adapter._kept = None
+
     def values_of(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the logits (P, N) that the stacked states of P tasks stand for."""
         return {f"{name}.logits": mask.logits_of(states[name]) for name, mask in self._masks.items()}
