@@ -1,4 +1,4 @@
-"""Hand-made LaMP files, and what must hold of every copy of LaMP."""
+"""Hand-made LaMP files, and the properties of every copy of LaMP."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def rows(data: TaskData) -> pd.DataFrame:
 
 def assert_no_leak(data: TaskData, recovered: bool) -> None:
     """No text is in two splits of a user; recovered users do not share a text at all."""
-    found = rows(data)
+    frame = rows(data)
     texts = list(data.task.text_columns)
-    assert not found.duplicated(["user", *texts]).any()
-    assert (found.groupby(["user", "text"])["split"].nunique() == 1).all()
+    assert not frame.duplicated(["user", *texts]).any()
+    assert (frame.groupby(["user", "text"])["split"].nunique() == 1).all()
     if recovered:
-        assert (found.groupby("text")["user"].nunique() == 1).all()
-    assert found["idx"].is_unique
-    assert set(found["user"]) == set(data.splits["train"]["user"])
+        assert (frame.groupby("text")["user"].nunique() == 1).all()
+    assert frame["idx"].is_unique
+    assert set(frame["user"]) == set(data.splits["train"]["user"])

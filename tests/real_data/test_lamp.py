@@ -31,10 +31,10 @@ def sizes(data: TaskData) -> pd.Series:
 
 def test_the_rebuilt_dev_file_has_the_counted_authors(data_folder: Path) -> None:
     data = load("lamp2n", data_folder)
-    found = sizes(data)
-    assert len(found) == 103
-    assert [int((found >= least).sum()) for least in (10, 20, 30, 50, 100)] == [38, 24, 16, 11, 9]
-    assert (found.max(), found.sum()) == (271, 2665)
+    counts = sizes(data)
+    assert len(counts) == 103
+    assert [int((counts >= least).sum()) for least in (10, 20, 30, 50, 100)] == [38, 24, 16, 11, 9]
+    assert (counts.max(), counts.sum()) == (271, 2665)
     assert "the profiles of the rebuilt LaMP-2N dev file" in data.deviations[0]
     # two texts of five train where an author has one to four
     assert {split: len(frame) for split, frame in data.splits.items()} == {
@@ -42,7 +42,7 @@ def test_the_rebuilt_dev_file_has_the_counted_authors(data_folder: Path) -> None
     }  # fmt: skip
 
 
-def test_queries_stand_labelled_in_other_records_profiles(data_folder: Path) -> None:
+def test_queries_are_labelled_items_of_other_profiles(data_folder: Path) -> None:
     records = list(read_records(LAMP["lamp2n"], data_folder / "lamp" / "LaMP_2N_dev_rebuilt"))
     profile = {item.texts: item.label for record in records for item in record.profile}
     again = [record.query for record in records if record.query and record.query.texts in profile]
@@ -98,9 +98,9 @@ def test_no_test_text_of_a_record_is_among_its_training_texts(data_folder: Path)
     assert_no_leak(data, recovered=True)
     same = {name: {text_key((text,)) for text in frame["text"]} for name, frame in data.splits.items()}
     held_out, train = same["test"] | same["validation"], same["train"]
-    user = {text_key((text,)): who for text, who in rows(data)[["text", "user"]].to_numpy()}
+    user = {text_key((text,)): name for text, name in rows(data)[["text", "user"]].to_numpy()}
     path = data_folder / "lamp" / "LaMP_2N_dev_rebuilt" / "dev_questions.json"
-    for record in json.loads(path.read_text()):  # the raw file, whatever the reader made of it
+    for record in json.loads(path.read_text()):  # the raw file, independent of the reader
         query = record["input"].split(" article: ", 1)[1]
         texts = {text_key((text,)) for text in (query, *(item["text"] for item in record["profile"]))}
         assert len({user[text] for text in texts}) == 1

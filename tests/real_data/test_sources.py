@@ -9,7 +9,7 @@ import pytest
 
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.data import load_task_data
-from gluelamp.tasks.glue import glue_task
+from gluelamp.tasks.glue import GLUE
 from gluelamp.tasks.prepare import prepare
 from gluelamp.tasks.task import TaskData
 
@@ -20,7 +20,7 @@ BOTH_LAYOUTS = ("cola", "mrpc", "rte", "stsb", "wnli")
 
 
 def load(task: str, folder: Path) -> TaskData:
-    return load_task_data(glue_task(task), DataConfig(source="local", root=str(folder)))
+    return load_task_data(GLUE[task], DataConfig(source="local", root=str(folder)))
 
 
 @pytest.mark.parametrize("task", COMPLETE)
@@ -38,13 +38,13 @@ def test_the_official_files_and_the_hub_s_layout_hold_the_same_rows(data_folder:
     assert official.fingerprint == hub_layout.fingerprint
 
 
-def test_test_labels_are_hidden_except_for_mrpc_s(data_folder: Path) -> None:
+def test_test_labels_are_hidden_except_in_mrpc(data_folder: Path) -> None:
     hidden = {task: set(load(task, data_folder).splits["test"]["label"]) for task in COMPLETE}
     assert hidden.pop("mrpc") == {0, 1}
     assert all(labels == {-1} for labels in hidden.values())
 
 
-def test_mrpc_s_dev_rows_keep_their_number_in_microsoft_s_file(data_folder: Path) -> None:
+def test_mrpc_dev_rows_have_their_number_in_the_original_file(data_folder: Path) -> None:
     splits = load("mrpc", data_folder / "glue_data").splits
     numbers = sorted([*splits["train"]["idx"], *splits["validation"]["idx"]])
     assert numbers == list(range(4076))
@@ -64,7 +64,7 @@ def test_the_sampled_mnli_is_recorded_as_a_deviation(data_folder: Path) -> None:
 @pytest.mark.parametrize("folder", ["glue", "glue_data"])
 def test_a_prepared_copy_has_the_same_fingerprint(data_folder: Path, tmp_path: Path, folder: str) -> None:
     source = DataConfig(source="local", root=str(data_folder / folder))
-    manifest = prepare([glue_task(task) for task in BOTH_LAYOUTS], source, tmp_path)
+    manifest = prepare([GLUE[task] for task in BOTH_LAYOUTS], source, tmp_path)
     for task in BOTH_LAYOUTS:
         prepared = load(task, tmp_path)
         assert prepared.fingerprint == load(task, data_folder / folder).fingerprint

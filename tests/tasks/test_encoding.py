@@ -1,4 +1,4 @@
-"""Texts become the tokenizer's own ids, and the cache changes nothing but the time."""
+"""The ids are those of the tokenizer, with and without the cache."""
 
 from __future__ import annotations
 
@@ -66,9 +66,7 @@ def test_the_longer_text_of_a_pair_is_cut_first(tokenizer: PreTrainedTokenizerBa
     assert pieces.count("in") == 16 - 3 - 3  # [CLS] and two [SEP] stay
 
 
-def test_labels_and_row_numbers_keep_the_order_of_the_rows(
-    tokenizer: PreTrainedTokenizerBase,
-) -> None:
+def test_labels_and_row_numbers_keep_the_order_of_the_rows(tokenizer: PreTrainedTokenizerBase) -> None:
     split = encode(PAIRS, MRPC, tokenizer, 64)
     assert split.labels.tolist() == [1, 0, 0, 1]
     assert split.labels.dtype == np.int64
@@ -76,11 +74,6 @@ def test_labels_and_row_numbers_keep_the_order_of_the_rows(
     assert split.pad_token == tokenizer.pad_token_id
     assert len(split) == 4
     assert split.lengths.sum() == len(split.tokens) == len(split.segments)
-
-
-def test_labels_of_a_regression_are_float32(tokenizer: PreTrainedTokenizerBase) -> None:
-    split = encode(PAIRS.assign(label=[0.0, 3.8, 5.0, 2.5]), STSB, tokenizer, 64)
-    np.testing.assert_array_equal(split.labels, np.float32([0.0, 3.8, 5.0, 2.5]), strict=True)
 
 
 def test_an_encoder_without_token_types_gets_none(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -97,7 +90,7 @@ def test_the_cache_returns_equal_arrays_without_the_tokenizer(tiny_backbone: Pat
     with patch.object(type(unused), "__call__") as call:
         assert_equal(encode(PAIRS, MRPC, unused, 16, tmp_path / "cache"), written)
         call.assert_not_called()
-        unused("the call is seen where there is one")
+        unused("this call is counted")
         call.assert_called_once()
     assert_equal(encode(PAIRS, MRPC, fresh(), 16), written)
     assert len(list((tmp_path / "cache").iterdir())) == 1
@@ -119,6 +112,10 @@ def test_labels_are_not_cached(tokenizer: PreTrainedTokenizerBase, tmp_path: Pat
     encode(PAIRS, MRPC, tokenizer, 16, tmp_path)
     relabelled = encode(PAIRS.assign(label=[0, 1, 1, 0]), MRPC, tokenizer, 16, tmp_path)
     assert relabelled.labels.tolist() == [0, 1, 1, 0]
+    similarities = encode(PAIRS.assign(label=[0.0, 3.8, 5.0, 2.5]), STSB, tokenizer, 16, tmp_path)
+    np.testing.assert_array_equal(similarities.labels, np.float32([0.0, 3.8, 5.0, 2.5]), strict=True)
+    # one key, although the tokenizer has stored the truncation of the earlier calls
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_the_key_depends_on_texts_tokenizer_and_length(tiny_backbone: Path, tmp_path: Path) -> None:
@@ -148,11 +145,3 @@ def test_two_single_texts_are_not_taken_for_a_pair(
     encode(single, COLA, tokenizer, 16, tmp_path)
     fresh = AutoTokenizer.from_pretrained(tiny_backbone)
     assert_equal(encode(pair, MRPC, fresh, 16, tmp_path), encode(pair, MRPC, fresh, 16))
-
-
-def test_the_key_does_not_depend_on_what_was_encoded_before(
-    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
-) -> None:
-    encode(PAIRS, MRPC, tokenizer, 16, tmp_path)
-    encode(PAIRS, MRPC, tokenizer, 16, tmp_path)
-    assert len(list(tmp_path.iterdir())) == 1

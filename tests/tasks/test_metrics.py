@@ -47,9 +47,7 @@ def _reference(name: str, predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("name", GLUE)
-def test_every_glue_task_gets_its_metrics_as_the_reference_libraries_compute_them(
-    name: str,
-) -> None:
+def test_every_glue_task_gets_its_metrics_as_the_reference_libraries_compute_them(name: str) -> None:
     task = GLUE[name]
     predictions, labels = _random_case(task)
     result = compute_metrics(task, predictions, labels)
@@ -146,19 +144,13 @@ print(compute_metrics(GLUE["rte"], np.array([0, 1, 1]), np.array([0, 1, 1])))
 """
 
 
-def test_metrics_need_no_network_and_no_home_and_import_evaluate_only_when_used(
-    tmp_path: Path,
-) -> None:
+def test_metrics_need_no_network_and_no_home_and_import_evaluate_only_when_used(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.touch()  # a path below a file cannot be created, not even by root
     environment = {name: value for name, value in os.environ.items() if name[:3] != "HF_"}
     environment |= {"HOME": f"{blocked}/home", "HF_HOME": f"{blocked}/hf", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", _OFFLINE],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", _OFFLINE], env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout == "{'accuracy': 1.0}\n", done.stderr
 
@@ -171,10 +163,7 @@ def test_the_module_can_also_be_loaded_by_its_path(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("evaluate.config.HF_MODULES_CACHE", tmp_path / "modules")
     monkeypatch.setattr(sys, "path", list(sys.path))
     module = evaluate.load(
-        str(glue_metrics.__file__),
-        "classification",
-        cache_dir=str(tmp_path),
-        keep_in_memory=True,
+        str(glue_metrics.__file__), "classification", cache_dir=str(tmp_path), keep_in_memory=True
     )
     # two batches: 2 of 3 labels are right
     module.add_batch(predictions=[[0, 1]], references=[[0, 1]])

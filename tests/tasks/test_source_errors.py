@@ -38,25 +38,13 @@ def cola(line: str) -> str:
         (cola('{"idx": 1, "sentence": "b"'), r"train\.jsonl, line 3 is not valid JSON: .*column"),
         (cola("[1, 2]"), r"train\.jsonl, line 3 is not a JSON object"),
         (cola('{"idx": 1, "sentence": null, "label": 1}'), r"line 3: 'sentence' is .*not text"),
-        (
-            cola('{"idx": 1, "sentence": "b", "label": 2}'),
-            r"line 3: label 2 is not a class id from 0 to 1",
-        ),
+        (cola('{"idx": 1, "sentence": "b", "label": 2}'), r"line 3: label 2 is not a class id from 0 to 1"),
         (cola('{"idx": 1, "sentence": "b", "label": -1}'), r"line 3: label -1 .*test splits only"),
-        (
-            cola('{"idx": 1, "sentence": "b", "label": [1]}'),
-            r"line 3: label \[1\] is not a class id",
-        ),
+        (cola('{"idx": 1, "sentence": "b", "label": [1]}'), r"line 3: label \[1\] is not a class id"),
         (cola('{"idx": 1, "sentence": "b", "label": "aceptable"}'), "did you mean 'acceptable'"),
-        (
-            cola('{"idx": 1.5, "sentence": "b", "label": 1}'),
-            r"line 3: idx 1\.5 is not a whole number",
-        ),
+        (cola('{"idx": 1.5, "sentence": "b", "label": 1}'), r"line 3: idx 1\.5 is not a whole number"),
         (cola('{"idx": 0, "sentence": "b", "label": 1}'), r"line 3: idx 0 occurs twice"),
-        (
-            '{"idx": 0, "sentense": "a", "label": 1}\n',
-            r"no column 'sentence' \(nearest: 'sentense'\)",
-        ),
+        ('{"idx": 0, "sentense": "a", "label": 1}\n', r"no column 'sentence' \(nearest: 'sentense'\)"),
         ('{"text": "a"}\n', r"no column 'idx' and no column 'sentence'.*columns are: text"),
         ("", r"train\.jsonl has no rows"),
         (
@@ -90,18 +78,12 @@ def test_scores_outside_zero_to_five_are_refused(tmp_path: Path, label: str, mes
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (
-            RTE_HEADER + "0\ta\tb\tentailment\n1\tc\td\n",
-            r"train\.tsv, line 3 has 3 fields .* 4 columns",
-        ),
+        (RTE_HEADER + "0\ta\tb\tentailment\n1\tc\td\n", r"train\.tsv, line 3 has 3 fields .* 4 columns"),
         (RTE_HEADER + "0\ta\tb\tentailment\textra\n", r"train\.tsv, line 2 has 5 fields"),
         (RTE_HEADER + "0\ta\tb\tentailmint\n", r"line 2: label 'entailmint' .*mean 'entailment'"),
         (RTE_HEADER, r"train\.tsv has no rows"),
         ("", r"train\.tsv has no column 'sentence1'.*columns are: none"),
-        (
-            "index\tsentence_1\tsentence2\tlabel\n0\ta\tb\t1\n",
-            r"'sentence1' \(nearest: 'sentence_1'\)",
-        ),
+        ("index\tsentence_1\tsentence2\tlabel\n0\ta\tb\t1\n", r"'sentence1' \(nearest: 'sentence_1'\)"),
     ],
 )
 def test_broken_tsv_is_refused(tmp_path: Path, content: str | bytes, message: str) -> None:

@@ -147,12 +147,7 @@ def test_mnli_tsv_columns_are_found_by_name_and_labels_take_the_hub_s_ids(tmp_pa
     ("task", "folder", "lines", "expected"),
     [
         ("sst2", "SST-2", "sentence\tlabel\nfine \t1", (0, "fine ", 1)),
-        (
-            "qnli",
-            "QNLI",
-            "index\tquestion\tsentence\tlabel\n7\tq\ts\tnot_entailment",
-            (0, "q", "s", 1),
-        ),
+        ("qnli", "QNLI", "index\tquestion\tsentence\tlabel\n7\tq\ts\tnot_entailment", (0, "q", "s", 1)),
         ("rte", "RTE", "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tentailment", (0, "a", "b", 0)),
         ("wnli", "WNLI", "index\tsentence1\tsentence2\tlabel\n0\ta\tb\t1", (0, "a", "b", 1)),
     ],
@@ -177,15 +172,6 @@ def test_the_diagnostic_set_needs_neither_train_nor_labels(tmp_path: Path) -> No
     text = "index\tsentence1\tsentence2\n0\ta\tb\n"
     write(tmp_path / "diagnostic" / "diagnostic.tsv", text)
     assert rows(local("ax", tmp_path), "test") == [(0, "a", "b", -1)]
-
-
-def test_class_names_are_accepted_in_place_of_ids(tmp_path: Path) -> None:
-    named = {
-        "train": [(0, "a", "unacceptable"), (1, "b", "acceptable")],
-        "validation": [(0, "c", 1)],
-    }
-    as_jsonl(tmp_path, "cola", named)
-    assert rows(local("cola", tmp_path), "train") == [(0, "a", 0), (1, "b", 1)]
 
 
 def test_mnli_plain_validation_and_test_are_the_matched_ones(tmp_path: Path) -> None:
@@ -216,6 +202,19 @@ def test_root_may_be_the_folder_of_the_tasks_or_the_one_above_it(tmp_path: Path,
     assert rows(local("cola", tmp_path), "train") == COLA["train"]
 
 
+def test_rows_are_logged_with_their_folder_and_each_split_has_one_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="gluelamp")
+    as_jsonl(tmp_path, "cola", COLA)
+    assert local("cola", tmp_path).source == "local"
+    assert f"2 train, 1 validation, 1 test rows from local ({tmp_path})" in caplog.text
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    frames("cola", COLA)["test"].to_parquet(tmp_path / "cola" / "test.parquet")
+    with pytest.raises(InputError, match=r"test\.jsonl and .*test\.parquet both hold"):
+        local("cola", tmp_path)
+
+
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_line_ends_blank_lines_and_byte_order_marks_are_ignored(tmp_path: Path, newline: str) -> None:
     lines = ["\ufeff" + '{"idx": 0, "sentence": "a", "label": 1}', "", "   ", ""]
@@ -224,18 +223,3 @@ def test_line_ends_blank_lines_and_byte_order_marks_are_ignored(tmp_path: Path, 
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(newline.join(lines).encode())
     assert rows(local("cola", tmp_path), "train") == [(0, "a", 1)]
-
-
-def test_two_files_for_one_split_are_refused(tmp_path: Path) -> None:
-    as_jsonl(tmp_path, "cola", COLA)
-    frames("cola", COLA)["test"].to_parquet(tmp_path / "cola" / "test.parquet")
-    with pytest.raises(InputError, match=r"test\.jsonl and .*test\.parquet both hold"):
-        local("cola", tmp_path)
-
-
-def test_local_rows_are_logged_with_their_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="gluelamp")
-    as_jsonl(tmp_path, "cola", COLA)
-    assert local("cola", tmp_path).source == "local"
-    assert f"2 train, 1 validation, 1 test rows from local ({tmp_path})" in caplog.text
-    assert not [record for record in caplog.records if record.levelno > logging.INFO]

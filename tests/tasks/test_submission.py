@@ -142,9 +142,7 @@ def test_a_complete_zip_is_flat_and_misses_nothing(tmp_path: Path, caplog: pytes
             assert archive.read(name) == (folder / name).read_bytes()
 
 
-def test_equal_files_give_equal_bytes_of_the_zip(
-    tmp_path: Path,
-) -> None:
+def test_equal_files_give_equal_bytes_of_the_zip(tmp_path: Path) -> None:
     archives = []
     for turn, names in enumerate((["AX.tsv", "QQP.tsv"], ["QQP.tsv", "AX.tsv"])):
         folder = tmp_path / str(turn)

@@ -83,6 +83,7 @@ class Benchmark:
             return self.read_sample(task)
         if config.source == "hub":
             return self.read_hub(task, config)
+        # Local rows come first: they need no network, and a run must not change when the hub is reachable.
         root = data_root(config.root, self.default_root)
         if reading := self.read_local(task, root, avoid):
             return reading

@@ -29,8 +29,8 @@ def variant_name(name: str, split: str | None = None, target: str | None = None)
 
     Args:
         name: the short name of a task, such as ``"lamp3"`` or ``"lamp3_score"``.
-        split: ``"user"`` or ``"time"``; None leaves the split of `name`.
-        target: ``"class"`` or ``"score"``; None leaves the target of `name`.
+        split: ``"user"`` or ``"time"``; None: as in `name`.
+        target: ``"class"`` or ``"score"``; None: as in `name`.
 
     Raises:
         InputError: if the task is unknown or has no such variant.

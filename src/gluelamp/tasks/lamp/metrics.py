@@ -69,7 +69,7 @@ def score_files(task: Task, golds: Path, predictions: Path) -> dict[str, float]:
     whichever is farther from the gold rating; as 5 if both are equally far.
 
     Args:
-        task: the declaration; the files alone do not tell the two LaMP-2 tasks apart.
+        task: the declaration; in the files, both LaMP-2 tasks have the name LaMP_2.
         golds: an official ``outputs`` file, ``{"task": ..., "golds": [{"id": ..., "output": ...}, ...]}``.
         predictions: a file of the same form; its outputs are under ``golds``, too.
 
@@ -106,6 +106,7 @@ def _score_ratings(pairs: list[tuple[str, str]]) -> dict[str, float]:
 
 
 def _rating(answer: str, gold: float) -> float:
+    # An answer that is no number must not be better than any rating, so it gets the largest error.
     number = _number(answer)
     if number is not None:
         return number

@@ -112,6 +112,7 @@ def download_lamp(task: Task, destination: Path) -> Path:
         raise InputError(f"Task {task.name!r} is not part of LaMP and has no official files to download.")
     for name in _FILES:
         path = destination / folder / name
+        # Each file of the site has up to 3.4 GB. Complete files are not downloaded twice.
         if path.is_file():
             logger.info("%s exists already", path)
         else:

@@ -64,10 +64,12 @@ def read_sample(task: Task) -> Reading:
 
 
 def _frame(task: Task, split: str, rng: Random, seen: set[tuple[str, ...]]) -> pd.DataFrame:
+    # MNLI's mismatched splits and the diagnostic set are from another domain, as the real ones are.
     scene = COUNTRY if split.endswith("_mismatched") or task.name == "ax" else TOWN
     rows: list[tuple[int | float | str, ...]] = []
     while len(rows) < _size(task, split):
         texts, label = _MAKERS[task.name](rng, scene)
+        # Skip duplicates and pairs of equal texts, whose label would be trivial.
         if texts in seen or len(set(texts)) < len(texts):
             continue
         seen.add(texts)

@@ -23,6 +23,7 @@ def read_jsonl(path: Path) -> Table:
     Raises:
         InputError: if a line is not a JSON object or contains an unpaired surrogate.
     """
+    # The keys are line numbers, for error messages.
     with _text(path) as file:
         records = {number: line for number, line in enumerate(file, start=1) if line.strip()}
     rows = [_record(line, f"{path}, line {number}") for number, line in records.items()]
@@ -79,7 +80,7 @@ def read_tsv(
                     f"{path}, line {lines.line_num} has {len(row)} fields where the file has "
                     f"{len(header)} columns ({', '.join(header)})."
                 )
-    # The index holds line numbers, so a skipped row leaves a gap: `idx` stays that of the hub.
+    # The index holds line numbers, so a skipped row counts: `idx` is the same as on the hub.
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(columns))
     return Table(frame.assign(idx=frame.index - first_line), str(path), "line")
 

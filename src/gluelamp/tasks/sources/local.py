@@ -43,7 +43,7 @@ class _OfficialFiles:
 _OFFICIAL = {
     "cola": _OfficialFiles("CoLA", ("sentence",), header=("source", "label", "author mark", "sentence")),
     "sst2": _OfficialFiles("SST-2", ("sentence",)),
-    # Some official QQP rows are cut off. The hub leaves them out, but counts them in `idx`.
+    # Some official QQP rows are cut off. The hub omits them, but counts them in `idx`.
     "qqp": _OfficialFiles("QQP", ("question1", "question2"), label="is_duplicate", skip_short_rows=True),
     "stsb": _OfficialFiles("STS-B", _PAIR, label="score"),
     "mnli": _OfficialFiles("MNLI", _PAIR, label="gold_label"),
