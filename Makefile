@@ -1,6 +1,6 @@
 # gluelamp: make reproduce-glue and make test are the entry points; make help lists all targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-glue reproduce-lamp tables report measure measure-large certificates capabilities docs prepare test test-learning test-browser lint format benchmark clean
+.PHONY: help setup reproduce-glue reproduce-lamp tables report measure measure-large certificates method-pages docs prepare test test-learning test-browser lint format benchmark clean
 
 SCALE ?= demo
 DATA ?= auto
@@ -60,8 +60,8 @@ measure-large: setup  ## time the papers' backbones and measure their memory, wi
 certificates: setup  ## certify that merged methods add no latency (over an hour; resumes if interrupted)
 	$(RUN) scripts/measure.py -m experiment=certificate
 
-capabilities: setup  ## test what each method can do; write docs/capabilities.md
-	$(RUN) scripts/capabilities.py
+method-pages: setup  ## write docs/methods.md and docs/capabilities.md from the methods' classes and counts
+	$(RUN) scripts/method_pages.py
 
 docs: setup  ## build the documentation site into site/, without a network; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --clean

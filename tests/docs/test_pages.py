@@ -18,6 +18,7 @@ from markdown_it import MarkdownIt
 from omegaconf import OmegaConf
 
 from gluelamp.cli.app import CONFIGS, plain
+from gluelamp.cli.method_pages import configured_methods, methods_page
 from gluelamp.experiments.measure import parse_measure
 from gluelamp.experiments.plan import check_run
 
@@ -25,7 +26,7 @@ ROOT = CONFIGS.parent
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "results/README.md")),
     ROOT / "results" / "published" / "README.md",
-    *sorted(path for path in (ROOT / "docs").glob("*.md") if path.stem != "methods"),
+    *sorted((ROOT / "docs").glob("*.md")),
 ]
 PACKAGE = ROOT / "src" / "gluelamp"
 FOLDERS = ("src", "configs", "scripts", "tests", "docs", "benchmarks", "results", ".ci")
@@ -176,3 +177,8 @@ def test_the_scores_of_a_page_are_in_a_table(page: Path) -> None:
     scores = set(re.findall(r"[−+]?\d+\.\d \[[−+]?\d+\.\d, [−+]?\d+\.\d\]", page.read_text(encoding="utf-8")))
     assert len(scores) > 20
     assert not sorted(score for score in scores if score not in tables)
+
+
+def test_the_page_of_the_methods_is_the_generated_one() -> None:
+    committed = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert committed == methods_page(configured_methods()), "run `make method-pages`"

@@ -1,0 +1,13 @@
+#!/usr/bin/env python3
+"""Write docs/methods.md and docs/capabilities.md: python scripts/method_pages.py."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+if __name__ == "__main__":
+    from gluelamp.cli.method_pages import write_method_pages
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    write_method_pages(Path(__file__).parent.parent / "docs")
