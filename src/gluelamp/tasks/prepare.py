@@ -33,11 +33,9 @@ def prepare(tasks: Iterable[Task], config: DataConfig, destination: Path) -> Man
         InputError: if a task cannot be read, if it would be read from the destination, or if
             ``"auto"`` finds only the sample where the folder holds real rows.
     """
-    is_local = config.source == "local" or config.root
-    if (
-        is_local
-        and data_root(config.root, BENCHMARKS["glue"].default_root).resolve() == destination.resolve()
-    ):
+    # The files of the source would be replaced while they are read.
+    root = data_root(config.root, BENCHMARKS["glue"].default_root)
+    if (config.source == "local" or config.root) and root.resolve() == destination.resolve():
         raise InputError(f"{destination} is both source and destination; give two different folders.")
     manifest = read_manifest(destination)
     for task in tasks:
