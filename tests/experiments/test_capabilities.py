@@ -65,7 +65,14 @@ def test_one_backbone_of_each_architecture_is_counted() -> None:
 
 def row(method: str, **changed: Any) -> Capabilities:
     values = {
-        **{"phases": 0, "stored_bytes": 1234, "shared_bytes": 0, "extra_flops_pct": 0.676},
+        **{
+            "family": "sparse",
+            "merges": True,
+            "phases": 0,
+            "stored_bytes": 1234,
+            "shared_bytes": 0,
+            "extra_flops_pct": 0.676,
+        },
         **{"merged_extra_flops_pct": 0.0, "tasks": {"classification": None, "regression": None}},
         "architectures": {"bert": None, "x": None},
     }
@@ -83,7 +90,7 @@ def test_equal_refusals_share_one_footnote_of_their_first_sentence() -> None:
     rows = [row("a", tasks=tasks), row("b", architectures=refused), row("c", architectures=refused)]
     page = capabilities_page(rows, "minilm", TOKENS)
     costs, served = cells(page, "a")
-    assert costs == ["a", "yes", "yes", "no[^1]", "0", "1,234", "0", "+0.68 %", "0 %"]
+    assert costs == ["a", "sparse", "yes", "yes", "no[^1]", "0", "1,234", "0", "+0.68 %", "0 %"]
     assert served == ["a", "yes", "yes"]
     assert [cells(page, method)[1] for method in "bc"] == [["b", "yes", "no[^2]"], ["c", "yes", "no[^2]"]]
     assert [line for line in page.splitlines() if line.startswith("[^")] == [

@@ -137,7 +137,7 @@ def test_the_name_of_each_committed_measurement_follows_from_its_content() -> No
     [
         *[
             ("parameters", "minilm", method)
-            for method in ("fish", "hiwi", "loretta_rep", "peft", "sparse_middle")
+            for method in ("diff_pruning", "fish", "lt_sft", "peft", "sparse_middle")
         ],
         *[("parameters", "roberta_large", "pafi"), ("storage", "bert_base", "xpeft_soft")],
         *[

@@ -140,6 +140,8 @@ def find_capabilities(name: str, method: Method, backbones: Sequence[BackboneCon
     extra = {row["state"]: 100 * (row["ratio_to_base"] - 1) for row in flops}
     return Capabilities(
         method=name,
+        family=method.family,
+        merges=method.merges,
         phases=len(method.phases()),
         stored_bytes=size["method"],
         shared_bytes=size["shared"],

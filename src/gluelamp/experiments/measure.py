@@ -13,6 +13,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.backbones.load import BackboneConfig
+from gluelamp.errors import InputError
 from gluelamp.experiments.config import HeadConfig, ResultsConfig, parse_sections
 from gluelamp.experiments.environment import package_versions
 from gluelamp.experiments.identity import identity
@@ -52,6 +53,8 @@ class MeasureConfig:
         certificate: options of the certificate of zero added latency.
         results: the results folder.
         on_existing: what to do if the measurement exists.
+        on_unsupported: what to do if the method does not support the measurement. A sweep over all methods
+            skips those that do not.
     """
 
     backbone: BackboneConfig
@@ -68,6 +71,7 @@ class MeasureConfig:
     certificate: Certification
     results: ResultsConfig
     on_existing: Literal["skip", "retrain"] = "skip"
+    on_unsupported: Literal["skip", "fail"] = "fail"
 
     @property
     def kind(self) -> MeasurementKind:
@@ -87,13 +91,14 @@ def parse_measure(raw: Mapping[str, Any]) -> MeasureConfig:
     return parse_sections(MeasureConfig, raw)
 
 
-def measure(config: MeasureConfig) -> Path:
+def measure(config: MeasureConfig) -> Path | None:
     """Measure and write the file, or skip a measurement that exists.
 
     An interrupted measurement resumes with its unfinished parts.
 
     Returns:
-        The path of the file, from `measurement_path`.
+        The path of the file, from `measurement_path`; None if the method does not support the measurement and
+        ``on_unsupported`` is ``skip``.
 
     Raises:
         InputError: if the method does not support this measurement on this backbone, the device is not
@@ -102,6 +107,11 @@ def measure(config: MeasureConfig) -> Path:
     """
     kind, backbone = config.kind, config.backbone
     model = MeasuredModel(backbone, config.method, config.head.train_pooler)
+    if (reason := kind.refusal(model)) is not None:
+        if config.on_unsupported == "fail":
+            raise InputError(f"what={config.what} does not support method={config.method_name}: {reason}")
+        _log.info("skipped, not supported: %s %s: %s", backbone.name, config.method_name, reason)
+        return None
     path = measurement_path(config)
     lock = path.with_suffix(".lock")
     with locked(lock, f"{path} is being measured"):
@@ -137,8 +147,9 @@ def measurement_path(config: MeasureConfig) -> Path:
 
 def _method_content(config: MeasureConfig) -> dict[str, Any]:
     """Return the method's name, class and hyper-parameters: all of it that can change a measurement."""
-    method = config.method
-    return asdict(method) | {"name": config.method_name, "kind": type(method).__name__}
+    # the learning rates of preliminary phases change neither sizes nor speed
+    fields = {key: value for key, value in asdict(config.method).items() if not key.endswith("learning_rate")}
+    return fields | {"name": config.method_name, "kind": type(config.method).__name__}
 
 
 def measure_parts(kind: MeasurementKind, model: MeasuredModel, path: Path, name: str) -> list[Row]:

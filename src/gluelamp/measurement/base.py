@@ -72,6 +72,10 @@ class MeasurementKind:
         """
         return asdict(self) | {"train_pooler": model.train_pooler}
 
+    def refusal(self, model: MeasuredModel) -> str | None:
+        """Return why this kind does not apply to the method, whatever the backbone; None if it does."""
+        return None
+
     def parts(self, rows: Sequence[Row]) -> list[Part]:
         """Return all parts, given the rows of the finished ones. The default is a single part."""
         return [{}]

@@ -102,6 +102,15 @@ class Certification(MeasurementKind):
         """Return the options, with a description of this machine."""
         return asdict(self) | {"machine": self._machine()}
 
+    def refusal(self, model: MeasuredModel) -> str | None:
+        """Refuse the certificate of a merged model for a method that does not merge."""
+        if self.state == "unmerged" or model.method.merges:
+            return None
+        return (
+            "it cannot be merged into the backbone. certificate.state=unmerged certifies the unmerged model, "
+            "which fails."
+        )
+
     def parts(self, rows: Sequence[Row]) -> list[Part]:
         """Return the structure, the blocks of the first attempt, and those of another one if it is needed.
 

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from gluelamp.bootstrap import mean_interval
-from gluelamp.errors import InputError
 from gluelamp.measurement.base import MeasuredModel
 from gluelamp.measurement.models import adapt_perturbed, build_bare, random_inputs
 
@@ -40,8 +39,7 @@ class PairedModels:
         length: tokens of the example on which the outputs are compared.
 
     Raises:
-        InputError: if the method does not support the backbone, or if ``state`` is ``merged`` and the
-            method cannot be merged.
+        InputError: if the method does not support the backbone, or cannot be merged with these options.
     """
 
     def __init__(self, model: MeasuredModel, state: str, length: int) -> None:
@@ -51,13 +49,7 @@ class PairedModels:
         with torch.no_grad():
             bare, unmerged = (each.eval()(**inputs).logits for each in (self._base, adaptation.model))
             if state == "merged":
-                try:
-                    adaptation.merge()
-                except InputError as error:
-                    raise InputError(
-                        f"The method has no merged state, so it cannot be certified. {error} "
-                        "certificate.state=unmerged certifies the unmerged model, which fails."
-                    ) from error
+                adaptation.merge()
             self._candidate = adaptation.model.eval()
             final = self._candidate(**inputs).logits
         self.outputs = {

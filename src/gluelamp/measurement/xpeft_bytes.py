@@ -26,6 +26,12 @@ HEAD_SIZES = (2, 15)
 class XPeftBytes(MeasurementKind):
     """Count the bytes of masks; see `count_profile_bytes`."""
 
+    def refusal(self, model: MeasuredModel) -> str | None:
+        """Refuse methods without masks."""
+        if isinstance(model.method, XPeft):
+            return None
+        return "it has no masks. Take method=xpeft or method=xpeft_soft, or what=parameters for any method."
+
     def measure(self, model: MeasuredModel, parts: Sequence[Part]) -> Iterator[list[Row]]:
         """Count the bytes for each size of the head."""
         yield [count_profile_bytes(model, outputs) for outputs in HEAD_SIZES]
@@ -61,10 +67,7 @@ def count_profile_bytes(model: MeasuredModel, outputs: int) -> Row:
     """
     method = model.method
     if not isinstance(method, XPeft):
-        raise InputError(
-            f"what=xpeft_bytes counts the masks of X-PEFT, and {type(method).__name__} has none. "
-            "Take method=xpeft or method=xpeft_soft, or what=parameters for any method."
-        )
+        raise InputError(f"{type(method).__name__} is not X-PEFT, so it has no masks to count.")
 
     def adapt(each: Method) -> Adaptation:
         with torch.device("meta"):

@@ -19,6 +19,7 @@ Every method detaches exactly: `detach()` restores each tensor of the backbone b
 in place: an adaptation that loads the states of several tasks in turn gives each task's outputs bit for bit.
 The tests in `tests/methods` check both, and that a merged model gives the outputs of the unmerged one.
 
+- **family**: what the method trains.
 - **merges**: whether `merge()` can write the method into the backbone's own weights.
 - **classification**, **regression**: whether the method supports such a task.
 - **phases**: preliminary phases on the task's data before the method's training, such as scoring weights.
@@ -38,6 +39,8 @@ class Capabilities:
 
     Args:
         method: its name.
+        family: what the method trains, such as ``"sparse"``.
+        merges: whether it can be merged into the backbone.
         phases: number of its preliminary phases.
         stored_bytes: stored per task, without the head.
         shared_bytes: stored once for all tasks.
@@ -48,6 +51,8 @@ class Capabilities:
     """
 
     method: str
+    family: str
+    merges: bool
     phases: int
     stored_bytes: int
     shared_bytes: int
@@ -82,7 +87,8 @@ def capabilities_page(methods: Sequence[Capabilities], backbone: str, tokens: in
     costs = [
         [
             Text(row.method),
-            Text("no" if row.merged_extra_flops_pct is None else "yes"),
+            Text(row.family),
+            Text("yes" if row.merges else "no"),
             *marks(row.tasks.values()),
             Text(str(row.phases)),
             Number(row.stored_bytes, COUNT),
@@ -93,7 +99,7 @@ def capabilities_page(methods: Sequence[Capabilities], backbone: str, tokens: in
         for row in methods
     ]
     columns = [
-        *texts("method", "merges", *methods[0].tasks, "phases"),
+        *texts("method", "family", "merges", *methods[0].tasks, "phases"),
         *numbers("stored bytes", "shared bytes", "extra FLOPs", "extra FLOPs, merged"),
     ]
     architectures = [[Text(row.method), *marks(row.architectures.values())] for row in methods]
