@@ -15,8 +15,8 @@ from gluelamp.cli.app import CONFIGS, names, path, run_app
 def report(raw: dict[str, Any]) -> None:
     """Write the tables of a results folder, and its page with the figures."""
     from gluelamp.errors import InputError, unknown
+    from gluelamp.reporting import write_tables
     from gluelamp.reporting.site import write_report
-    from gluelamp.reporting.tables import write_tables
 
     writers: dict[str, Callable[[Path, Path], list[Path]]] = {
         "tables": write_tables,

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from gluelamp.cli.app import CONFIGS
 from gluelamp.experiments.identity import identity
 from gluelamp.records import find_runs
-from gluelamp.reporting.tables import write_tables
+from gluelamp.reporting import write_tables
 
 ROOT = CONFIGS.parent
 

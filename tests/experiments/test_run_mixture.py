@@ -17,7 +17,7 @@ from gluelamp.experiments import plan as plan_module
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute
-from gluelamp.reporting.tables import write_tables
+from gluelamp.reporting import write_tables
 from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.metrics import compute_metrics, predictions_from_outputs
 from gluelamp.tasks.mixture import find_task

@@ -115,7 +115,7 @@ def add_record(tmp_path: Path) -> AddRecord:
 
 @pytest.fixture
 def add_predictions(tmp_path: Path) -> AddPredictions:
-    """Write predictions beside a record, the last row first; its scores may say something else."""
+    """Write predictions next to a record, the last row first; the record may have other scores."""
 
     def add(
         record: RunRecord,
@@ -178,8 +178,8 @@ def add_run(tmp_path: Path, add_record: AddRecord, add_predictions: AddPredictio
         write_json(path / "record.json", vars(record) | {"parameters": parameters, "bytes": stored})
         labels = np.arange(100) % 2
         is_wrong = (np.arange(100) >= start) & (np.arange(100) < start + wrong)
-        split = "validation_matched" if task == "mnli" else "validation"
-        add_predictions(record, labels, np.where(is_wrong, 1 - labels, labels), split=split)
+        for split in glue_task(task).validation_splits:
+            add_predictions(record, labels, np.where(is_wrong, 1 - labels, labels), split=split)
         return path, read_record(path / "record.json")
 
     return add

@@ -94,7 +94,7 @@ def test_sources_of_data_have_sections_of_their_own(page: Page) -> None:
     assert {"local-minilm", "sample-minilm"} <= set(page.attributes["id"])
     local = [rows for name, rows in page.charts.items() if name.startswith("local-minilm-stored-bytes")]
     assert [len(rows) for rows in local] == [4] * len(SCORES)
-    assert "says nothing about GLUE" in page.source
+    assert "it is no evidence on GLUE" in page.source
 
 
 def test_whatever_opens_is_there_and_links_lead_to_records(results: Path, page: Page) -> None:
@@ -209,7 +209,7 @@ def test_runs_without_predictions_have_scores_without_intervals(tmp_path: Path) 
 
 
 def test_without_records_there_is_nothing_to_report(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No records stand below"):
+    with pytest.raises(InputError, match="There are no records in"):
         report(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from gluelamp.cli.app import CONFIGS
 from gluelamp.records import FoundRun
-from gluelamp.reporting.entries import entries
+from gluelamp.reporting.scores import score_table
 from gluelamp.reporting.site.cells import run_cells
 from gluelamp.reporting.site.scores import Scores
 from gluelamp.reporting.statistics import rank_intervals
+from gluelamp.reporting.summary import common_settings, summarise
 
 AddRun = Callable[..., FoundRun]
 
@@ -30,14 +30,14 @@ def runs(add_run: AddRun) -> list[FoundRun]:
 
 
 def tops(runs: Sequence[FoundRun], root: Path) -> set[str]:
-    (some,) = entries(runs).values()
-    scores = Scores(some, run_cells(runs, root, CONFIGS))
+    rows = summarise(score_table(runs))
+    scores = Scores(common_settings(rows.assign(label=rows["method"])), run_cells(rows, runs, root))
     return {method for method in scores.methods if scores.is_top(method, "rte")}
 
 
 def test_bold_are_the_methods_whose_rank_can_be_one(runs: list[FoundRun], tmp_path: Path) -> None:
-    (some,) = entries(runs).values()
-    ranks = rank_intervals({one.label: one.cell for one in some if one.cell is not None})
+    rows = summarise(score_table(runs)).query("selection == 'held_out'")
+    ranks = rank_intervals(dict(zip(rows["method"], rows["predictions"], strict=True)))
     assert tops(runs, tmp_path) == set(ranks.loc[ranks["rank_low"] == 1, "method"]) == {"pafi", "lt_sft"}
 
 

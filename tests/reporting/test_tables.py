@@ -62,17 +62,17 @@ def test_regenerated_tables_have_the_same_bytes(
     shutil.rmtree(tmp_path / "tables")
     again = {path.name: path.read_bytes() for path in write_tables(tmp_path)}
     assert again == first
-    for_papers = ("claims", "glue_main", "latency", "parameters", "sparse_masks")
-    names = {f"{name}.{ending}" for name in for_papers for ending in ("csv", "md", "tex")}
-    assert set(first) == {*names, "glue_accuracy.csv", "glue_accuracy.md"}
+    tables = ("claims", "glue_accuracy", "glue_main", "latency", "parameters", "sparse_masks")
+    names = {f"{name}.{ending}" for name in tables for ending in ("csv", "md", "tex")}
+    assert set(first) == names
     assert all(b"\r" not in content and content.endswith(b"\n") for content in first.values())
 
 
 def test_tables_do_not_depend_on_the_order_in_which_folders_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for method in ("pafi", "fish", "sparse_random", "head_only", "pfeiffer", "xpeft"):
-        for task in ("rte", "cola"):
+    for method in ("pafi", "fish", "pfeiffer", "xpeft"):
+        for task in ("rte", "mrpc"):
             for seed in (1, 0):
                 write_run(tmp_path, method, task, seed)
     first = {path.name: path.read_bytes() for path in write_tables(tmp_path, PUBLISHED)}
@@ -166,8 +166,8 @@ def test_latency_without_intervals_does_not_speak_of_them(
     assert "brackets" not in (tmp_path / "tables" / "latency.md").read_text(encoding="utf-8")
 
 
-def test_without_records_the_error_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"No records stand below .* Run `make reproduce-glue`"):
+def test_without_records_the_error_names_a_command(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"There are no records in .* Run `make reproduce-glue`"):
         write_tables(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -181,14 +181,14 @@ def test_two_hundred_records_are_tabled_within_two_seconds(tmp_path: Path, add_r
             config = {**record.config, "method": {"name": f"m{method:02}"}, "seed": seed}
             folder = tmp_path / "runs" / "minilm_l6" / f"m{method:02}" / "cola" / str(seed)
             write_json(folder / "record.json", content | {"config": config})
-    started = time.perf_counter()
+    started = time.process_time()  # of this process alone, whatever else runs on the machine
     write_tables(tmp_path)
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
 
 
 def test_reporting_never_imports_a_model_library() -> None:
     late = "scipy.stats, sklearn.metrics, pyarrow.parquet"  # imported where they are first needed
-    program = f"import gluelamp.reporting.tables, gluelamp.reporting.ties, {late}"
+    program = f"import gluelamp.reporting.write, {late}"
     command = [sys.executable, "-X", "importtime", "-c", program]
     imported = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     packages = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in imported.splitlines()}

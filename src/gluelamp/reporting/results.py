@@ -1,4 +1,4 @@
-"""The records of a results folder, and the tables made from them."""
+"""The records of a results folder, and the tables of them."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from gluelamp.records import (
     Certificate,
     FoundRun,
     Measurement,
+    RunRecord,
     find_certificates,
     find_measurements,
     find_runs,
 )
 from gluelamp.reporting.claims import claim_rows, claims_page
-from gluelamp.reporting.entries import entries
-from gluelamp.reporting.lamp import has_persons, lamp_rows
-from gluelamp.reporting.lamp_page import lamp_page
-from gluelamp.reporting.main_page import main_page
-from gluelamp.reporting.main_table import main_rows
 from gluelamp.reporting.measurements import certificates_page, measurement_pages
-from gluelamp.reporting.pages import Page
-from gluelamp.reporting.published import PublishedCount, closest_scores, read_counts
-from gluelamp.reporting.sparse_table import sparse_page, sparse_rows
-from gluelamp.reporting.xpeft_table import xpeft_page, xpeft_rows
+from gluelamp.reporting.published import PublishedCount, closest_scores, read_counts, read_published
+from gluelamp.reporting.rendering import Page
+from gluelamp.reporting.scores import has_users, score_table
+from gluelamp.reporting.summary import summarise
+from gluelamp.reporting.tables.accuracy import accuracy_page, accuracy_rows
+from gluelamp.reporting.tables.lamp import lamp_page, lamp_rows
+from gluelamp.reporting.tables.main import main_page, main_rows
+from gluelamp.reporting.tables.sparse_masks import sparse_page, sparse_rows
+from gluelamp.reporting.tables.xpeft import xpeft_page, xpeft_rows
+from gluelamp.tasks.glue import GLUE
 
 
 @dataclass(frozen=True)
 class Results:
-    """What lies below a results folder, each read and worked out once.
+    """The content of a results folder; each part is read and computed once.
 
     Args:
         root: the results folder.
@@ -60,34 +62,46 @@ class Results:
 
     @cached_property
     def counts(self) -> list[PublishedCount]:
-        """What papers print of sizes."""
+        """Published sizes."""
         return read_counts(self.published / "counts" / "parameters.csv")
 
     @cached_property
-    def scores(self) -> pd.DataFrame:
-        """What papers print of scores."""
+    def published_scores(self) -> pd.DataFrame:
+        """Published scores, the closest to this suite's protocol."""
         return closest_scores(self.published)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """All scores of complete runs."""
+        return score_table(self.runs)
+
+    @cached_property
+    def accuracy(self) -> pd.DataFrame:
+        """The scores over seeds, of tasks without users."""
+        summary = summarise(self.scores[~self.scores["has_users"]])
+        return accuracy_rows(summary, read_published(self.published))
 
     @cached_property
     def sparse(self) -> pd.DataFrame:
         """The rows of the comparison of sparse masks."""
-        return sparse_rows(self.runs)
+        return sparse_rows(self.accuracy)
 
     @cached_property
     def xpeft(self) -> pd.DataFrame:
         """The rows of X-PEFT's table."""
-        return xpeft_rows(self.runs, self.measurements["xpeft_bytes"])
+        return xpeft_rows(self.accuracy, self.measurements["xpeft_bytes"])
 
     @cached_property
     def main(self) -> pd.DataFrame:
         """The rows of PaFi and HiWi's main table."""
-        return main_rows(self.runs, self.measurements["parameters"], self.scores, self.counts)
+        parameters = self.measurements["parameters"]
+        return main_rows(self.accuracy, parameters, self.published_scores, self.counts)
 
     @cached_property
     def claims(self) -> pd.DataFrame:
         """The claims and their verdicts."""
-        otherwise = {
-            selection: (sparse_rows(self.runs, selection), xpeft_rows(self.runs, [], selection))
+        alternatives = {
+            selection: (sparse_rows(self.accuracy, selection), xpeft_rows(self.accuracy, [], selection))
             for selection in ("best", "last")
         }
         return claim_rows(
@@ -97,12 +111,22 @@ class Results:
             self.measurements["parameters"],
             self.measurements["storage"],
             self.measurements["xpeft_bytes"],
-            otherwise,
+            alternatives,
         )
 
+    def failed(self, with_users: bool) -> list[RunRecord]:
+        """Return the failed runs on tasks with users, or on the others."""
+        failed = [record for _, record in self.runs if record.status == "failed"]
+        return [record for record in failed if has_users(record) == with_users]
+
+    def accuracy_page(self) -> Page | None:
+        """Return the table of all scores of tasks without users; None without such runs."""
+        failed = self.failed(with_users=False)
+        return accuracy_page(self.accuracy, failed) if failed or len(self.accuracy) else None
+
     def pages(self) -> Iterator[Page]:
-        """Yield the claims, the papers' tables and those of measurements, of which there are records."""
-        has_scores = bool(entries(self.runs))
+        """Yield the claims, the papers' tables and those of measurements, if they have records."""
+        has_scores = self.accuracy["task"].isin(GLUE).any()
         if has_scores or self.certificates or any(self.measurements.values()):
             yield claims_page(self.claims)
         if has_scores:
@@ -110,11 +134,10 @@ class Results:
         if len(self.sparse):
             yield sparse_page(self.sparse)
         if len(self.xpeft):
-            yield xpeft_page(self.xpeft, self.scores)
-        if persons := [run for run in self.runs if has_persons(run[1])]:
-            complete = [run for run in persons if run[1].status == "complete"]
-            failed = [record for _, record in persons if record.status == "failed"]
-            yield lamp_page(lamp_rows(complete), failed)
+            yield xpeft_page(self.xpeft, self.published_scores)
+        with_users, failed = self.scores[self.scores["has_users"]], self.failed(with_users=True)
+        if failed or len(with_users):
+            yield lamp_page(lamp_rows(with_users), failed)
         yield from measurement_pages(self.measurements, self.counts)
         if self.certificates:
             yield certificates_page(self.certificates)

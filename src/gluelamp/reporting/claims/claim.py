@@ -1,27 +1,33 @@
-"""What is said of a claim, in words that mean the same in every line."""
+"""One claim with its verdict: the words that have the same meaning in every line."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import pandas as pd
+
+from gluelamp.reporting.rendering.cells import DIFFERENCE, Number, plain
+from gluelamp.reporting.titles import scope_title, task_names
+from gluelamp.tasks.glue import GLUE
+
 SUPPORTED = "supported"
 PARTLY = "partly supported"
 MIXED = "mixed"
-UNDECIDED = "not told apart"
+INCONCLUSIVE = "inconclusive"
 PARTLY_NOT = "partly contradicted"
 CONTRADICTED = "contradicted"
 NOT_MEASURED = "not measured"
 VERDICTS = {
-    SUPPORTED: "what was measured agrees with the claim",
-    PARTLY: "a part of it agrees, and no part disagrees",
-    MIXED: "a part of it agrees, and another disagrees",
-    UNDECIDED: "what was measured leaves it open",
-    PARTLY_NOT: "a part of it disagrees, and no part agrees",
-    CONTRADICTED: "what was measured disagrees",
+    SUPPORTED: "the measurements agree with the claim",
+    PARTLY: "a part of them agrees, and no part disagrees",
+    MIXED: "a part of them agrees, and another part disagrees",
+    INCONCLUSIVE: "the measurements neither support nor contradict the claim",
+    PARTLY_NOT: "a part of them disagrees, and no part agrees",
+    CONTRADICTED: "the measurements disagree with the claim",
     NOT_MEASURED: "there are no records for it",
 }
-ONE_SEED_READING = "One seed cannot tell methods apart."
+ONE_SEED_NOTE = "One seed is not enough to compare methods."
 
 
 @dataclass(frozen=True)
@@ -29,8 +35,8 @@ class Claim:
     """One line of the table.
 
     Args:
-        claim: in the paper's sense, shortened.
-        scale: on what it was tested.
+        claim: the paper's claim, shortened.
+        scale: the backbone, data and other conditions of the evidence.
         verdict: one of :data:`VERDICTS`.
         evidence: the numbers, in sentences.
     """
@@ -41,20 +47,41 @@ class Claim:
     evidence: str
 
 
-def superiority(outcomes: Collection[str], is_whole: bool) -> str:
-    """Return the verdict on "it beats them" from one outcome for each of them.
+def superiority(outcomes: Collection[str], is_complete: bool) -> str:
+    """Return the verdict on "it is better than all of them" from one outcome for each of them.
 
     Args:
-        outcomes: of :func:`gluelamp.reporting.paired.outcome`, for what is claimed to be better.
-        is_whole: whether there is an outcome for all of them.
+        outcomes: of :func:`gluelamp.reporting.tables.paired.outcome`, for the method that is claimed to be
+            better.
+        is_complete: whether there is an outcome for all of them.
     """
-    found = set(outcomes)
-    if not found:
+    distinct = set(outcomes)
+    if not distinct:
         return NOT_MEASURED
-    if {"better", "worse"} <= found:
+    if {"better", "worse"} <= distinct:
         return MIXED
-    if "worse" in found:
-        return CONTRADICTED if found == {"worse"} and is_whole else PARTLY_NOT
-    if "better" in found:
-        return SUPPORTED if found == {"better"} and is_whole else PARTLY
-    return UNDECIDED
+    if "worse" in distinct:
+        return CONTRADICTED if distinct == {"worse"} and is_complete else PARTLY_NOT
+    if "better" in distinct:
+        return SUPPORTED if distinct == {"better"} and is_complete else PARTLY
+    return INCONCLUSIVE
+
+
+def difference_text(difference: float, low: float, high: float, tasks: str) -> str:
+    """Return a difference of scores with its interval and the names of its tasks."""
+    return f"{plain(Number(difference, DIFFERENCE, low, high))} on {task_names(tasks)}"
+
+
+def paired_scale(rows: pd.DataFrame, reference: str) -> str:
+    """Return the backbone, data, selection, seeds and tasks of comparisons; empty if there are none.
+
+    Args:
+        rows: means over tasks, of :func:`gluelamp.reporting.tables.paired.compared_rows`.
+        reference: the label of the reference.
+    """
+    rows = rows[rows[f"vs_{reference}_seeds"].notna()]
+    if rows.empty:
+        return ""
+    names = " ".join(rows[f"vs_{reference}_tasks"]).split()
+    tasks = " ".join(task for task in GLUE if task in names)
+    return f"{scope_title(rows.assign(seeds=rows[f'vs_{reference}_seeds']))}, {task_names(tasks)}"

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from gluelamp.records import FoundRun, RunRecord
-from gluelamp.reporting.aggregation import data_label
 from gluelamp.reporting.site.commands import command
 from gluelamp.reporting.site.families import Family, family_of
-from gluelamp.reporting.variants import settings_of, table_labels
 
 Key = tuple[str, str, str, str]
 """Data, backbone, method with its variant, and task."""
+_KEY = ["data", "backbone", "variant", "task"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class RunCell:
         """Return what the records hold in a section: each content once, with the seeds that have it."""
         found: list[tuple[Mapping[str, Any], list[str]]] = []
         for record in self.records:
-            content, seed = getattr(record, section), str(record.config["seed"])
+            content, seed = getattr(record, section), str(record.config.seed)
             same = next((seeds for other, seeds in found if other == content), None)
             if same is None:
                 found.append((content, [seed]))
@@ -64,37 +64,19 @@ class RunCell:
         return [("" if len(found) == 1 else f"seed {', '.join(seeds)}", content) for content, seeds in found]
 
 
-def run_cells(runs: Sequence[FoundRun], root: Path, configs: Path) -> dict[Key, RunCell]:
+def run_cells(rows: pd.DataFrame, runs: Sequence[FoundRun], root: Path) -> dict[Key, RunCell]:
     """Return the cells of complete runs.
 
     Args:
-        runs: complete runs.
+        rows: of :func:`gluelamp.reporting.summary.summarise`.
+        runs: all runs.
         root: the results folder, in which the page will lie.
-        configs: the folder of the configuration files.
     """
-    groups: dict[Key, list[FoundRun]] = defaultdict(list)
-    for key, run in zip(_keys([record for _, record in runs]), runs, strict=True):
-        groups[key].append(run)
-    return dict(_cells(groups, root, configs))
-
-
-def _cells(
-    groups: Mapping[Key, Sequence[FoundRun]], root: Path, configs: Path
-) -> Iterator[tuple[Key, RunCell]]:
-    for number, key in enumerate(sorted(groups), 1):
-        found = sorted(groups[key], key=lambda run: run[1].config["seed"])
-        records = [record for _, record in found]
-        links = [f"{folder.relative_to(root).as_posix()}/record.json" for folder, _ in found]
-        yield key, RunCell(f"cell-{number}", key, records, links, command(records))
-
-
-def _keys(records: Sequence[RunRecord]) -> list[Key]:
-    names = [
-        (data_label(record), *(str(record.config[part]["name"]) for part in ("backbone", "method", "task")))
-        for record in records
-    ]
-    runs = zip(names, records, strict=True)
-    labels = table_labels([(name[:2], name[2], settings_of(record)) for name, record in runs])
-    return [
-        (data, backbone, label, task) for (data, backbone, _, task), label in zip(names, labels, strict=True)
-    ]
+    records = dict(runs)
+    folders = rows.drop_duplicates(_KEY).sort_values(_KEY, ignore_index=True)
+    cells = {}
+    for number, (*key, of_seeds) in enumerate(folders[[*_KEY, "folders"]].itertuples(index=False), 1):
+        seeds = [records[folder] for folder in of_seeds]
+        links = [f"{folder.relative_to(root).as_posix()}/record.json" for folder in of_seeds]
+        cells[tuple(key)] = RunCell(f"cell-{number}", tuple(key), seeds, links, command(seeds))
+    return cells

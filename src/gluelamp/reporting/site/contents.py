@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import pandas as pd
+
 from gluelamp.errors import InputError
-from gluelamp.records import FoundRun
-from gluelamp.reporting.aggregation import summarise
-from gluelamp.reporting.entries import entries
-from gluelamp.reporting.lamp import has_persons
 from gluelamp.reporting.measurements import measurement_rows
-from gluelamp.reporting.pages import Page, failures
-from gluelamp.reporting.published import read_published
-from gluelamp.reporting.rendering import Table
+from gluelamp.reporting.rendering import Page, Table
 from gluelamp.reporting.results import Results
 from gluelamp.reporting.site.cells import Key, RunCell, run_cells
 from gluelamp.reporting.site.panels import Panels, latency_panels
 from gluelamp.reporting.site.sections import Section, section
+from gluelamp.reporting.summary import common_settings
+from gluelamp.reporting.tables import failed_runs
 
 
 @dataclass(frozen=True)
@@ -63,31 +61,27 @@ def gather(results: Results, configs: Path) -> Contents:
     Raises:
         InputError: if there are no records, or if one cannot be read.
     """
-    runs = [run for run in results.runs if not has_persons(run[1])]
-    complete = [run for run in runs if run[1].status == "complete"]
-    cells = run_cells(complete, results.root, configs)
+    cells = run_cells(results.accuracy, results.runs, results.root)
     pages = {page.name: page for page in results.pages()}
     claims, lamp = pages.pop("claims", None), pages.pop("lamp", None)
     if not (results.runs or pages):
-        raise InputError(f"No records stand below {results.root}: there is nothing to report.")
+        raise InputError(f"There are no records in {results.root}.")
     timed = results.measurements["latency"]
     return Contents(
         runs=sum(record.status == "complete" for _, record in results.runs),
         claims=claims,
-        sections=_sections(complete, cells, results.published),
+        sections=_sections(results.accuracy, cells),
         lamp=lamp,
         latencies=list(latency_panels(measurement_rows(timed))) if timed else [],
         pages=list(pages.values()),
-        failures=failures([record for _, record in runs if record.status == "failed"]),
+        failures=failed_runs(results.failed(with_users=False)),
         cells=list(cells.values()),
     )
 
 
-def _sections(runs: Sequence[FoundRun], cells: Mapping[Key, RunCell], published: Path) -> list[Section]:
-    if not runs:
-        return []
-    rows = summarise(runs, read_published(published))
+def _sections(rows: pd.DataFrame, cells: Mapping[Key, RunCell]) -> list[Section]:
+    scores = common_settings(rows.assign(label=rows["method"]))
     return [
-        section(some, cells, rows[(rows["data"] == data) & (rows["backbone"] == backbone)])
-        for (data, backbone), some in entries(runs).items()
+        section(scope, cells, rows[(rows["data"] == data) & (rows["backbone"] == backbone)])
+        for (data, backbone), scope in scores.groupby(["data", "backbone"])
     ]

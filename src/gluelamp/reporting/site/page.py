@@ -9,15 +9,15 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gluelamp.records import write_text
-from gluelamp.reporting.accuracy_page import SAMPLE_NOTE
-from gluelamp.reporting.formats import points, task_name
+from gluelamp.reporting.rendering import POINTS
 from gluelamp.reporting.rendering.html import inline, symbol_html, table_html
 from gluelamp.reporting.results import Results
+from gluelamp.reporting.scores import SELECTIONS
 from gluelamp.reporting.site import assets
 from gluelamp.reporting.site.contents import Contents, gather
 from gluelamp.reporting.site.figures import figure_files, specification
-from gluelamp.reporting.site.score_sheets import SELECTIONS
 from gluelamp.reporting.site.theme import DARK, LIGHT
+from gluelamp.reporting.titles import SAMPLE_NOTE, task_name
 
 PAGE = "report.html"
 FIGURES = "figures"
@@ -62,7 +62,7 @@ def render(contents: Contents) -> str:
             charts=_specifications(contents),
             themes={"light": LIGHT, "dark": DARK},
             selections=SELECTIONS,
-            sample_note=SAMPLE_NOTE,
+            sample_note=SAMPLE_NOTE.format("GLUE"),
             static=assets.static,
             vega=assets.vega(),
             data_tables=assets.data_tables(),
@@ -94,7 +94,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "inline": inline,
-        "points": points,
+        "points": POINTS.text,
         "seconds": _seconds,
         "symbol": symbol_html,
         "table": table_html,

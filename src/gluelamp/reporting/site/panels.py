@@ -11,10 +11,10 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from gluelamp.reporting.formats import task_name
 from gluelamp.reporting.site import charts
 from gluelamp.reporting.site.families import FAMILIES
 from gluelamp.reporting.site.scores import Scores, interval
+from gluelamp.reporting.titles import task_name
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,10 @@ def _is_near(row: Mapping[str, Any], named: Mapping[str, Any], cost: str, line: 
 
 def _history(scores: Scores, task: str) -> list[dict[str, Any]]:
     entries = [
-        (one.label, round(entry["epoch"], 3), entry[record.main_metric])
-        for one in scores.entries
-        if one.task == task
-        for _, record in one.runs
+        (method, round(entry["epoch"], 3), entry[record.main_metric])
+        for method in scores.methods
+        if (method, task) in scores.cells
+        for record in scores.cells[method, task].records
         for entry in record.history
     ]
     seeds = pd.DataFrame(entries, columns=["method", "epoch", "score"]).groupby(["method", "epoch"])["score"]

@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from gluelamp.reporting.formats import task_name
 from gluelamp.reporting.rendering import EMPTY, POINTS, Cell, Number, Range, Table, Text, numbers, texts
+from gluelamp.reporting.scores import SELECTIONS
 from gluelamp.reporting.site.cells import Key, RunCell
 from gluelamp.reporting.site.scores import Scores
+from gluelamp.reporting.titles import task_name
 
-SELECTIONS = {"held_out": "held-out epoch", "best": "best epoch", "last": "last epoch"}
 _SIZES = {
     "trained": ("parameters", "trained"),
     "stored bytes": ("bytes", "method"),
@@ -46,11 +46,11 @@ def task_table(rows: pd.DataFrame, cells: Mapping[Key, RunCell]) -> Table:
         rows: those of `summarise`, of one source, backbone and task.
         cells: all cells of the page.
     """
-    main = rows[rows["is_main"]]
+    main = rows[rows["is_main"].astype(bool)]
     shown = [name for name in SELECTIONS if name in set(main["selection"])]
     first, *others = (SELECTIONS[name] for name in shown)
     titles = [first, "95 % interval", *others, "published", "seeds", "epochs", *_SIZES]
-    body = [_task_row(of_method, shown, cells) for _, of_method in main.groupby("method", sort=False)]
+    body = [_task_row(of_method, shown, cells) for _, of_method in main.groupby("variant", sort=False)]
     title = f"{task_name(main['task'].iloc[0])} ({main['metric'].iloc[0].replace('_', ' ')})"
     return Table(title, [*texts("method"), *numbers(*titles)], body)
 
@@ -58,7 +58,7 @@ def task_table(rows: pd.DataFrame, cells: Mapping[Key, RunCell]) -> Table:
 def _task_row(rows: pd.DataFrame, shown: Sequence[str], cells: Mapping[Key, RunCell]) -> list[Cell]:
     selected = {row["selection"]: row for row in rows.to_dict("records")}
     any_row = next(iter(selected.values()))
-    cell = cells[any_row["data"], any_row["backbone"], any_row["method"], any_row["task"]]
+    cell = cells[any_row["data"], any_row["backbone"], any_row["variant"], any_row["task"]]
     first, *others = (selected.get(name) for name in shown)
     sizes = (getattr(cell.record, part).get(key) for part, key in _SIZES.values())
     return [

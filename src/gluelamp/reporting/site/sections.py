@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from gluelamp.reporting.entries import Entry
 from gluelamp.reporting.rendering import Table
+from gluelamp.reporting.scores import SELECTIONS
 from gluelamp.reporting.site.cells import Key, RunCell
 from gluelamp.reporting.site.families import FAMILIES, Family
 from gluelamp.reporting.site.panels import Panels, score_panels
-from gluelamp.reporting.site.score_sheets import SELECTIONS, overview, task_table
+from gluelamp.reporting.site.score_sheets import overview, task_table
 from gluelamp.reporting.site.scores import Scores
 
 
@@ -47,19 +47,19 @@ class Section:
         return "-".join(words)
 
 
-def section(some: Sequence[Entry], cells: Mapping[Key, RunCell], rows: pd.DataFrame) -> Section:
+def section(scope: pd.DataFrame, cells: Mapping[Key, RunCell], rows: pd.DataFrame) -> Section:
     """Return one section.
 
     Args:
-        some: the entries of one source of data and one backbone.
+        scope: those of `common_settings` for one source of data and one backbone.
         cells: all cells of the page.
         rows: those of `summarise` for this source and backbone.
     """
-    scores = Scores(some, cells)
+    scores, first = Scores(scope, cells), scope.iloc[0]
     return Section(
-        data=some[0].data,
-        backbone=some[0].backbone,
-        selection=SELECTIONS[some[0].selection],
+        data=first["data"],
+        backbone=first["backbone"],
+        selection=SELECTIONS[first["selection"]],
         methods=scores.methods,
         families=[family for family in FAMILIES if family in scores.families.values()],
         overview=overview(scores),

@@ -1,41 +1,34 @@
-"""What can be said of a score, of two methods and of their order, from stored predictions.
+"""Intervals, paired comparisons and ranks from stored predictions.
 
-A *cell* is one method on one task: the predictions of all its seeds, row by row. Rows are drawn again by a
-bootstrap, the same draws for all cells of a task, so that methods are compared on the same rows.
+:class:`Predictions` holds one method on one task: the predictions of all seeds, row by row. The rows are
+resampled by a bootstrap, with the same resamples for all methods of a task, so that comparisons are paired.
 """
 
-from gluelamp.reporting.statistics.cells import Cell, find_cell, read_cell
 from gluelamp.reporting.statistics.comparisons import (
-    Comparison,
-    compare,
+    TIES_NOTE,
+    comparable,
     compare_all,
     difference,
     holm,
+    possibly_best,
+    rank_intervals,
     verdict,
 )
-from gluelamp.reporting.statistics.ranks import rank_intervals
-from gluelamp.reporting.statistics.resampling import (
-    Estimate,
-    Interval,
-    mean_estimate,
-    score_estimate,
-    score_interval,
-)
+from gluelamp.reporting.statistics.estimates import Estimate, mean_estimate, score_estimate
+from gluelamp.reporting.statistics.predictions import Predictions, read_predictions
 
 __all__ = [
-    "Cell",
-    "Comparison",
+    "TIES_NOTE",
     "Estimate",
-    "Interval",
-    "compare",
+    "Predictions",
+    "comparable",
     "compare_all",
     "difference",
-    "find_cell",
     "holm",
     "mean_estimate",
+    "possibly_best",
     "rank_intervals",
-    "read_cell",
+    "read_predictions",
     "score_estimate",
-    "score_interval",
     "verdict",
 ]

@@ -1,55 +1,39 @@
-"""Method against method on the same rows."""
+"""Comparisons of methods on the same rows, corrected for their number, and the ranks that follow."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from gluelamp.errors import InputError, unknown
-from gluelamp.reporting.statistics.cells import Cell
-from gluelamp.reporting.statistics.resampling import LEVEL, Estimate, estimate
+from gluelamp.reporting.statistics.estimates import LEVEL, Estimate, estimate, score_estimate
+from gluelamp.reporting.statistics.predictions import Predictions
 
 COLUMNS = ["method", "difference", "low", "high", "p", "p_holm", "verdict", "seeds"]
 
-
-@dataclass(frozen=True)
-class Comparison:
-    """A difference of two methods, the first minus the second.
-
-    Args:
-        difference: of their means over seeds.
-        low: lower end of its 95 % interval, over examples and seeds; with one seed over examples alone.
-        high: upper end.
-        p: two-sided, of no difference.
-        seeds: of the method that has fewer.
-    """
-
-    difference: float
-    low: float
-    high: float
-    p: float
-    seeds: int
+TIES_NOTE = (
+    "Bold: no method is significantly better (p < 0.05 after Holm's correction over all comparisons of the "
+    "method), so its rank can be 1. The test is a bootstrap paired by example, with the error over seeds "
+    "added. By chance, a truly best method is not bold in at most about 5 of 100 columns. Where a method has "
+    "one seed, the test covers other examples only, not other seeds."
+)
 
 
-def difference(first: Cell, second: Cell) -> Estimate:
-    """Compare two methods by a bootstrap that is paired by example: both are scored on the same samples.
+def difference(first: Predictions, second: Predictions) -> Estimate:
+    """Return first - second of the mean scores, by a bootstrap that is paired by example.
 
-    Runs of one seed share the order of the examples, but seeds are not paired. Three pairs leave two degrees
-    of freedom, half of what six runs leave. Where runs of one seed are alike, these intervals are wider than
-    need be. See `gluelamp.reporting.statistics.resampling.estimate` for their making.
-
-    Args:
-        first: from which is subtracted.
-        second: what is subtracted; in the same metric on the same rows.
+    Both methods are scored on the same resamples of the rows. Seeds are not paired, although runs with the
+    same seed share the order of the examples: three pairs have two degrees of freedom, half of those of six
+    runs. If runs with the same seed are correlated, these intervals are wider than necessary. See
+    :func:`gluelamp.reporting.statistics.estimates.estimate`.
 
     Raises:
         InputError: if the rows or the metrics differ.
     """
     if first.metric != second.metric or not np.array_equal(first.labels, second.labels):
-        raise InputError("Two cells can be compared only in the same metric on the same rows.")
+        raise InputError("Two methods can be compared only in the same metric on the same rows.")
     return estimate(
         first.scores.mean() - second.scores.mean(),
         first.resampled.mean(axis=0) - second.resampled.mean(axis=0),
@@ -57,42 +41,41 @@ def difference(first: Cell, second: Cell) -> Estimate:
     )
 
 
-def compare(first: Cell, second: Cell) -> Comparison:
-    """Return what there is to say of a `difference`."""
-    found = difference(first, second)
-    bounds = found.interval
-    return Comparison(found.value, bounds.low, bounds.high, found.p, min(len(first.seeds), len(second.seeds)))
-
-
-def compare_all(cells: Mapping[str, Cell], reference: str) -> pd.DataFrame:
-    """Compare each method with a reference; the family of Holm's correction are these comparisons.
+def compare_all(methods: Mapping[str, Predictions], reference: str) -> pd.DataFrame:
+    """Compare each method with a reference; Holm's correction is over these comparisons.
 
     Args:
-        cells: by method, on the same rows.
+        methods: predictions by method, on the same rows.
         reference: one of the methods.
 
     Returns:
-        One row per other method, in their order: ``method``, ``difference`` (to the reference), ``low`` and
-        ``high`` (95 %, not corrected), ``p``, ``p_holm``, ``verdict`` (``better`` or ``worse`` than the
-        reference where ``p_holm`` < 0.05, else ``tie``) and ``seeds``.
+        One row per other method, in their order: ``method``, ``difference`` (method - reference), ``low``
+        and ``high`` (95 %, not corrected), ``p``, ``p_holm``, ``verdict`` (``better`` or ``worse`` than the
+        reference where ``p_holm`` < 0.05, else ``tie``) and ``seeds`` (the smaller number of the two).
 
     Raises:
-        InputError: if the reference is not among the methods, or rows or metrics differ.
+        InputError: if the reference is not one of the methods, or rows or metrics differ.
     """
-    if reference not in cells:
-        raise unknown("method", reference, cells)
-    found = {name: compare(cell, cells[reference]) for name, cell in cells.items() if name != reference}
-    rows = [{"method": name, **vars(comparison)} for name, comparison in found.items()]
+    if reference not in methods:
+        raise unknown("method", reference, methods)
+    right = methods[reference]
+    rows = []
+    for name, left in methods.items():
+        if name != reference:
+            found = difference(left, right)
+            seeds = min(len(left.seeds), len(right.seeds))
+            row = {"low": found.low, "high": found.high, "p": found.p, "seeds": seeds}
+            rows.append({"method": name, "difference": found.value, **row})
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    frame["p_holm"] = holm([comparison.p for comparison in found.values()])
+    frame["p_holm"] = holm(frame["p"])
     frame["verdict"] = [
-        verdict(value, p, cells[reference].lower_is_better)
+        verdict(value, p, right.lower_is_better)
         for value, p in zip(frame["difference"], frame["p_holm"], strict=True)
     ]
     return frame
 
 
-def holm(p: Sequence[float]) -> np.ndarray:
+def holm(p: Sequence[float] | pd.Series) -> np.ndarray:
     """Return p-values corrected for their number (Holm, Scandinavian Journal of Statistics 6, 1979)."""
     values = np.asarray(p, dtype=np.float64)
     order = values.argsort()
@@ -102,8 +85,52 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return corrected
 
 
-def verdict(difference: float, p: float, lower_is_better: bool = False) -> str:
-    """Return ``better`` or ``worse`` for a difference to a reference that is told apart, else ``tie``."""
+def verdict(value: float, p: float, lower_is_better: bool = False) -> str:
+    """Return ``better`` or ``worse`` for a significant difference to a reference, else ``tie``."""
     if not p < 1 - LEVEL:
         return "tie"
-    return "better" if (difference > 0) != lower_is_better else "worse"
+    return "better" if (value > 0) != lower_is_better else "worse"
+
+
+def rank_intervals(methods: Mapping[str, Predictions]) -> pd.DataFrame:
+    """Return the rank of each method with its 95 % interval.
+
+    The interval starts after the methods that are better and ends before those that are worse, each by a
+    test corrected over all comparisons of this method (Mogstad, Romano, Shaikh and Wilhelm, "Inference for
+    Ranks", Review of Economic Studies 91, 2024: intervals of ranks from those of the differences). It holds
+    for one method at a time, not for all ranks at once.
+
+    Args:
+        methods: predictions by method, on the same rows.
+
+    Returns:
+        One row per method, best first: ``method``, ``rank`` (of the mean over seeds; equal means share the
+        better rank), ``rank_low`` and ``rank_high``, from 1.
+    """
+    means = {name: score_estimate(one).value for name, one in methods.items()}
+    rows = []
+    for name, one in methods.items():
+        verdicts = compare_all(methods, name)["verdict"]  # of the other methods against this one
+        better, worse = int((verdicts == "better").sum()), int((verdicts == "worse").sum())
+        ahead = sum(
+            mean < means[name] if one.lower_is_better else mean > means[name] for mean in means.values()
+        )
+        rows.append((name, 1 + ahead, 1 + better, len(methods) - worse))
+    frame = pd.DataFrame(rows, columns=["method", "rank", "rank_low", "rank_high"])
+    return frame.sort_values(["rank", "method"], ignore_index=True)
+
+
+def comparable(methods: Mapping[str, Predictions | None]) -> dict[str, Predictions]:
+    """Return the predictions if all methods have them on the same rows, else nothing.
+
+    Ranks and bold type among only some of the methods would be misleading.
+    """
+    present = {name: one for name, one in methods.items() if one is not None}
+    rows = {one.labels.tobytes() for one in present.values()}
+    return present if len(present) == len(methods) and len(rows) == 1 else {}
+
+
+def possibly_best(methods: Mapping[str, Predictions]) -> set[str]:
+    """Return the methods that no other method is better than; the best mean is always one of them."""
+    ranks = rank_intervals(methods)
+    return set(ranks.loc[ranks["rank_low"] == 1, "method"])

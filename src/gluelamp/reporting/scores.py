@@ -1,0 +1,128 @@
+"""The table of all scores: one row per run, metric and selection of the epoch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gluelamp.records import FoundRun, RunRecord
+from gluelamp.reporting.variants import flatten
+from gluelamp.tasks.catalogue import TASKS
+
+SELECTIONS = {
+    "held_out": "cross-fitted (2-fold) epoch selection",
+    "best": "best epoch",
+    "last": "last epoch",
+}
+"""Titles of the selections of the epoch, the strictest first; every record has ``best`` and ``last``."""
+
+SAMPLE, SUBSET = "sample", "(subset)"
+FP32_BYTES = 4
+SIZES = ["trained", "trained_pct", "method_bytes", "stored_pct", "head_bytes", "shared_bytes"]
+COUNTS = ["trained", "method_bytes", "head_bytes", "shared_bytes"]
+"""The sizes that are whole numbers."""
+COLUMNS = [
+    *("data", "fingerprint", "checksum", "backbone", "method", "family", "task"),
+    *("has_users", "profiles", "is_mixture", "seed", "epochs", "diverged", "deviations", *SIZES, "folder"),
+    *("metric", "is_main", "selection", "value"),
+]
+_CHECKSUMS = ("data.fingerprint", "backbone.checksum", "backbone.settings", "method.bank")
+CHECKSUM_DIGITS = 8
+"""How much of a checksum is in labels and titles."""
+
+
+def score_table(runs: Sequence[FoundRun]) -> pd.DataFrame:
+    """Return the scores of all complete runs. Every table of scores is a filter and a pivot of this one.
+
+    Args:
+        runs: the folder and the record of each run; failed runs are skipped.
+
+    Returns:
+        the columns :data:`COLUMNS`, with ``value`` as a fraction (NaN if undefined), ``trained_pct`` in
+        percent of the backbone's values and ``stored_pct`` in percent of its bytes in fp32, both without the
+        head; and one column per setting, such as ``trainer.epochs``, with its value as text (NaN where a run
+        does not have it). These names contain a dot.
+    """
+    rows = [row for folder, record in runs if record.status == "complete" for row in _rows(folder, record)]
+    scores = pd.DataFrame(rows) if rows else pd.DataFrame(columns=COLUMNS)
+    return scores.astype(dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(["has_users", "is_main"], bool))
+
+
+def _rows(folder: Path, record: RunRecord) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one run. This is the only function that reads scores from a record."""
+    config, counts, sizes = record.config, record.parameters, record.bytes
+    has_sizes = counts.backbone > 0
+    run = {
+        "data": data_label(record),
+        "fingerprint": record.data.fingerprint,
+        "checksum": record.backbone.checksum,
+        "backbone": config.backbone.name,
+        "method": config.method.name,
+        "family": record.family,
+        "task": config.task.name,
+        "has_users": has_users(record),
+        "profiles": config.task.profiles,
+        "is_mixture": bool(config.task.members),
+        "seed": config.seed,
+        "epochs": config.trainer.epochs,
+        "diverged": len(record.protocol.diverged),
+        "deviations": tuple(record.data.deviations),
+        "trained": counts.trained,
+        "trained_pct": counts.trained_pct,
+        "method_bytes": sizes.method,
+        "stored_pct": 100 * sizes.method / (FP32_BYTES * counts.backbone) if has_sizes else float("nan"),
+        "head_bytes": sizes.head,
+        "shared_bytes": sizes.shared,
+        "folder": folder,
+        **run_settings(record),
+    }
+    for selection in SELECTIONS:
+        for metric, value in record.metrics.get(selection, {}).items():
+            if metric != "epoch":
+                score = {"metric": metric, "is_main": metric == record.main_metric, "selection": selection}
+                yield {**run, **score, "value": float("nan") if value is None else float(value)}
+
+
+def run_settings(record: RunRecord) -> dict[str, str]:
+    """Return everything that can change the result of a run, except its seed, as text by dotted key."""
+    settings = flatten(record.config_dict())
+    del settings["seed"]
+    return settings | {key: settings[key][:CHECKSUM_DIGITS] for key in _CHECKSUMS if key in settings}
+
+
+def table_settings(rows: pd.DataFrame) -> list[dict[str, str]]:
+    """Return the settings of each row, as :func:`run_settings` does."""
+    settings = rows[[column for column in rows if "." in column]].to_dict("records")
+    return [{str(key): value for key, value in row.items() if isinstance(value, str)} for row in settings]
+
+
+def data_label(record: RunRecord) -> str:
+    """Return the source of a run's data, with a mark if the run did not use all of it.
+
+    Args:
+        record: of a complete run.
+
+    Returns:
+        ``"hub"``, ``"local"``, ``"sample"`` or ``"custom"``, followed by ``" (subset)"`` if the
+        configuration limits a split, or if the training or validation rows deviate from the official ones.
+    """
+    settings = record.config_dict()["task"].items()
+    is_limited = any(re.fullmatch("max_.*_examples", key) and value is not None for key, value in settings)
+    deviates = any(re.match("train|validation", sentence) for sentence in record.data.deviations)
+    source = record.data.source
+    return f"{source} {SUBSET}" if is_limited or deviates else source
+
+
+def is_benchmark(data: str) -> bool:
+    """Return whether data with this label have the rows of published scores: no sample and no subset."""
+    return not (data.startswith(SAMPLE) or data.endswith(SUBSET))
+
+
+def has_users(record: RunRecord) -> bool:
+    """Return whether the rows of a run's task belong to users."""
+    task = TASKS.get(record.config.task.name)
+    return task is not None and task.user_column is not None and not record.config.task.members

@@ -1,0 +1,124 @@
+"""The stored predictions of one method on one task, over all seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gluelamp.errors import InputError
+from gluelamp.reporting.statistics.resampling import resampled_scores, weighted_scores
+from gluelamp.tasks.catalogue import known_task
+from gluelamp.tasks.task import Task
+
+PREDICTIONS = "predictions.parquet"
+_COLUMNS = ("selection", "split", "idx", "label", "output_0")
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """All seeds of one method, in one setting, on one task and split.
+
+    Args:
+        metric: the metric of the scores.
+        labels: class ids or numbers, shape (rows,).
+        outputs: predicted class ids, or numbers for a regression task, shape (seeds, rows).
+        seeds: of the runs, in ascending order.
+        lower_is_better: whether the metric is an error.
+    """
+
+    metric: str
+    labels: np.ndarray
+    outputs: np.ndarray
+    seeds: tuple[int, ...]
+    lower_is_better: bool
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """The score of each seed on all rows, shape (seeds,)."""
+        once = np.ones((len(self.labels), 1))
+        return weighted_scores(self.metric, self.labels, self.outputs, once)[:, 0]
+
+    @cached_property
+    def resampled(self) -> np.ndarray:
+        """The score of each seed on bootstrap samples of the rows, shape (seeds, resamples)."""
+        return resampled_scores(self.metric, self.labels, self.outputs)
+
+
+def read_predictions(scores: pd.DataFrame) -> Predictions | None:
+    """Read the predictions of the runs of one score.
+
+    Args:
+        scores: rows of :func:`gluelamp.reporting.scores.score_table` that differ in the seed alone.
+
+    Returns:
+        None if a run has no predictions file, or if it trained on several tasks at once.
+
+    Raises:
+        InputError: if a file is damaged or lacks the selection, or if the runs have different data.
+    """
+    scores = scores.sort_values("seed", kind="stable")
+    paths = [folder / PREDICTIONS for folder in scores["folder"]]
+    if scores["is_mixture"].any() or not all(path.is_file() for path in paths):
+        return None
+    if scores["fingerprint"].nunique() > 1:
+        folders = ", ".join(map(str, scores["folder"]))
+        raise InputError(f"The runs {folders} have different data. The seeds of one score must share it.")
+    first = scores.iloc[0]
+    task = known_task(first["task"])
+    metric, split = _metric_and_split(task, first["metric"])
+    frames = [_select(path, first["selection"], split) for path in paths]
+    return Predictions(
+        metric=metric,
+        labels=frames[0]["label"].to_numpy(np.float64),
+        outputs=np.stack([_outputs(task, frame) for frame in frames]),
+        seeds=tuple(scores["seed"]),
+        lower_is_better=task.lower_is_better,
+    )
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a predictions file and check that it has some columns.
+
+    Raises:
+        InputError: if the file cannot be read, or lacks a column.
+    """
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's errors are subclasses of these two
+        raise InputError(f"{path} cannot be read as a complete Parquet file: {error}") from error
+    for column in columns:
+        if column not in frame:
+            raise InputError(f"{path} has no column {column!r}. Train again.")
+    return frame
+
+
+def _metric_and_split(task: Task, metric: str) -> tuple[str, str]:
+    """Split a name of a record, such as ``accuracy_mismatched``, into its metric and its split."""
+    for split in task.validation_splits[1:]:
+        suffix = f"_{split.rpartition('_')[2]}"
+        if metric.endswith(suffix):
+            return metric.removesuffix(suffix), split
+    return metric, task.validation_splits[0]
+
+
+def _select(path: Path, selection: str, split: str) -> pd.DataFrame:
+    frame = _read(path, path.stat().st_mtime_ns)
+    rows = frame[(frame["selection"] == selection) & (frame["split"] == split)]
+    if rows.empty:
+        raise InputError(f"{path} has no rows of selection {selection!r} and split {split!r}. Train again.")
+    return rows.sort_values("idx", kind="stable")
+
+
+@lru_cache(maxsize=16)  # the selections and metrics of one run are read one after the other
+def _read(path: Path, modified: int) -> pd.DataFrame:
+    return read_columns(path, _COLUMNS)
+
+
+def _outputs(task: Task, frame: pd.DataFrame) -> np.ndarray:
+    values = frame[[f"output_{number}" for number in range(task.num_outputs)]].to_numpy(np.float64)
+    return values[:, 0] if task.is_regression else values.argmax(axis=1).astype(np.float64)

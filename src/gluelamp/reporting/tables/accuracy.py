@@ -1,0 +1,170 @@
+"""The table of all GLUE scores: every setting, metric and selection of the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import pandas as pd
+
+from gluelamp.records import RunRecord
+from gluelamp.reporting.published import Key as PublishedKey
+from gluelamp.reporting.rendering import EMPTY, Cell, Format, Number, Page, Range, Table, Text, numbers, texts
+from gluelamp.reporting.scores import SAMPLE, SELECTIONS, is_benchmark
+from gluelamp.reporting.statistics import TIES_NOTE, Predictions, comparable, possibly_best, rank_intervals
+from gluelamp.reporting.summary import AVERAGE_TASKS, task_averages
+from gluelamp.reporting.tables import failed_runs
+from gluelamp.reporting.titles import SAMPLE_NOTE, task_names
+
+ACCURACY_COLUMNS = [
+    *("data", "backbone", "method", "task", "metric"),
+    *("mean", "median", "std", "low", "high"),
+    *("seeds", "epochs", "selection", "published"),
+]
+PUBLISHED_NOTE = (
+    "Published for the same method, backbone, task and metric, on the whole development set; "
+    "`results/published` has the protocol and source of each number."
+)
+_READING = (
+    "Scores are times 100, in each task's main metric: mean ± sample standard deviation (number of seeds); a "
+    "single number is one seed.",
+    "**cross-fitted (2-fold) epoch selection**: each half of the validation rows is scored at the epoch that "
+    "is best on the other half. **best epoch**: selected and scored on the same rows, which is optimistic. "
+    "**last epoch**: no selection.",
+    "**average**: over the same tasks and seeds for every method; empty for a method with other tasks or "
+    "seeds. **95 %**: interval of the mean over examples and seeds; with one seed, over examples alone. "
+    "**rank**: of the mean, with its 95 % interval, from comparisons of the method with all others.",
+    TIES_NOTE,
+)
+_NOT_COMPARABLE = "No bold type and no ranks, because some runs have no predictions or other rows: {}."
+_PERCENT = Format(decimals=2, scale=100)
+
+
+def accuracy_rows(summary: pd.DataFrame, published: Mapping[PublishedKey, float]) -> pd.DataFrame:
+    """Add the published scores to a summary, where the data allow it.
+
+    Args:
+        summary: of :func:`gluelamp.reporting.summary.summarise`.
+        published: as fractions, of :func:`gluelamp.reporting.published.read_published`.
+    """
+    keys = zip(*(summary[column] for column in ("method", "backbone", "task", "metric")), strict=True)
+    values = pd.Series([published.get(key) for key in keys], index=summary.index, dtype=float)
+    return summary.assign(published=values.where(summary["data"].map(is_benchmark).astype(bool)))
+
+
+def accuracy_page(rows: pd.DataFrame, failed: Sequence[RunRecord]) -> Page:
+    """Return the page of :func:`accuracy_rows`: tables per data and backbone, and the failed runs."""
+    tables = []
+    main = rows[rows["is_main"].astype(bool)]
+    for (data, backbone), scope in main.groupby(["data", "backbone"], sort=False):
+        notes = [SAMPLE_NOTE.format("GLUE")] if data.startswith(SAMPLE) else []
+        tables += _scope_tables(f"{data} data, {backbone}", scope, notes)
+    if failed:
+        tables.append(failed_runs(failed))
+    data = rows.drop(columns="method").rename(columns={"variant": "method"})[ACCURACY_COLUMNS]
+    return Page("glue_accuracy", "GLUE accuracy", _READING if len(rows) else (), data, tables)
+
+
+def _scope_tables(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Iterator[Table]:
+    selections = _by_selection(rows)
+    for selection, part in selections.items():
+        yield _wide_table(f"{title}, {SELECTIONS[selection]}", part, notes)
+    if rows["published"].notna().any():
+        yield _published_table(f"{title}, published", rows)
+    for _, task in rows.groupby("task", sort=False):
+        yield _task_table(f"{title}, {_task_title(task)}", task, notes)
+
+
+def _by_selection(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the rows of each selection that has some, the strictest first."""
+    parts = {selection: rows[rows["selection"] == selection] for selection in SELECTIONS}
+    return {selection: part for selection, part in parts.items() if len(part)}
+
+
+def _wide_table(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Table:
+    """Return the table of one selection: one line per method, one column per task, and their average."""
+    columns: dict[str, Mapping[str, Cell]] = {}
+    not_comparable = []
+    for task, on_task in rows.groupby("task", sort=False):
+        methods = _comparable(on_task)
+        columns[_task_title(on_task)] = _means(on_task, bold=possibly_best(methods) if methods else set())
+        not_comparable += [] if methods else [task]
+    averages = task_averages(rows, "variant")
+    if len(averages):
+        tasks = averages["tasks"].iloc[0]
+        is_glue = set(tasks.split()) == set(AVERAGE_TASKS)
+        average = "GLUE average" if is_glue else f"average of {task_names(tasks)}"
+        columns[average] = {
+            name: Number(mean, _PERCENT)
+            for name, mean in zip(averages["variant"], averages["mean"], strict=True)
+        }
+    bare = [_NOT_COMPARABLE.format(task_names(" ".join(not_comparable)))] if not_comparable else []
+    return _method_table(title, columns, sorted(rows["variant"].unique()), [*notes, *bare])
+
+
+def _task_table(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Table:
+    """Return everything on one task: rank and interval by the strictest selection, and all means."""
+    parts = _by_selection(rows)
+    strictest, *others = parts
+    first = parts[strictest].sort_values("mean", ascending=False, kind="stable")
+    methods = _comparable(first)
+    ranks = rank_intervals(methods).to_dict("records") if methods else []
+    intervals = zip(first["variant"], first["low"], first["high"], strict=True)
+    columns: dict[str, Mapping[str, Cell]] = {
+        "rank": {
+            row["method"]: Number(row["rank"], low=row["rank_low"], high=row["rank_high"]) for row in ranks
+        },
+        SELECTIONS[strictest]: _means(first),
+        "95 %": {name: Range(low, high, _PERCENT, is_interval=True) for name, low, high in intervals},
+    }
+    if (first["seeds"] > 1).any():
+        medians = zip(first["variant"], first["median"], strict=True)
+        columns["median"] = {name: Number(median, _PERCENT, missing="n/a") for name, median in medians}
+    columns |= {SELECTIONS[other]: _means(parts[other]) for other in others}
+    names = dict.fromkeys(name for part in (first, *parts.values()) for name in part["variant"])
+    return _method_table(title, columns, names, notes)
+
+
+def _published_table(title: str, rows: pd.DataFrame) -> Table:
+    known = rows.dropna(subset="published").drop_duplicates(["method", "task"])
+    columns = {
+        _task_title(on_task): {
+            name: Number(value, _PERCENT)
+            for name, value in zip(on_task["method"], on_task["published"], strict=True)
+        }
+        for _, on_task in known.groupby("task", sort=False)
+    }
+    return _method_table(title, columns, sorted(known["method"].unique()), [PUBLISHED_NOTE])
+
+
+def _method_table(
+    title: str, columns: Mapping[str, Mapping[str, Cell]], methods: Iterable[str], notes: Sequence[str]
+) -> Table:
+    """Return a table with one line per method; a missing cell is empty."""
+    lines = [[Text(name), *(column.get(name, EMPTY) for column in columns.values())] for name in methods]
+    return Table(title, [*texts("method"), *numbers(*columns)], lines, notes)
+
+
+def _means(rows: pd.DataFrame, bold: Iterable[str] = ()) -> dict[str, Cell]:
+    return {
+        name: Number(
+            mean,
+            _PERCENT,
+            std=std if seeds > 1 and pd.notna(mean) else float("nan"),
+            seeds=seeds if seeds > 1 else None,
+            bold=name in bold,
+            missing="n/a",
+        )
+        for name, mean, std, seeds in zip(
+            rows["variant"], rows["mean"], rows["std"], rows["seeds"], strict=True
+        )
+    }
+
+
+def _comparable(rows: pd.DataFrame) -> dict[str, Predictions]:
+    """Return the predictions of all methods with a score on one task; nothing if they are not comparable."""
+    scored = rows[rows["mean"].notna()]
+    return comparable(dict(zip(scored["variant"], scored["predictions"], strict=True)))
+
+
+def _task_title(rows: pd.DataFrame) -> str:
+    return f"{rows['task'].iloc[0]} ({rows['metric'].iloc[0].replace('_', ' ')})"
