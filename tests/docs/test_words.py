@@ -14,14 +14,16 @@ from gluelamp.cli.app import CONFIGS
 ROOT = CONFIGS.parent
 PLACES = (
     *("README.md", "CONTRIBUTING.md", "results/README.md", "results/published/README.md"),
-    *("docs/architecture.md", "docs/lamp.md", "docs/protocol.md", "docs/results.md", "docs/scale.md"),
-    *("docs/reference", "docs/hooks.py", "Makefile", "mkdocs.yml", ".ci/run"),
+    *("docs", "Makefile", "mkdocs.yml", ".ci/run"),
+    *(f"configs/{name}" for name in ("backbone", "data", "method", "runtime", "task", "tracker", "trainer")),
+    *(f"src/gluelamp/{name}" for name in ("backbones", "measurement", "tasks", "bootstrap.py", "errors.py")),
+    *(f"src/gluelamp/{name}.py" for name in ("__init__", "hardware", "io", "profiles")),
 )
 SUFFIXES = {".py", ".yaml", ".yml", ".md", ".j2", ".js", ".css", ""}
 
 # Pattern to the term to write instead.
 WORDS = {
-    r"\bpersons?\b": "user (whose rows they are), profile (the values trained for a user)",
+    r"(?<!third-)\bpersons?\b": "user (whose rows they are), profile (the values trained for a user)",
     r"\bleaf\b(?! tensor)|\b(?:the|its|these|all|method|task|backbone|of) leaves\b": "method config, option",
     r"\brooms?\b|\bhouses?\b|(?<!\.)\bfloors?\b(?!\()": "module, package, layer",
     r"\bhangs? (?:on|from|a)\b|\bhung\b": "is attached by a forward hook, depends on",
