@@ -75,7 +75,9 @@ def test_split_and_target_choose_the_variant_of_a_task(
 )
 def test_a_variant_that_does_not_exist_is_refused(name: str, options: dict[str, str]) -> None:
     (key, value) = next(iter(options.items()))
-    with pytest.raises(ValidationError, match=f"task.{key}={value} is not allowed with task '{name}'"):
+    with pytest.raises(
+        ValidationError, match=f"task.{key}={value} is not allowed: task '{name}' has no such"
+    ):
         TaskConfig(name=name, **options)
 
 

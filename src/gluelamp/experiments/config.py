@@ -201,7 +201,7 @@ def _section(values: object, name: str) -> Mapping[str, Any]:
 def _sentence(error: ValidationError, cls: type, section: str) -> str:
     first, *others = error.errors(include_url=False)
     if not first["loc"]:  # raised by a check over several fields, which names its keys itself
-        return str(first["ctx"]["error"]) + "."
+        return str(first["ctx"]["error"]).removesuffix(".") + "."
     # a list with one wrong item is reported twice, as the item and as the list
     keys = [_dotted(section, other["loc"]) for other in others if other["loc"] != first["loc"][:-1]]
     more = f" Also wrong: {', '.join(keys)}." if keys else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gluelamp.errors import unknown
+from gluelamp.errors import InputError, unknown
 from gluelamp.tasks.glue import GLUE
 from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.tasks.task import Task
@@ -39,11 +39,18 @@ def variant_name(name: str, split: str | None = None, target: str | None = None)
         return name
     known_task(name)
     # Names have the form BASE[_score][_time]. An option replaces its part; the other part stays.
-    base = name.removesuffix("_time")
-    time = split == "time" if split else base != name
-    score = target == "score" if target else base.endswith("_score")
-    variant = f"{base.removesuffix('_score')}{'_score' * score}{'_time' * time}"
+    untimed = name.removesuffix("_time")
+    base = untimed.removesuffix("_score")
+    has_time = split == "time" if split else untimed != name
+    has_score = target == "score" if target else base != untimed
+    variant = f"{base}{'_score' * has_score}{'_time' * has_time}"
     if variant not in LAMP:
-        given = [f"task.{key}={value}" for key, value in (("split", split), ("target", target)) if value]
-        raise unknown(f"{' '.join(given)} is not allowed with task {name!r}: task", variant, LAMP)
+        given = " ".join(
+            f"task.{key}={value}" for key, value in (("split", split), ("target", target)) if value
+        )
+        variants = [other for other in LAMP if other.removesuffix("_time").removesuffix("_score") == base]
+        raise InputError(
+            f"{given} is not allowed: task {name!r} has no such variant. "
+            f"Its variants: {', '.join(variants) or 'none'}."
+        )
     return variant

@@ -29,9 +29,9 @@ def macro_f1(predictions: np.ndarray, labels: np.ndarray, classes: int) -> float
         labels: class ids, shape (n,).
         classes: number of classes of the task.
     """
-    # `labels` makes the average run over all classes, not only over those in the data.
     from sklearn.metrics import f1_score
 
+    # `labels` makes the average run over all classes, not only over those in the data.
     return float(f1_score(labels, predictions, labels=range(classes), average="macro", zero_division=0.0))
 
 
