@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gluelamp.cli.app import CONFIGS, names, path, run_app
+from gluelamp.cli.app import names, path, run_app
 
 
 def report(raw: dict[str, Any]) -> None:
@@ -20,7 +19,7 @@ def report(raw: dict[str, Any]) -> None:
 
     writers: dict[str, Callable[[Path, Path], list[Path]]] = {
         "tables": write_tables,
-        "report": partial(write_report, configs=CONFIGS),
+        "report": write_report,
     }
     chosen = names(raw["what"], "what")
     for name in chosen:

@@ -10,7 +10,8 @@ import pytest
 
 from browser.driver import Browser
 from gluelamp.cli.app import CONFIGS
-from gluelamp.reporting.site import write_report
+from gluelamp.reporting.results import Results
+from gluelamp.reporting.site.page import gather, render
 from synthetic_results import write_results
 
 COMMITTED = CONFIGS.parent / "results" / "report.html"
@@ -22,9 +23,7 @@ def browser() -> Iterator[Browser]:
     """Debian's Chromium, driven by Selenium."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (chromium and driver):
-        pytest.skip(
-            "Chromium and its driver are not installed: `make test-browser` installs them where it may"
-        )
+        pytest.skip("Chromium and its driver are not installed; as root, `make test-browser` installs them")
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -39,17 +38,19 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page of a few methods, with holes, a failure and two sources of data."""
+    """A page of a few methods, with missing runs, a failure and two sources of data."""
     root = tmp_path_factory.mktemp("results")
     write_results(root, methods=10, seeds=2)
-    return write_report(root, root / "published", CONFIGS)[0]
+    page = root / "report.html"
+    page.write_text(render(gather(Results(root, root / "published"))), encoding="utf-8")
+    return page
 
 
 @pytest.fixture(params=["synthetic", "committed"])
 def any_page(request: pytest.FixtureRequest) -> Path:
-    """The synthetic page and, where there is one, that of the results folder."""
+    """The synthetic page and, if it exists, that of the results folder."""
     if request.param == "committed" and not COMMITTED.is_file():
-        pytest.skip("results/report.html is not there; `make report` writes it")
+        pytest.skip("results/report.html does not exist; `make report` writes it")
     return COMMITTED if request.param == "committed" else request.getfixturevalue("synthetic")
 
 

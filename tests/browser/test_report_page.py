@@ -1,4 +1,4 @@
-"""The report as a person meets it: in a browser, by mouse and keyboard, on wide and narrow screens."""
+"""The page in a browser: by mouse and keyboard, on wide and narrow screens, light and dark."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ const luminance = (colour) => {
   canvas.fillStyle = colour;
   canvas.fillRect(0, 0, 1, 1);
   const [red, green, blue] = [...canvas.getImageData(0, 0, 1, 1).data].map((value) => {
-    const share = value / 255;
-    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    const level = value / 255;
+    return level <= 0.04045 ? level / 12.92 : ((level + 0.055) / 1.055) ** 2.4;
   });
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
 };
@@ -38,7 +38,7 @@ def rows(browser: Browser, table: str = OVERVIEW) -> list[str]:
     return [cell.text.split()[-1] for cell in browser.all(f"{table} tbody th")]
 
 
-def test_the_page_loads_without_a_word_in_the_console(browser: Browser, any_page: Path) -> None:
+def test_the_page_loads_without_console_messages(browser: Browser, any_page: Path) -> None:
     browser.console()
     browser.open(any_page)
     assert browser.console() == []
@@ -54,7 +54,7 @@ def test_the_page_fetches_nothing(browser: Browser, any_page: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_it_fits_the_width_of_the_screen(
+def test_the_page_fits_the_width_of_the_screen(
     browser: Browser, any_page: Path, width: int, scheme: str, tmp_path: Path
 ) -> None:
     browser.open(any_page, width, scheme)
@@ -92,7 +92,7 @@ def test_the_filter_finds_methods_and_families(opened: Browser) -> None:
     assert rows(opened) == ["pafi", "sparse_random"]
 
 
-def test_a_cell_opens_and_closes_by_keyboard(opened: Browser) -> None:
+def test_a_dialog_opens_and_closes_by_keyboard(opened: Browser) -> None:
     cell = opened.find(f"{OVERVIEW} button.cell")
     opened.script("arguments[0].focus()", cell)
     opened.press(Keys.ENTER)
@@ -106,14 +106,14 @@ def test_a_cell_opens_and_closes_by_keyboard(opened: Browser) -> None:
     assert opened.driver.switch_to.active_element == cell
 
 
-def test_a_highlighted_method_stays_while_others_fade(opened: Browser) -> None:
+def test_the_other_methods_fade_when_one_is_highlighted(opened: Browser) -> None:
     symbols = ("#local-minilm-stored-bytes-1 .mark-symbol path", "opacity")
     assert set(opened.attributes(*symbols)) == {"1"}
     opened.find("select").send_keys("pafi")
     opened.wait(lambda: sorted(opened.attributes(*symbols))[-2:] == ["0.1", "1"])
 
 
-def test_charts_follow_the_colours_of_the_page(opened: Browser) -> None:
+def test_charts_change_with_the_colour_scheme(opened: Browser) -> None:
     title = ("#local-minilm-stored-bytes-1 .role-title-text text", "fill")
     light = opened.attributes(*title)
     opened.colours("dark")
@@ -128,7 +128,7 @@ def test_every_control_has_a_name(opened: Browser) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_the_page(browser: Browser, synthetic: Path, scheme: str) -> None:
+def test_text_has_the_required_contrast(browser: Browser, synthetic: Path, scheme: str) -> None:
     browser.open(synthetic, scheme=scheme)
     selectors = ["body", ".note", "nav a", "thead th", "tbody td", "button.cell", ".verdict", "footer"]
     ratios = browser.script(COLOURS, selectors)

@@ -163,7 +163,7 @@ def certificates_page(certificates: Sequence[Certificate]) -> Page:
     data = pd.DataFrame(rows).sort_values(["backbone", "method", "state"], ignore_index=True)
     bounds = [f"{name}_{end}" for name in ("ratio", "control") for end in ("low", "high")]
     words = [name for name in data if name not in ("ratio", "control", *bounds)]
-    cells = [
+    cells: list[list[Cell]] = [
         [
             *(Text(str(row[name])) for name in words),
             *(

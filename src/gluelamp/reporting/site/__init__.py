@@ -1,4 +1,4 @@
-"""The page and the figures, made from the frames of reporting."""
+"""The HTML page and the figures of a results folder."""
 
 from gluelamp.reporting.site.page import write_report
 

@@ -1,7 +1,7 @@
-"""The charts: Vega-Lite specifications, drawn by the page and exported as figures.
+"""Vega-Lite specifications of the charts of the page and the figures.
 
-Each takes rows that were computed elsewhere, scores in percent. Families have the same colour and shape in
-all of them. The parameter ``highlight`` names a method whose marks stay while others fade; the page sets it.
+Scores are in percent. Families have the same colour and shape in all charts. The parameter ``highlight``,
+which the page sets, is the name of a method: the marks of all other methods fade.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ def trade_off(
     """Return the scores of one task against a cost on a logarithmic axis.
 
     Args:
-        rows: one a method, with ``method``, ``family``, ``score``, ``low``, ``high``, ``interval`` (text),
+        rows: one per method, with ``method``, ``family``, ``score``, ``low``, ``high``, ``interval`` (text),
             ``seeds``, the cost, ``front`` (whether no method is both cheaper and better) and ``label``
-            (whether there is room for its name). A method that costs nothing is a line across.
+            (whether there is space for its name). A method without cost is a horizontal line.
         cost: one of :data:`COSTS`.
-        families: of this chart and those beside it.
+        families: of this chart and of the charts next to it.
         title: of the task.
-        width: in pixels, or as wide as the page has room for.
+        width: in pixels, or as wide as the page has space for.
     """
     chart = alt.Chart(alt.Data(values=list(rows)))
+    # Zero has no place on a logarithmic axis.
     paid, free = (chart.transform_filter(f"datum.{cost} {sign} 0") for sign in (">", "=="))
     x = alt.X(f"{cost}:Q", title=COSTS[cost]).scale(type="log", padding=30).axis(format="~s", tickCount=4)
     y = _score("score")
@@ -73,10 +74,10 @@ def learning_curves(
     """Return the score of one task after each evaluation.
 
     Args:
-        rows: one a method and evaluation, with ``method``, ``family``, ``epoch``, ``score`` and ``seeds``.
-        families: of this chart and those beside it.
+        rows: one per method and evaluation, with ``method``, ``family``, ``epoch``, ``score`` and ``seeds``.
+        families: of this chart and of the charts next to it.
         title: of the task.
-        width: in pixels, or as wide as the page has room for.
+        width: in pixels, or as wide as the page has space for.
     """
     chart = alt.Chart(alt.Data(values=list(rows)))
     x = alt.X("epoch:Q", title="epoch").axis(tickMinStep=1, grid=False)
@@ -89,14 +90,14 @@ def learning_curves(
 
 
 def latency(rows: Rows, states: Sequence[str], title: str, width: Width = "container") -> alt.LayerChart:
-    """Return how much longer a forward pass takes than the bare backbone's.
+    """Return the ratio of a forward pass to that of the bare backbone.
 
     Args:
-        rows: one a method and state, from top to bottom, with ``method``, ``state``, ``ratio``, ``low``,
+        rows: one per method and state, from top to bottom, with ``method``, ``state``, ``ratio``, ``low``,
             ``high`` and ``interval`` (text).
-        states: of this chart and those beside it.
-        title: of what was timed.
-        width: in pixels, or as wide as the page has room for.
+        states: of this chart and of the charts next to it.
+        title: of the measurement.
+        width: in pixels, or as wide as the page has space for.
     """
     chart = alt.Chart(alt.Data(values=list(rows)))
     methods = list(dict.fromkeys(row["method"] for row in rows))
@@ -127,7 +128,7 @@ def _score(field: str) -> alt.Y:
 
 
 def _ratio(field: str) -> alt.X:
-    return alt.X(f"{field}:Q", title="time over the bare backbone's").scale(zero=False).axis(tickCount=5)
+    return alt.X(f"{field}:Q", title="time / time of the bare backbone").scale(zero=False).axis(tickCount=5)
 
 
 def _facts() -> list[Any]:

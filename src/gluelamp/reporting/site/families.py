@@ -1,10 +1,9 @@
-"""Families of methods: one colour and one shape each, so that twenty methods can be told apart."""
+"""Families of methods on the page: one colour and one shape each, the same in every table and chart."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gluelamp.records import RunRecord
 from gluelamp.reporting.rendering import Symbol
 
 
@@ -14,53 +13,31 @@ class Family:
 
     Args:
         name: for the legend.
-        colour: of Okabe and Ito's palette (jfly.uni-koeln.de/color, 2008), which the colour-blind can read.
-        shape: of Vega's symbols; it says the same as the colour.
-        glyph: the character that looks like the shape.
-        kinds: the classes of its methods, as records name them.
+        colour: of Okabe and Ito's palette (jfly.uni-koeln.de/color, 2008), which colour-blind readers can
+            distinguish.
+        shape: of Vega's symbols; redundant with the colour.
+        glyph: the character of the same shape.
     """
 
     name: str
     colour: str
     shape: str
     glyph: str
-    kinds: frozenset[str]
 
     @property
     def symbol(self) -> Symbol:
-        """The symbol before a method's name."""
+        """The symbol before a method's name in a table."""
         return Symbol(self.name, self.colour, self.glyph)
 
 
-FAMILIES = (
-    Family("whole model, or head alone", "#808080", "cross", "✚", frozenset({"FullFineTuning", "HeadOnly"})),
-    Family(
-        *("biases and scales", "#e69f00", "square", "■"),
-        frozenset(
-            {"BitFit", "FeedForwardBias", "LayerNormTuning", "Hadamard", "AdapterBias", "IA3", "Ether"}
-        ),
-    ),
-    Family(
-        *("sparse masks", "#0072b2", "circle", "●"),
-        frozenset({"PaFi", "Fish", "LtSft", "DiffPruning"}),
-    ),
-    Family(
-        *("reparametrised weights", "#d55e00", "diamond", "◆"),
-        frozenset({"HiWi", "LoRA", "LorettaRep", "Spt", "Peft"}),
-    ),
-    Family(
-        *("adapters", "#009e73", "triangle-up", "▲"),
-        frozenset(
-            {"Houlsby", "Pfeiffer", "Parallel", "Compacter", "AdaMix", "PHA", "DyT", "LorettaAdp", "MAM"}
-        ),
-    ),
-    Family("selected adapters", "#cc79a7", "triangle-down", "▼", frozenset({"XPeft"})),
-    Family("prompts", "#56b4e9", "triangle-right", "▶", frozenset({"Prompt", "Prefix"})),
-    Family("other", "#b8a200", "triangle-left", "◀", frozenset()),
-)
-
-
-def family_of(record: RunRecord) -> Family:
-    """Return the family of a run's method; the last one for a method that no family names."""
-    kind = record.config["method"].get("kind")
-    return next((family for family in FAMILIES if kind in family.kinds), FAMILIES[-1])
+FAMILIES = {
+    "full": Family("full model, or head alone", "#808080", "cross", "✚"),
+    "bias": Family("biases and scales", "#e69f00", "square", "■"),
+    "sparse": Family("sparse masks", "#0072b2", "circle", "●"),
+    "reparametrization": Family("reparametrized weights", "#d55e00", "diamond", "◆"),
+    "adapter": Family("adapters", "#009e73", "triangle-up", "▲"),
+    "selected adapter": Family("selected adapters", "#cc79a7", "triangle-down", "▼"),
+    "prompt": Family("prompts", "#56b4e9", "triangle-right", "▶"),
+    "other": Family("other", "#b8a200", "triangle-left", "◀"),
+}
+"""By the family that a method's class declares and a record holds; in the order of the page."""

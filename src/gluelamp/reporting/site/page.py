@@ -2,54 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from gluelamp.errors import InputError
 from gluelamp.records import write_text
-from gluelamp.reporting.rendering import POINTS
+from gluelamp.reporting.measurements import measurement_rows
+from gluelamp.reporting.rendering import POINTS, Page, Table
 from gluelamp.reporting.rendering.html import inline, symbol_html, table_html
 from gluelamp.reporting.results import Results
 from gluelamp.reporting.scores import SELECTIONS
-from gluelamp.reporting.site import assets
-from gluelamp.reporting.site.contents import Contents, gather
-from gluelamp.reporting.site.figures import figure_files, specification
-from gluelamp.reporting.site.theme import DARK, LIGHT
+from gluelamp.reporting.site.figures import DARK, LIGHT, figure_files, specification
+from gluelamp.reporting.site.panels import Panels, latency_panels
+from gluelamp.reporting.site.runs import SECTIONS, RunGroup, run_groups
+from gluelamp.reporting.site.sections import Section, sections
+from gluelamp.reporting.tables import failed_runs
 from gluelamp.reporting.titles import SAMPLE_NOTE, task_name
 
 PAGE = "report.html"
 FIGURES = "figures"
 
 
-def write_report(root: Path, published: Path, configs: Path) -> list[Path]:
+@dataclass(frozen=True)
+class Contents:
+    """Everything on the page.
+
+    Args:
+        runs: the number of complete runs.
+        claims: with their verdicts; None without records for them.
+        sections: scores, by source of data and backbone.
+        lamp: the tables of tasks with users; None without such runs.
+        latencies: charts, by backbone and machine.
+        pages: the other tables of the results folder.
+        failures: one row per failed run on tasks without users; None without such runs.
+        groups: the runs that scores open.
+    """
+
+    runs: int
+    claims: Page | None
+    sections: Sequence[Section]
+    lamp: Page | None
+    latencies: Sequence[Panels]
+    pages: Sequence[Page]
+    failures: Table | None
+    groups: Sequence[RunGroup]
+
+    def panels(self) -> dict[str, Panels]:
+        """Return all groups of charts, by the names of their figures."""
+        scores = {f"{part.slug}-{panels.name}": panels for part in self.sections for panels in part.panels}
+        return scores | {f"latency-{panels.name}": panels for panels in self.latencies}
+
+
+def write_report(root: Path, published: Path) -> list[Path]:
     """Write ``report.html`` and ``figures/`` of a results folder, from its records alone.
 
-    The same records, configuration files and packages give the same bytes.
+    The same records and packages give the same bytes.
 
     Args:
         root: the results folder.
         published: the folder of the papers' numbers.
-        configs: the folder of the configuration files, to which commands are told apart.
 
     Returns:
-        the files written.
+        the written files.
 
     Raises:
         InputError: if there are no records, or if one cannot be read.
     """
-    contents = gather(Results(root, published), configs)
+    contents = gather(Results(root, published))
     write_text(root / PAGE, render(contents))
     figures = [
         file
-        for name, some in contents.panels.items()
-        for file in figure_files(root / FIGURES, name, some).items()
+        for name, panels in contents.panels().items()
+        for file in figure_files(root / FIGURES, name, panels).items()
     ]
     for path, content in figures:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return [root / PAGE, *(path for path, _ in figures)]
+
+
+def gather(results: Results) -> Contents:
+    """Return the contents of the page of a results folder.
+
+    Raises:
+        InputError: if there are no records, or if one cannot be read.
+    """
+    pages = {page.name: page for page in results.pages()}
+    if not (results.runs or pages):
+        raise InputError(f"No records below {results.root}: there is nothing to report.")
+    groups = run_groups(results.accuracy, results.runs, results.root)
+    failed = results.failed(with_users=False)
+    timed = results.measurements["latency"]
+    return Contents(
+        runs=sum(record.status == "complete" for _, record in results.runs),
+        claims=pages.pop("claims", None),
+        sections=sections(results.accuracy, groups),
+        lamp=pages.pop("lamp", None),
+        latencies=list(latency_panels(measurement_rows(timed))) if timed else [],
+        pages=list(pages.values()),
+        failures=failed_runs(failed) if failed else None,
+        groups=list({group.slug: group for group in groups.values()}.values()),
+    )
 
 
 def render(contents: Contents) -> str:
@@ -62,25 +123,25 @@ def render(contents: Contents) -> str:
             charts=_specifications(contents),
             themes={"light": LIGHT, "dark": DARK},
             selections=SELECTIONS,
+            record_sections=SECTIONS,
             sample_note=SAMPLE_NOTE.format("GLUE"),
-            static=assets.static,
-            vega=assets.vega(),
-            data_tables=assets.data_tables(),
-            credits=assets.credits(),
+            static=lambda name: (files(__package__) / "static" / name).read_text("utf-8"),
+            libraries=_libraries(),
+            credits={name: version(name) for name in ("altair", "itables", "vl-convert-python")},
         )
     )
 
 
 def _specifications(contents: Contents) -> dict[str, Any]:
-    """The charts by the names of their places, each with a description for those who do not see it."""
+    """Return the charts by the names of their places, each with a description for screen readers."""
     return {
         f"{name}-{number}": specification(
-            chart.configure_legend(disable=not some.legend).properties(
-                description=f"{some.title}: {chart.title}"
+            chart.configure_legend(disable=not panels.has_legend).properties(
+                description=f"{panels.title}: {chart.title}"
             )
         )
-        for name, some in contents.panels.items()
-        for number, chart in enumerate(some.charts, 1)
+        for name, panels in contents.panels().items()
+        for number, chart in enumerate(panels.charts, 1)
     }
 
 
@@ -95,7 +156,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "inline": inline,
         "points": POINTS.text,
-        "seconds": _seconds,
+        "duration": _duration,
         "symbol": symbol_html,
         "table": table_html,
         "task_name": task_name,
@@ -105,13 +166,25 @@ def _environment() -> Environment:
 
 
 def _yaml(content: Mapping[str, Any]) -> str:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_yaml(OmegaConf.create(dict(content))).rstrip()
+    return str(yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)).rstrip()
 
 
-def _seconds(duration: float | None) -> str:
-    if duration is None:
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
         return ""
-    minutes, seconds = divmod(round(duration), 60)
-    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    """Return the JavaScript libraries that the page embeds."""
+    import vl_convert  # slow to import
+
+    libraries = {
+        # Vega-Embed with Vega and Vega-Lite, as a script that defines `vegaEmbed`; bundling takes seconds.
+        "vega": vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
+        "data_tables": (files("itables") / "html" / "dt_bundle.js").read_text("utf-8"),
+    }
+    # A script within HTML must not contain its closing tag.
+    return {name: source.replace("</script", r"<\/script") for name, source in libraries.items()}

@@ -1,4 +1,4 @@
-"""Charts of one kind, one a task or one a setting of a measurement."""
+"""The data of the charts, in groups: one chart per task, or per setting of a measurement."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
+from gluelamp.reporting.rendering import POINTS
 from gluelamp.reporting.site import charts
-from gluelamp.reporting.site.families import FAMILIES
-from gluelamp.reporting.site.scores import Scores, interval
+from gluelamp.reporting.site.families import FAMILIES, Family
+from gluelamp.reporting.site.runs import RunGroup
 from gluelamp.reporting.titles import task_name
 
 
@@ -25,120 +27,140 @@ class Panels:
         name: in the names of files.
         title: what they show.
         reading: how to read them.
-        charts: as wide as there is room for.
-        legend: whether each has one on the page, where families have one for all.
+        charts: each as wide as there is space for.
+        has_legend: whether each chart has its own legend on the page. Families have one for all charts.
     """
 
     name: str
     title: str
     reading: str
     charts: Sequence[alt.LayerChart]
-    legend: bool = False
+    has_legend: bool = False
 
 
-_LINE = 0.06  # the height of a name, as a share of the chart's
-_LETTER_DECADES = 0.15  # the width of a letter on the axis of costs
+_LINE_HEIGHT = 0.06  # height of a name, as a fraction of the chart's height
+_LETTER_DECADES = 0.15  # width of a letter on the logarithmic axis of costs
 _COLUMNS = {"stored_bytes": "method_bytes", "trained": "trained"}
 _TRADE_OFF = (
-    "Bars are 95 % intervals. The line joins the methods whose mean no other beats at their cost or below; "
-    "it knows nothing of intervals. A dashed line is a method that costs nothing of it."
+    "Bars are 95 % intervals. The line connects the methods with the highest mean at their cost or below; it "
+    "ignores the intervals. A dashed line is a method without this cost."
 )
-_CURVES = (
-    "Score on the validation rows after each evaluation, the mean over seeds. Its best epoch is optimistic."
-)
+_CURVES = "Mean score over seeds on the validation rows after each evaluation. The best epoch is optimistic."
 _LATENCY = "Median ratio of paired passes, with its 95 % interval. Left of the dashed line is faster."
 _MACHINE = ["backbone", "device", "processor", "dtype", "threads"]
 _RATIO = {"ratio": "to_base", "low": "low", "high": "high"}
 
 
-def score_panels(scores: Scores) -> Iterator[Panels]:
-    """Yield the charts of scores: against each cost, and while learning."""
-    families = [family for family in FAMILIES if family in scores.families.values()]
+def score_panels(
+    rows: pd.DataFrame,
+    tasks: Sequence[str],
+    families: Mapping[str, Family],
+    groups: Mapping[Path, RunGroup],
+) -> Iterator[Panels]:
+    """Yield the charts of scores: against each cost, and learning curves.
+
+    Args:
+        rows: of `gluelamp.reporting.summary.common_settings`, of one source of data and one backbone.
+        tasks: one chart each.
+        families: by method.
+        groups: of `gluelamp.reporting.site.runs.run_groups`.
+    """
+    shown = [family for family in FAMILIES.values() if family in families.values()]
+    on_task = {task: rows[rows["task"] == task].to_dict("records") for task in tasks}
     for cost, title in charts.COSTS.items():
         drawn = [
-            charts.trade_off(_costs(scores, task, cost), cost, families, task_name(task))
-            for task in scores.tasks
+            charts.trade_off(_costs(on_task[task], families, cost), cost, shown, task_name(task))
+            for task in tasks
         ]
         yield Panels(cost.replace("_", "-"), f"Score against {title}", _TRADE_OFF, drawn)
     curves = [
-        charts.learning_curves(_history(scores, task), families, task_name(task)) for task in scores.tasks
+        charts.learning_curves(_history(on_task[task], families, groups), shown, task_name(task))
+        for task in tasks
     ]
     yield Panels("learning-curves", "Learning curves", _CURVES, curves)
 
 
 def latency_panels(rows: pd.DataFrame) -> Iterator[Panels]:
-    """Yield the charts of a table of latencies: one group a backbone and machine, one chart an input size.
+    """Yield the charts of latencies: one group per backbone and machine, one chart per input size.
 
     Args:
-        rows: those of `measurement_rows`.
+        rows: of `gluelamp.reporting.measurements.measurement_rows`.
     """
     if not {"ratio_low", "ratio_high"} <= set(rows.columns):
         return
-    known = rows.dropna(subset=["ratio_low", "ratio_high"])
-    for machine, some in known.groupby(_MACHINE, dropna=False):
-        states = sorted(set(some["state"]))
+    measured = rows.dropna(subset=["ratio_low", "ratio_high"])
+    for machine, on_machine in measured.groupby(_MACHINE, dropna=False):
+        states = sorted(set(on_machine["state"]))
         drawn = [
-            charts.latency(_ratios(of_input), states, f"{batch} x {length} tokens")
-            for (batch, length), of_input in some.groupby(["batch", "length"])
+            charts.latency(_ratios(inputs), states, f"{batch} x {length} tokens")
+            for (batch, length), inputs in on_machine.groupby(["batch", "length"])
         ]
         title = "{}, {}, {}, {}, {} threads".format(*machine)
-        yield Panels("-".join(re.findall(r"\w+", title)), title, _LATENCY, drawn, legend=True)
+        yield Panels("-".join(re.findall(r"\w+", title)), title, _LATENCY, drawn, has_legend=True)
 
 
-def _costs(scores: Scores, task: str, cost: str) -> list[dict[str, Any]]:
-    column = _COLUMNS[cost]
+def _costs(
+    scores: Sequence[Mapping[Any, Any]], families: Mapping[str, Family], cost: str
+) -> list[dict[str, Any]]:
     rows = [
         {
             "method": row["label"],
-            "family": scores.families[row["label"]].name,
+            "family": families[row["label"]].name,
             **{"score": _points(row["mean"]), "low": _points(row["low"]), "high": _points(row["high"])},
-            "interval": interval(row) or "unknown",
+            "interval": "unknown"
+            if pd.isna(row["low"])
+            else f"{POINTS.text(row['low'])} to {POINTS.text(row['high'])}",
             "seeds": int(row["seeds"]),
-            cost: int(row[column]),
+            cost: int(row[_COLUMNS[cost]]),
         }
-        for row in scores.on_task(task)
-        if not pd.isna(row[column]) and not pd.isna(row["mean"])
+        for row in scores
+        if not pd.isna(row[_COLUMNS[cost]]) and not pd.isna(row["mean"])
     ]
-    front = [row for row in rows if not any(_beats(other, row, cost) for other in rows)]
-    labels = _with_room(front, rows, cost)
-    return [{**row, "front": row in front, "label": row in labels} for row in rows]
+    # The front: methods that no other method dominates in score and cost.
+    front = [row for row in rows if not any(_dominates(other, row, cost) for other in rows)]
+    labelled = _with_space(front, rows, cost)
+    return [{**row, "front": row in front, "label": row in labelled} for row in rows]
 
 
-def _beats(one: Mapping[str, Any], other: Mapping[str, Any], cost: str) -> bool:
-    ours, theirs = (one["score"], -one[cost]), (other["score"], -other[cost])
-    return ours != theirs and ours[0] >= theirs[0] and ours[1] >= theirs[1]
+def _dominates(one: Mapping[str, Any], other: Mapping[str, Any], cost: str) -> bool:
+    is_equal = (one["score"], one[cost]) == (other["score"], other[cost])
+    return not is_equal and one["score"] >= other["score"] and one[cost] <= other[cost]
 
 
-def _with_room(
+def _with_space(
     front: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], cost: str
 ) -> list[Mapping[str, Any]]:
-    """The rows of the front, the best first, whose names do not fall on one another."""
+    """Return the rows of the front, the best first, whose names do not overlap in the chart."""
     ends = [row[end] for row in rows for end in ("low", "score", "high") if row[end] is not None]
-    found: list[Mapping[str, Any]] = []
+    labelled: list[Mapping[str, Any]] = []
     for row in sorted(front, key=lambda row: -row["score"]):
-        if not (found and _is_near(row, found[-1], cost, _LINE * (max(ends) - min(ends)))):
-            found.append(row)
-    return found
+        if not (labelled and _overlap(row, labelled[-1], cost, _LINE_HEIGHT * (max(ends) - min(ends)))):
+            labelled.append(row)
+    return labelled
 
 
-def _is_near(row: Mapping[str, Any], named: Mapping[str, Any], cost: str, line: float) -> bool:
-    is_left = row[cost] == 0 or math.log10(named[cost] / row[cost]) > _LETTER_DECADES * len(named["method"])
-    return not is_left and named["score"] - row["score"] <= line
+def _overlap(row: Mapping[str, Any], above: Mapping[str, Any], cost: str, line: float) -> bool:
+    """Return whether two names, each left of its point, overlap."""
+    if row[cost] == 0:  # drawn as a line across, with its name at the right border
+        return False
+    distance = math.log10(above[cost] / row[cost])
+    return distance <= _LETTER_DECADES * len(above["method"]) and above["score"] - row["score"] <= line
 
 
-def _history(scores: Scores, task: str) -> list[dict[str, Any]]:
-    entries = [
-        (method, round(entry["epoch"], 3), entry[record.main_metric])
-        for method in scores.methods
-        if (method, task) in scores.cells
-        for record in scores.cells[method, task].records
+def _history(
+    scores: Sequence[Mapping[Any, Any]], families: Mapping[str, Family], groups: Mapping[Path, RunGroup]
+) -> list[dict[str, Any]]:
+    evaluations = [
+        (row["label"], round(float(entry["epoch"] or 0), 3), entry[record.main_metric])
+        for row in scores
+        for record in groups[row["folders"][0]].records
         for entry in record.history
     ]
-    seeds = pd.DataFrame(entries, columns=["method", "epoch", "score"]).groupby(["method", "epoch"])["score"]
-    means = seeds.agg(score="mean", seeds="size").reset_index().to_dict("records")
+    frame = pd.DataFrame(evaluations, columns=["method", "epoch", "score"])
+    means = frame.groupby(["method", "epoch"])["score"].agg(score="mean", seeds="size").reset_index()
     return [
-        {**row, "score": _points(row["score"]), "family": scores.families[row["method"]].name}
-        for row in means
+        {**row, "score": _points(row["score"]), "family": families[row["method"]].name}
+        for row in means.to_dict("records")
     ]
 
 
@@ -146,7 +168,7 @@ def _ratios(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             **{"method": row["method"], "state": row["state"]},
-            **{key: round(row[f"ratio_{of}"], 4) for key, of in _RATIO.items()},
+            **{key: round(row[f"ratio_{column}"], 4) for key, column in _RATIO.items()},
             "interval": f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}",
         }
         for row in rows.sort_values("ratio_to_base", kind="stable").to_dict("records")

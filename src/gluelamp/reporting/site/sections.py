@@ -1,19 +1,24 @@
-"""The part of the page about one source of data and one backbone."""
+"""The part of the page on one source of data and one backbone: tables of scores, and their charts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from gluelamp.reporting.rendering import Table
+from gluelamp.reporting.rendering import EMPTY, POINTS, Cell, Number, Range, Table, Text, numbers, texts
 from gluelamp.reporting.scores import SELECTIONS
-from gluelamp.reporting.site.cells import Key, RunCell
 from gluelamp.reporting.site.families import FAMILIES, Family
 from gluelamp.reporting.site.panels import Panels, score_panels
-from gluelamp.reporting.site.score_sheets import overview, task_table
-from gluelamp.reporting.site.scores import Scores
+from gluelamp.reporting.site.runs import RunGroup
+from gluelamp.reporting.statistics import comparable, possibly_best
+from gluelamp.reporting.summary import common_settings
+from gluelamp.reporting.titles import task_name
+
+_SIZES = {"trained": "trained", "method_bytes": "stored bytes", "shared_bytes": "shared bytes"}
 
 
 @dataclass(frozen=True)
@@ -21,48 +26,124 @@ class Section:
     """One source of data and one backbone.
 
     Args:
-        data: label of the source.
+        data: label of the data.
         backbone: the name.
-        selection: which score of a run the overview and the charts take.
-        methods: of the charts.
+        selection: title of the selection of the epoch in the overview and the charts.
+        tasks: their names.
+        methods: in the order of the overview.
         families: of the methods.
-        overview: one row a method, one column a task.
-        tasks: one table a task, with all settings and selections.
+        overview: one row per method, one column per task.
+        task_tables: one table per task, with all settings and selections.
         panels: the charts.
     """
 
     data: str
     backbone: str
     selection: str
+    tasks: Sequence[str]
     methods: Sequence[str]
     families: Sequence[Family]
     overview: Table
-    tasks: Sequence[Table]
+    task_tables: Sequence[Table]
     panels: Sequence[Panels]
 
     @property
     def slug(self) -> str:
         """Its name in links and files."""
-        words = f"{self.data} {self.backbone}".replace("(", "").replace(")", "").split()
-        return "-".join(words)
+        return "-".join(f"{self.data} {self.backbone}".replace("(", "").replace(")", "").split())
 
 
-def section(scope: pd.DataFrame, cells: Mapping[Key, RunCell], rows: pd.DataFrame) -> Section:
-    """Return one section.
+def sections(summary: pd.DataFrame, groups: Mapping[Path, RunGroup]) -> list[Section]:
+    """Return the sections of the page.
 
     Args:
-        scope: those of `common_settings` for one source of data and one backbone.
-        cells: all cells of the page.
-        rows: those of `summarise` for this source and backbone.
+        summary: of `gluelamp.reporting.summary.summarise`, with the column ``published``.
+        groups: of `gluelamp.reporting.site.runs.run_groups`.
     """
-    scores, first = Scores(scope, cells), scope.iloc[0]
+    common = common_settings(summary.assign(label=summary["method"]))
+    if common.empty:
+        return []
+    found = []
+    for (data, backbone), rows in common.groupby(["data", "backbone"]):
+        scope = summary[(summary["data"] == data) & (summary["backbone"] == backbone)]
+        found.append(_section(rows, scope, groups))
+    return found
+
+
+def _section(rows: pd.DataFrame, scope: pd.DataFrame, groups: Mapping[Path, RunGroup]) -> Section:
+    families = {row["label"]: groups[row["folders"][0]].family for row in rows.to_dict("records")}
+    order = list(FAMILIES.values())
+    methods = sorted(families, key=lambda method: (order.index(families[method]), method))
+    tasks = list(scope.loc[scope["task"].isin(rows["task"]), "task"].unique())
+    first = rows.iloc[0]
     return Section(
         data=first["data"],
         backbone=first["backbone"],
         selection=SELECTIONS[first["selection"]],
-        methods=scores.methods,
-        families=[family for family in FAMILIES if family in scores.families.values()],
-        overview=overview(scores),
-        tasks=[task_table(of_task, cells) for _, of_task in rows.groupby("task", sort=False)],
-        panels=list(score_panels(scores)),
+        tasks=[task_name(task) for task in tasks],
+        methods=methods,
+        families=[family for family in order if family in families.values()],
+        overview=_overview(rows, tasks, methods, groups),
+        task_tables=[_task_table(on_task, groups) for _, on_task in scope.groupby("task", sort=False)],
+        panels=list(score_panels(rows, tasks, families, groups)),
     )
+
+
+def _overview(
+    rows: pd.DataFrame, tasks: Sequence[str], methods: Sequence[str], groups: Mapping[Path, RunGroup]
+) -> Table:
+    """Return one row per method and one column per task."""
+    cells = {(row["label"], row["task"]): row for row in rows.to_dict("records")}
+    best = {(method, task) for task in tasks for method in _best(rows[rows["task"] == task])}
+    lines: list[list[Cell]] = []
+    for method in methods:
+        scores = [cells.get((method, task)) for task in tasks]
+        first = next(row for row in scores if row is not None)
+        group = groups[first["folders"][0]]
+        means = [
+            EMPTY
+            if row is None
+            else _mean(row, bold=(method, row["task"]) in best, opens=groups[row["folders"][0]].slug)
+            for row in scores
+        ]
+        sizes = [Number(first[size]) for size in ("trained", "method_bytes")]
+        lines.append([Text(method, symbol=group.family.symbol), *means, *sizes])
+    columns = [*texts("method"), *numbers(*map(task_name, tasks), "trained", "stored bytes")]
+    return Table("All tasks", columns, lines)
+
+
+def _best(rows: pd.DataFrame) -> set[str]:
+    """Return the methods that no other is better than; none if not all scores are comparable."""
+    scored = rows[rows["mean"].notna()]
+    methods = comparable(dict(zip(scored["label"], scored["predictions"], strict=True)))
+    return possibly_best(methods) if methods else set()
+
+
+def _task_table(rows: pd.DataFrame, groups: Mapping[Path, RunGroup]) -> Table:
+    """Return one row per method and setting, with the scores of every selection."""
+    main = rows[rows["is_main"].astype(bool)]
+    shown = [name for name in SELECTIONS if name in set(main["selection"])]
+    first, *others = (SELECTIONS[name] for name in shown)
+    titles = [first, "95 % interval", *others, "published", "seeds", "epochs", *_SIZES.values()]
+    lines = [_task_line(on_method, shown, groups) for _, on_method in main.groupby("variant", sort=False)]
+    title = f"{task_name(main['task'].iloc[0])} ({main['metric'].iloc[0].replace('_', ' ')})"
+    return Table(title, [*texts("method"), *numbers(*titles)], lines)
+
+
+def _task_line(rows: pd.DataFrame, shown: Sequence[str], groups: Mapping[Path, RunGroup]) -> list[Cell]:
+    selected = {row["selection"]: row for row in rows.to_dict("records")}
+    any_row = next(iter(selected.values()))
+    group = groups[any_row["folders"][0]]
+    first, *others = (selected.get(name) for name in shown)
+    return [
+        Text(any_row["variant"], opens=group.slug, symbol=group.family.symbol),
+        _mean(first) if first else EMPTY,
+        Range(first["low"], first["high"], POINTS, is_interval=True) if first else EMPTY,
+        *(_mean(row) if row else EMPTY for row in others),
+        Number(any_row["published"], POINTS),
+        *(Number(any_row[column]) for column in ("seeds", "epochs", *_SIZES)),
+    ]
+
+
+def _mean(row: Mapping[Any, Any], bold: bool = False, opens: str = "") -> Number:
+    return Number(row["mean"], POINTS, std=row["std"], bold=bold, opens=opens)

@@ -1,7 +1,7 @@
-// Draws the charts, makes the tables sort and filter, and opens cells. The data are in the page.
+// Draws the charts, makes the tables sortable and filterable, and opens runs. All data are in the page.
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 
-// Charts: in the colours of the page, drawn again when these change.
+// Charts. They are drawn again when the page changes between light and dark.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const themes = read("themes");
 const specifications = read("charts");
@@ -37,7 +37,7 @@ document.querySelectorAll("[data-highlights]").forEach((select) => {
 });
 dark.addEventListener("change", drawAll);
 
-// Tables. The library is a module inside the page, which can be imported only by an address.
+// Tables. A module can be imported only by its address, so the embedded library becomes a blob with one.
 const library = new Blob([document.getElementById("datatables").textContent], { type: "text/javascript" });
 const { default: DataTable } = await import(URL.createObjectURL(library));
 
@@ -53,7 +53,7 @@ for (const table of document.querySelectorAll("table.sheet")) {
   });
 }
 
-// Cells.
+// The dialog with the runs of a score.
 const dialog = document.querySelector("dialog");
 
 document.addEventListener("click", (event) => {
