@@ -17,12 +17,23 @@ _SENTENCES = {
     "best: each person's own rows choose; last: no": "best: yes, by user; last: no",
 }
 
+_FAMILIES = {
+    "full": ("FullFineTuning", "HeadOnly"),
+    "bias": ("BitFit", "FeedForwardBias", "LayerNormTuning", "Hadamard", "AdapterBias", "IA3", "Ether"),
+    "sparse": ("PaFi", "Fish", "LtSft", "DiffPruning"),
+    "reparametrization": ("HiWi", "LoRA", "LorettaRep", "Spt", "Peft"),
+    "adapter": ("Houlsby", "Pfeiffer", "Parallel", "Compacter", "AdaMix", "PHA", "DyT", "LorettaAdp", "MAM"),
+    "selected adapter": ("XPeft",),
+    "prompt": ("Prompt", "Prefix"),
+}
+"""The families of the methods of version 1, by the names of their classes."""
+
 
 def upgrade_run(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of a version 1 run record in the layout of version 2.
 
-    Only names and words change: a number is never changed. ``family`` and ``overrides`` stay unset, and
-    the identity is that of version 1.
+    Only names and words change: a number is never changed. ``family`` is that of the method's class,
+    ``overrides`` stays unset, and the identity is that of version 1.
 
     Args:
         content: of a ``record.json`` of version 1. It is not changed.
@@ -30,11 +41,18 @@ def upgrade_run(content: Mapping[str, Any]) -> dict[str, Any]:
     record = dict(content, schema_version=2)
     if isinstance(record.get("config"), Mapping):
         record["config"] = _upgrade_config(record["config"])
+        record["family"] = _family(record["config"])
     if isinstance(record.get("protocol"), Mapping):
         record["protocol"] = _upgrade_protocol(record["protocol"])
     if isinstance(record.get("memory"), Mapping):
         record["memory"] = _renamed(record["memory"], {"of": "measure"})
     return record
+
+
+def _family(config: Mapping[str, Any]) -> str:
+    method = config.get("method")
+    kind = method.get("kind") if isinstance(method, Mapping) else None
+    return next((family for family, classes in _FAMILIES.items() if kind in classes), "other")
 
 
 def _upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
