@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from gluelamp.errors import InputError, UnsupportedError
 from gluelamp.methods.base import Adaptation, Method
+from gluelamp.methods.phases import adapt_untrained, untrained_selection
 from gluelamp.profiles import ProfileStore
 from gluelamp.tasks.glue import glue_task
 from gluelamp.training.config import TrainerConfig
@@ -70,7 +71,8 @@ class Cell:
 
 
 def make_cell(row: Row, architecture: str, method: GetMethod) -> Cell:
-    adaptation = adapt(method(row.leaf, *row.overrides), tiny(architecture), seed=0)
+    spec, model = method(row.leaf, *row.overrides), tiny(architecture)
+    adaptation = adapt(spec, model, 0, untrained_selection(spec, model))
     generator = torch.Generator().manual_seed(1)
     values = {
         name: torch.stack(
@@ -149,10 +151,10 @@ def test_methods_with_a_loss_of_their_own_are_refused(method: GetMethod) -> None
     """Such a loss is of a whole batch; `StackedPasses` has one loss for each row."""
     refused = set()
     for row in ON_BERT:
-        recipe = method(row.leaf, *row.overrides)
-        if type(recipe).loss is not Method.loss:
+        spec = method(row.leaf, *row.overrides)
+        if type(spec).loss is not Method.loss:
             with pytest.raises(InputError, match="whose loss is the task's own"):
-                StackedPasses(recipe.adapt(tiny("bert")), glue_task("mrpc"), [], TrainerConfig())
+                StackedPasses(spec.adapt(tiny("bert")), glue_task("mrpc"), [], TrainerConfig())
             refused.add(row.leaf)
     assert refused == {"adamix", "dyt", "pha"}
 
@@ -215,10 +217,10 @@ def test_rows_of_stored_profiles_pass_as_after_a_switch(row: Row, method: GetMet
 
 
 @pytest.mark.parametrize(
-    ("leaf", "reason"), [("hiwi", "not what a task stores"), ("fish", "also stores where")]
+    ("name", "reason"), [("hiwi", "not what a task stores"), ("fish", "also stores where")]
 )
-def test_states_that_are_not_the_values_are_refused(leaf: str, reason: str, method: GetMethod) -> None:
-    adaptation = method(leaf).adapt(tiny("bert"))
+def test_states_that_are_not_the_values_are_refused(name: str, reason: str, method: GetMethod) -> None:
+    adaptation = adapt_untrained(method(name), tiny("bert"))
     states = {name: value[None] for name, value in adaptation.task_state().items()}
     with pytest.raises(UnsupportedError, match=reason):
         values_from_states(adaptation, states)
