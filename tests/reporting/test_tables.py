@@ -188,7 +188,7 @@ def test_two_hundred_records_are_tabled_within_two_seconds(tmp_path: Path, add_r
 
 def test_reporting_never_imports_a_model_library() -> None:
     late = "scipy.stats, sklearn.metrics, pyarrow.parquet"  # imported where they are first needed
-    program = f"import gluelamp.reporting.write, {late}"
+    program = f"import gluelamp.reporting.results, {late}"
     command = [sys.executable, "-X", "importtime", "-c", program]
     imported = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     packages = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in imported.splitlines()}

@@ -19,15 +19,13 @@ import torch
 from gluelamp.bootstrap import mean_interval
 from gluelamp.measurement.base import MeasuredModel
 from gluelamp.measurement.models import adapt_perturbed, build_bare, random_inputs
+from gluelamp.records.measurements import MERGE_TOLERANCE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BASE, CONTROL, CANDIDATE = "base", "control", "candidate"
 """The bare backbone, a second copy of it, and the backbone with the method."""
-
-MERGE_TOLERANCE = 1e-5
-"""Merging may change the fp32 outputs by this fraction of the largest output."""
 
 
 class PairedModels:

@@ -14,6 +14,8 @@ from gluelamp.io import read_json
 from gluelamp.records.files import check_version, validate
 
 SCHEMA_VERSION = 1
+MERGE_TOLERANCE = 1e-5
+"""Merging may change the fp32 outputs by this fraction of the largest output."""
 
 MEASUREMENT_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "parameters": (

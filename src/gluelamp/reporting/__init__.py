@@ -1,5 +1,5 @@
 """From records to tables: pandas only, never a model."""
 
-from gluelamp.reporting.write import write_tables
+from gluelamp.reporting.results import write_tables
 
 __all__ = ["write_tables"]

@@ -1,4 +1,4 @@
-"""The records of a results folder, and the tables of them."""
+"""The records of a results folder, and the tables that are written from them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from gluelamp.errors import InputError
+from gluelamp.io import write_text
 from gluelamp.records import (
     MEASUREMENT_COLUMNS,
     Certificate,
@@ -22,7 +24,7 @@ from gluelamp.records import (
 from gluelamp.reporting.claims import claim_rows, claims_page
 from gluelamp.reporting.measurements import certificates_page, measurement_pages
 from gluelamp.reporting.published import PublishedCount, closest_scores, read_counts, read_published
-from gluelamp.reporting.rendering import Page
+from gluelamp.reporting.rendering import Page, page_files
 from gluelamp.reporting.scores import has_users, score_table
 from gluelamp.reporting.summary import summarise
 from gluelamp.reporting.tables.accuracy import accuracy_page, accuracy_rows
@@ -141,3 +143,35 @@ class Results:
         yield from measurement_pages(self.measurements, self.counts)
         if self.certificates:
             yield certificates_page(self.certificates)
+
+
+def write_tables(root: Path, published: Path | None = None) -> list[Path]:
+    """Write all tables as CSV, Markdown and LaTeX.
+
+    These are ``claims``, the papers' tables ``glue_main``, ``sparse_masks`` and ``xpeft``, one table per
+    kind of measurement, ``certificates``, ``lamp`` (all scores of tasks with users) and ``glue_accuracy``
+    (all scores of the other tasks). The same records give the same bytes. A table without records is not
+    written.
+
+    Args:
+        root: the results folder, with ``runs/``, ``measurements/`` and ``certificates/``.
+        published: the folder of the papers' numbers; ``published/`` in the results folder if None.
+
+    Returns:
+        the files written, below ``tables/``.
+
+    Raises:
+        InputError: if there are no records, or if one cannot be read.
+    """
+    results = Results(root, published or root / "published")
+    accuracy = results.accuracy_page()
+    pages = [*([accuracy] if accuracy else []), *results.pages()]
+    if not pages:
+        raise InputError(
+            f"There are no records in {root}. Run `make reproduce-glue`, or a single run with "
+            "`python scripts/train.py`, or a measurement with `python scripts/measure.py`."
+        )
+    files = {file: text for page in pages for file, text in page_files(root / "tables", page).items()}
+    for file, text in files.items():
+        write_text(file, text)
+    return list(files)

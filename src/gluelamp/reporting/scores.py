@@ -30,6 +30,7 @@ COLUMNS = [
     *("has_users", "profiles", "is_mixture", "seed", "epochs", "diverged", "deviations", *SIZES, "folder"),
     *("metric", "is_main", "selection", "value"),
 ]
+# Checksums are settings: other data or weights give another result. A few digits are enough to see that.
 _CHECKSUMS = ("data.fingerprint", "backbone.checksum", "backbone.settings", "method.bank")
 CHECKSUM_DIGITS = 8
 """How much of a checksum is in labels and titles."""
@@ -80,6 +81,7 @@ def _rows(folder: Path, record: RunRecord) -> Iterator[dict[str, Any]]:
         "folder": folder,
         **run_settings(record),
     }
+    # One row per metric and selection repeats the run's columns: filters need no join.
     for selection in SELECTIONS:
         for metric, value in record.metrics.get(selection, {}).items():
             if metric != "epoch":
@@ -89,6 +91,8 @@ def _rows(folder: Path, record: RunRecord) -> Iterator[dict[str, Any]]:
 
 def run_settings(record: RunRecord) -> dict[str, str]:
     """Return everything that can change the result of a run, except its seed, as text by dotted key."""
+    # The section `data` of the configuration holds the fingerprint only, so the folder of the data is no
+    # setting: the same rows from another place give the same result.
     settings = flatten(record.config_dict())
     del settings["seed"]
     return settings | {key: settings[key][:CHECKSUM_DIGITS] for key in _CHECKSUMS if key in settings}
@@ -96,6 +100,7 @@ def run_settings(record: RunRecord) -> dict[str, str]:
 
 def table_settings(rows: pd.DataFrame) -> list[dict[str, str]]:
     """Return the settings of each row, as :func:`run_settings` does."""
+    # Only settings have a dot in the name of their column, and only theirs are text: NaN means "not set".
     settings = rows[[column for column in rows if "." in column]].to_dict("records")
     return [{str(key): value for key, value in row.items() if isinstance(value, str)} for row in settings]
 
@@ -112,6 +117,7 @@ def data_label(record: RunRecord) -> str:
     """
     settings = record.config_dict()["task"].items()
     is_limited = any(re.fullmatch("max_.*_examples", key) and value is not None for key, value in settings)
+    # Sentences on the test split are skipped: no score of this table is from it.
     deviates = any(re.match("train|validation", sentence) for sentence in record.data.deviations)
     source = record.data.source
     return f"{source} {SUBSET}" if is_limited or deviates else source
@@ -124,5 +130,6 @@ def is_benchmark(data: str) -> bool:
 
 def has_users(record: RunRecord) -> bool:
     """Return whether the rows of a run's task belong to users."""
+    # A mixture may have the name of a task with users, but its rows are those of its members.
     task = TASKS.get(record.config.task.name)
     return task is not None and task.user_column is not None and not record.config.task.members

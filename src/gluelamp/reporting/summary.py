@@ -48,9 +48,11 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
         (NaN without predictions).
     """
     if scores.empty:
+        # The tables filter by these columns, also if there is nothing to filter.
         added = ("variant", "mean", "median", "std", "seeds", "seed_set", "folders", "predictions")
         return scores.reindex(columns=[*scores, *added, "low", "high", "error", "freedom"])
     scores = scores.assign(variant=_variants(scores))
+    # The order of rows is the order of the tables: main metrics first, the strictest selection first.
     order = {
         "task": task_order(scores["task"]),
         "is_main": ~scores["is_main"],
@@ -70,6 +72,7 @@ def task_order(tasks: pd.Series) -> pd.Series:
 
 def _variants(scores: pd.DataFrame) -> pd.Series:
     """Return the label of each row's run, from all runs with the same data and backbone."""
+    # Labels depend on all runs of a table, so they are made once per run and not once per score.
     runs = scores.drop_duplicates("folder")
     tables = list(zip(runs["data"], runs["backbone"], strict=True))
     labels = table_labels(list(zip(tables, runs["method"], table_settings(runs), strict=True)))
@@ -80,6 +83,7 @@ def _over_seeds(group: pd.DataFrame) -> dict[str, Any]:
     """Return one row for the runs of one setting, in the order of seeds."""
     values = group["value"].to_numpy(float)
     has_score = not np.isnan(values).any()
+    # A metric without a score (a diverged run, a constant prediction) has no meaningful resamples either.
     predictions = read_predictions(group) if has_score else None
     found = score_estimate(predictions) if predictions else None
     return {
@@ -114,7 +118,8 @@ def common_settings(rows: pd.DataFrame, selection: str | None = None) -> pd.Data
 
 
 def _common_settings(rows: pd.DataFrame, selection: str | None) -> pd.DataFrame:
-    runs = rows.loc[rows["selection"] == "last"]  # every record has it
+    # Every record has the last epoch: these rows count each run once, whatever the selection of the table.
+    runs = rows.loc[rows["selection"] == "last"]
     settings = table_settings(runs)
 
     def keys(is_wanted: Callable[[str], bool]) -> list[str]:
@@ -125,11 +130,13 @@ def _common_settings(rows: pd.DataFrame, selection: str | None) -> pd.DataFrame:
         data=keys(lambda key: key.startswith(DATA_PREFIXES)),
         setting=keys(lambda key: not key.startswith(DATA_PREFIXES)),
     )
+    # First the training, for all methods at once: otherwise one method could win by more epochs. Then the
+    # rows of each task, and only then the options of each method.
     runs = _most_frequent(runs, "training")
     runs = pd.concat([_most_frequent(on_task, "data") for _, on_task in runs.groupby("task")])
     runs = pd.concat([_most_tasks(one) for _, one in runs.groupby("label")])
     chosen = rows.merge(runs[["variant", "task"]], on=["variant", "task"])
-    # the cross-fitted selection must have the seeds of all runs
+    # Old records have no cross-fitted score. One table never mixes selections, so all runs must have it.
     is_strict = chosen.loc[chosen["selection"] == "held_out", "seeds"].sum() == runs["seeds"].sum()
     selection = selection or ("held_out" if is_strict else "best")
     chosen = chosen[chosen["selection"] == selection]
@@ -168,6 +175,7 @@ def task_averages(rows: pd.DataFrame, label: str) -> pd.DataFrame:
     """
     scored = rows[rows["mean"].notna() & rows["task"].isin(AVERAGE_TASKS)]
     tasks = [task for task in AVERAGE_TASKS if task in set(scored["task"])]
+    # A mean over fewer tasks, or over luckier seeds, is not comparable. Such methods have no average.
     groups = {name: group for name, group in scored.groupby(label) if len(group) == len(tasks) > 1}
     seeds = {name: tuple(group["seed_set"]) for name, group in groups.items()}
     counts = Counter(seeds.values())
@@ -175,11 +183,12 @@ def task_averages(rows: pd.DataFrame, label: str) -> pd.DataFrame:
     best = min(groups, key=lambda name: (-counts[seeds[name]], -sizes[name], seeds[name]), default=None)
     averages = [_average(groups[name], label) for name in groups if seeds[name] == seeds[best]]
     frame = pd.DataFrame(averages, columns=[label, "mean", "low", "high", "seeds"])
-    # an empty frame has no numeric types, and rows that are concatenated with it would lose theirs
+    # An empty frame has no numeric types, and rows that are concatenated with it would lose theirs
     return frame.astype(dict.fromkeys(["mean", "low", "high"], float)).assign(tasks=" ".join(tasks))
 
 
 def _average(rows: pd.DataFrame, label: str) -> dict[str, Any]:
+    # Tasks are independent: their errors are estimated from different rows and different runs.
     estimates = [Estimate(*row) for row in zip(rows["mean"], rows["error"], rows["freedom"], strict=True)]
     mean = mean_estimate(estimates)
     scores = {"mean": mean.value, "low": mean.low, "high": mean.high}

@@ -38,6 +38,7 @@ def scope_title(rows: pd.DataFrame) -> str:
         rows: with the columns ``backbone``, ``data``, ``epochs``, ``selection`` (empty if there are no runs)
             and ``seeds``.
     """
+    # All rows have the same backbone, data, epochs and selection; only the numbers of seeds may differ.
     first = rows.iloc[0]
     if not first["selection"]:
         return f"{first['backbone']}, no runs"

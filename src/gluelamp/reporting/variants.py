@@ -69,6 +69,8 @@ def table_labels(runs: Sequence[Run]) -> list[str]:
 
 def _variant_keys(runs: Sequence[Run]) -> list[list[str]]:
     """Return for each run the keys in which the runs of its group differ, sorted."""
+    # The fingerprint of RTE differs from that of CoLA, but that is no variant of a method. A setting of the
+    # rows counts only if runs on the same task differ in it.
     everywhere = _differing_keys([(group, settings) for group, _, settings in runs])
     on_task = _differing_keys([((group, settings.get("task.name")), settings) for group, _, settings in runs])
     return [
@@ -84,6 +86,7 @@ def _differing_keys(runs: Sequence[tuple[Hashable, Settings]]) -> list[list[str]
     differing = {}
     for group, members in groups.items():
         keys = sorted({key for settings in members for key in settings})
+        # A setting that only some runs have differs too: their methods have other options.
         differing[group] = [
             key for key in keys if len({settings.get(key, UNSET) for settings in members}) > 1
         ]
@@ -92,11 +95,12 @@ def _differing_keys(runs: Sequence[tuple[Hashable, Settings]]) -> list[list[str]
 
 def _deviating_keys(runs: Sequence[Run]) -> list[list[str]]:
     """Return for each run the settings of rows and training with another value than in most runs."""
+    # Settings of the rows are compared within a task, settings of the training over all tasks of a table.
     counts: dict[Hashable, Counter[str]] = defaultdict(Counter)
     settings = [list(_comparable_settings(group, values)) for group, _, values in runs]
     for scope, _, value in (setting for one in settings for setting in one):
         counts[scope][value] += 1
-    # of equally frequent values the first in alphabetical order, whatever the order of the runs
+    # Of equally frequent values the first in alphabetical order, whatever the order of the runs
     modes = {scope: max(sorted(values), key=lambda value: values[value]) for scope, values in counts.items()}
     return [[key for scope, key, value in one if value != modes[scope]] for one in settings]
 

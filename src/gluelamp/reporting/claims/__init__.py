@@ -77,6 +77,7 @@ def _with_alternatives(
     alternatives: Mapping[str, pd.DataFrame],
 ) -> Iterator[Claim]:
     """Yield the claims on rows, each with the verdicts on the rows of other selections of the epoch."""
+    # The claims of all selections are in the same order, since they are on the same runs.
     others = [[one.verdict for one in evaluate(_without_sample(other))] for other in alternatives.values()]
     for claim, *verdicts in zip(evaluate(_without_sample(rows)), *others, strict=True):
         others_text = [

@@ -55,6 +55,7 @@ def superiority(outcomes: Collection[str], is_complete: bool) -> str:
             better.
         is_complete: whether there is an outcome for all of them.
     """
+    # Ties and single seeds neither support nor contradict; they only make a verdict partial.
     distinct = set(outcomes)
     if not distinct:
         return NOT_MEASURED

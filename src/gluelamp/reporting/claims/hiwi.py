@@ -25,6 +25,7 @@ def hiwi_claim(counted: Sequence[Measurement], written: Sequence[Measurement]) -
         return Claim(STORAGE_CLAIM, BACKBONE, NOT_MEASURED, "HiWi was not counted on this backbone.")
     row = hiwi[0].rows[0]
     values, head = row["stored_values"], row["head"]
+    # The measurement stores the percentage and not the size of the backbone.
     backbone_values = 100 * row["trained"] / row["trained_pct"]
     percentage = 100 * values / backbone_values
     with_head = 100 * (values + head) / backbone_values
@@ -38,6 +39,7 @@ def hiwi_claim(counted: Sequence[Measurement], written: Sequence[Measurement]) -
         else f"One bottleneck counted: {bottlenecks[0]}",
         *(_file_sizes(one) for one in written if _is_hiwi(one)),
     ]
+    # The paper prints two decimals: 0.0347 % is its 0.03 %.
     agrees = round(percentage, 2) <= _PERCENTAGE and is_constant
     verdict = CONTRADICTED if not agrees else SUPPORTED if len(bottlenecks) > 1 else PARTLY
     return Claim(STORAGE_CLAIM, f"{BACKBONE}, random weights", verdict, f"{'. '.join(evidence)}.")

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gluelamp.records import Certificate
+from gluelamp.records.measurements import MERGE_TOLERANCE
 from gluelamp.reporting.claims.claim import CONTRADICTED, INCONCLUSIVE, NOT_MEASURED, SUPPORTED, Claim
 
 NAMES = {"pafi": "PaFi", "hiwi": "HiWi", "hiwi_weight": "HiWi on the weights"}
 _PARTS = ("modules", "tensors", "operators")
-TOLERANCE = 1e-5
-"""Equal to `MERGE_TOLERANCE` of `gluelamp.measurement.paired_timing`, which imports torch."""
 
 
 def latency_claims(certificates: Sequence[Certificate]) -> Iterator[Claim]:
@@ -44,13 +43,14 @@ def _claim(claim: str, one: Certificate) -> Claim:
 def _verdict(one: Certificate) -> str:
     if one.verdict == "PASS":
         return SUPPORTED
-    # if the interval of a second bare copy does not contain 1.00 either, the cause is the machine
+    # If the interval of a second bare copy does not contain 1.00 either, the cause is the machine
     is_slower = one.ratio["low"] > 1 and one.control["low"] <= 1 <= one.control["high"]
     return CONTRADICTED if is_slower or not _is_same_model(one.structure) else INCONCLUSIVE
 
 
 def _is_same_model(structure: Mapping[str, Any]) -> bool:
     flops, outputs = structure["flops"], structure["outputs"]
-    has_same_outputs = outputs["changed_by_merging"] <= TOLERANCE * outputs["largest"]
+    # Written so that outputs of NaN are not the same.
+    has_same_outputs = outputs["changed_by_merging"] <= MERGE_TOLERANCE * outputs["largest"]
     differs = any(structure[part]["first_difference"] for part in _PARTS)
     return has_same_outputs and not differs and flops["base"] == flops["candidate"]

@@ -42,7 +42,7 @@ def _claim(claim: str, scope: pd.DataFrame, rivals: Sequence[str]) -> Claim:
     means = scope[(scope["task"] == OVERALL) & scope["method"].isin(rivals)]
     outcomes, texts = [], []
     for _, row in means.iterrows():
-        # the table has rival - PaFi, the claim is about PaFi - rival
+        # The table has rival - PaFi, the claim is about PaFi - rival
         reverse = outcome(row, PAFI)
         outcomes.append(_OPPOSITE.get(reverse, reverse))
         difference = difference_text(

@@ -60,6 +60,7 @@ def bytes_claim(measured: Sequence[Measurement]) -> Claim:
         f"The bank is stored once: {claimed['bank_stored_bytes']:,} bytes for a random one, "
         f"{claimed['bank_memory_bytes']:,} in memory"
     )
+    # The paper's factor is of masks alone. A profile also stores its head, which dominates its bytes.
     verdict = MIXED if claimed["factor_with_head"] < _FACTOR else SUPPORTED
     verdict = CONTRADICTED if claimed["factor"] < _FACTOR else verdict
     evidence = ". ".join([*map(_bytes_text, shown), bank])
@@ -77,6 +78,7 @@ def _bytes_text(row: Mapping[str, Any]) -> str:
 def _scope_claims(rows: pd.DataFrame) -> Iterator[Claim]:
     """Yield the claims of one data and backbone, one for each kind and number of masks."""
     means = rows[rows["task"] == OVERALL].set_index("label", drop=False)
+    # The largest head of all tasks, for both sides of the ratio.
     sizes = rows.groupby("label")[["method_bytes", "head_bytes"]].max()
     for label in means.index[means["mask"].notna() & means[f"vs_{ADAPTER}"].notna()]:
         row = means.loc[label]
@@ -109,6 +111,7 @@ def _verdict(row: pd.Series) -> tuple[str, str]:
     A match needs two results: a loss to the adapter of less than the margin, and a gain over no adapter.
     Without the second, a tie with the adapter may only mean that no adapter is needed for these tasks.
     """
+    # A significant loss within the margin does not contradict: the margin is what "matches" allows.
     to_adapter, is_within = outcome(row, ADAPTER), row[f"vs_{ADAPTER}_low"] >= -_MARGIN
     if to_adapter == "worse" and not is_within:
         return CONTRADICTED, "Worse than the adapter."

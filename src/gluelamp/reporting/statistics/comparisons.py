@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,7 +60,7 @@ def compare_all(methods: Mapping[str, Predictions], reference: str) -> pd.DataFr
     if reference not in methods:
         raise unknown("method", reference, methods)
     right = methods[reference]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, left in methods.items():
         if name != reference:
             found = difference(left, right)
@@ -78,6 +79,8 @@ def compare_all(methods: Mapping[str, Predictions], reference: str) -> pd.DataFr
 def holm(p: Sequence[float] | pd.Series) -> np.ndarray:
     """Return p-values corrected for their number (Holm, Scandinavian Journal of Statistics 6, 1979)."""
     values = np.asarray(p, dtype=np.float64)
+    # Step-down: the smallest p is multiplied by n, the next by n - 1, and so on. A corrected p is never
+    # smaller than that of a smaller p, so the order of the p-values is preserved.
     order = values.argsort()
     stepped = values[order] * np.arange(len(values), 0, -1)
     corrected = np.empty_like(values)
@@ -87,6 +90,7 @@ def holm(p: Sequence[float] | pd.Series) -> np.ndarray:
 
 def verdict(value: float, p: float, lower_is_better: bool = False) -> str:
     """Return ``better`` or ``worse`` for a significant difference to a reference, else ``tie``."""
+    # Written so that a p of NaN gives a tie.
     if not p < 1 - LEVEL:
         return "tie"
     return "better" if (value > 0) != lower_is_better else "worse"
@@ -108,6 +112,8 @@ def rank_intervals(methods: Mapping[str, Predictions]) -> pd.DataFrame:
         better rank), ``rank_low`` and ``rank_high``, from 1.
     """
     means = {name: score_estimate(one).value for name, one in methods.items()}
+    # Each method has its own family of comparisons, so the intervals of two methods may disagree about
+    # their order. That is the price of an interval that holds for one method at a time.
     rows = []
     for name, one in methods.items():
         verdicts = compare_all(methods, name)["verdict"]  # of the other methods against this one
@@ -125,6 +131,7 @@ def comparable(methods: Mapping[str, Predictions | None]) -> dict[str, Predictio
 
     Ranks and bold type among only some of the methods would be misleading.
     """
+    # The labels identify the rows: methods on a subset, or on another version of the data, have others.
     present = {name: one for name, one in methods.items() if one is not None}
     rows = {one.labels.tobytes() for one in present.values()}
     return present if len(present) == len(methods) and len(rows) == 1 else {}

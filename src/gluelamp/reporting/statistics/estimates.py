@@ -80,18 +80,21 @@ def estimate(value: float, resampled: np.ndarray, sides: Sequence[Predictions]) 
         resampled: the same on bootstrap samples of the rows, shape (resamples,).
         sides: the predictions of the one or two methods.
     """
+    # The variance over seeds needs two seeds of every side.
     fewest = min(len(side.seeds) for side in sides)
     counted = sides if fewest > 1 else []
     seed_parts = [side.scores.var(ddof=1) / len(side.seeds) for side in counted]
     excess = sum(seed_parts) - sum(map(_row_noise, counted))
     variance = float(resampled.var(ddof=1)) + max(excess, 0)
     uncertainty = sum(part**2 / (len(side.seeds) - 1) for part, side in zip(seed_parts, counted, strict=True))
+    # Not below the freedom of the smallest side, which an estimated variance may miss.
     freedom = max(variance**2 / uncertainty, fewest - 1) if uncertainty else np.inf
     return Estimate(round(float(value), _DIGITS) + 0.0, float(np.sqrt(variance)), float(freedom))
 
 
 def _row_noise(side: Predictions) -> float:
     """Return the part of the variance over examples that is due to differences between seeds."""
+    # What all seeds have in common on a resample is no noise of rows: the score on all rows is subtracted.
     deviations = side.resampled - side.scores[:, None]
     return float(deviations.var(axis=0, ddof=1).mean()) / len(side.seeds)
 
@@ -115,6 +118,7 @@ def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
     variances = np.square([one.error for one in estimates])
     uncertainty = sum(part**2 / one.freedom for part, one in zip(variances, estimates, strict=True))
     freedom = variances.sum() ** 2 / uncertainty if uncertainty else np.inf
+    # An estimate with an infinite number of degrees of freedom adds nothing to the uncertainty.
     value = float(np.mean([one.value for one in estimates]))
     error = float(np.sqrt(variances.sum())) / len(estimates)
     return Estimate(round(value, _DIGITS) + 0.0, error, float(freedom))

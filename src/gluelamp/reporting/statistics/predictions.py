@@ -67,7 +67,10 @@ def read_predictions(scores: pd.DataFrame) -> Predictions | None:
         return None
     if scores["fingerprint"].nunique() > 1:
         folders = ", ".join(map(str, scores["folder"]))
-        raise InputError(f"The runs {folders} have different data. The seeds of one score must share it.")
+        raise InputError(
+            f"The runs {folders} have different data. The seeds of one score must have the same data."
+        )
+    # The runs differ in the seed alone, so the first one stands for all in task, metric and selection.
     first = scores.iloc[0]
     task = known_task(first["task"])
     metric, split = _metric_and_split(task, first["metric"])
@@ -99,6 +102,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 def _metric_and_split(task: Task, metric: str) -> tuple[str, str]:
     """Split a name of a record, such as ``accuracy_mismatched``, into its metric and its split."""
+    # The main metric is on the first validation split; names on further splits end with their suffix.
     for split in task.validation_splits[1:]:
         suffix = f"_{split.rpartition('_')[2]}"
         if metric.endswith(suffix):
@@ -108,6 +112,7 @@ def _metric_and_split(task: Task, metric: str) -> tuple[str, str]:
 
 def _select(path: Path, selection: str, split: str) -> pd.DataFrame:
     frame = _read(path, path.stat().st_mtime_ns)
+    # Sorted by index: rows of all runs are in the same order, which pairs the methods by example.
     rows = frame[(frame["selection"] == selection) & (frame["split"] == split)]
     if rows.empty:
         raise InputError(f"{path} has no rows of selection {selection!r} and split {split!r}. Train again.")
@@ -120,5 +125,6 @@ def _read(path: Path, modified: int) -> pd.DataFrame:
 
 
 def _outputs(task: Task, frame: pd.DataFrame) -> np.ndarray:
+    # The files hold logits. Float class ids let one code path serve classes and numbers.
     values = frame[[f"output_{number}" for number in range(task.num_outputs)]].to_numpy(np.float64)
     return values[:, 0] if task.is_regression else values.argmax(axis=1).astype(np.float64)

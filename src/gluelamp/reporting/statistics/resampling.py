@@ -48,6 +48,7 @@ def resampled_scores(metric: str, labels: np.ndarray, predictions: np.ndarray) -
 
     The resamples depend on the number of rows alone, so all methods of a task have the same ones.
     """
+    # Blocks bound the memory: as floats, the weights of all resamples of MNLI would be 160 MB.
     blocks = [weighted_scores(metric, labels, predictions, block) for block in _weights(len(labels))]
     return np.concatenate(blocks, axis=1)
 
@@ -60,7 +61,7 @@ def _weights(rows: int) -> tuple[np.ndarray, ...]:
 
 
 def _block(rng: np.random.Generator, rows: int) -> np.ndarray:
-    # one bincount for all resamples: row r of resample c has the index r * _BLOCK + c
+    # One bincount for all resamples: row r of resample c has the index r * _BLOCK + c
     index = rng.integers(rows, size=(rows, _BLOCK)) * _BLOCK + np.arange(_BLOCK)
     counts = np.bincount(index.ravel(), minlength=rows * _BLOCK).reshape(rows, _BLOCK)
     return counts.astype(np.uint8)
@@ -71,6 +72,7 @@ def _accuracy(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) 
 
 
 def _f1(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    # F1 = 2 TP / (true positives + predicted positives), each a weighted count.
     true, predicted = labels == 1, predictions == 1
     return _ratio(2 * ((true & predicted) @ weights), true @ weights + predicted @ weights)
 
@@ -90,7 +92,7 @@ def _matthews(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) 
 
 def _pearson(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
     rows = weights.sum(axis=0)
-    # subtract the first value: a constant becomes exactly 0, and so does its variance
+    # Subtract the first value: a constant becomes exactly 0, and so does its variance
     x, y = predictions - predictions[:, :1], labels - labels[0]
     sum_x, sum_y = x @ weights, y @ weights
     covariance = rows * ((x * y) @ weights) - sum_x * sum_y
@@ -99,7 +101,7 @@ def _pearson(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -
 
 
 def _spearman(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    # integers, with each resample contiguous in memory: cumulative sums take a ninth of the time
+    # Integers, with each resample contiguous in memory: cumulative sums take a ninth of the time
     counts = np.ascontiguousarray(weights.T, dtype=np.int32)
     y = _centred_ranks(labels, counts)
     return np.stack([_cosine(_centred_ranks(seed, counts), y, counts) for seed in predictions])
@@ -109,7 +111,7 @@ def _centred_ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return 2 * (rank - mean rank) on each resample, shape (resamples, rows); ties have the mean rank."""
     _, group, size = np.unique(values, return_inverse=True, return_counts=True)
     sorted_counts = counts.take(np.argsort(group, kind="stable"), axis=1)
-    # number of resampled rows up to and including each group of equal values
+    # Number of resampled rows up to and including each group of equal values
     up_to = sorted_counts.cumsum(axis=1, dtype=np.int32).take(size.cumsum() - 1, axis=1)
     before = np.pad(up_to[:, :-1], ((0, 0), (1, 0)))
     return (before + up_to - up_to[:, -1:]).take(group, axis=1).astype(np.float64)

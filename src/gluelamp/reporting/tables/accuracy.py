@@ -53,7 +53,7 @@ def accuracy_rows(summary: pd.DataFrame, published: Mapping[PublishedKey, float]
 
 def accuracy_page(rows: pd.DataFrame, failed: Sequence[RunRecord]) -> Page:
     """Return the page of :func:`accuracy_rows`: tables per data and backbone, and the failed runs."""
-    tables = []
+    tables: list[Table] = []
     main = rows[rows["is_main"].astype(bool)]
     for (data, backbone), scope in main.groupby(["data", "backbone"], sort=False):
         notes = [SAMPLE_NOTE.format("GLUE")] if data.startswith(SAMPLE) else []
@@ -82,8 +82,9 @@ def _by_selection(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def _wide_table(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Table:
     """Return the table of one selection: one line per method, one column per task, and their average."""
+    # Columns are dictionaries by method, since not every method ran on every task.
     columns: dict[str, Mapping[str, Cell]] = {}
-    not_comparable = []
+    not_comparable: list[str] = []
     for task, on_task in rows.groupby("task", sort=False):
         methods = _comparable(on_task)
         columns[_task_title(on_task)] = _means(on_task, bold=possibly_best(methods) if methods else set())
@@ -125,6 +126,7 @@ def _task_table(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Table:
 
 
 def _published_table(title: str, rows: pd.DataFrame) -> Table:
+    # The published score is the same for all variants and selections of a method.
     known = rows.dropna(subset="published").drop_duplicates(["method", "task"])
     columns = {
         _task_title(on_task): {
@@ -162,6 +164,7 @@ def _means(rows: pd.DataFrame, bold: Iterable[str] = ()) -> dict[str, Cell]:
 
 def _comparable(rows: pd.DataFrame) -> dict[str, Predictions]:
     """Return the predictions of all methods with a score on one task; nothing if they are not comparable."""
+    # A method with a diverged seed has no score; it does not prevent the comparison of the others.
     scored = rows[rows["mean"].notna()]
     return comparable(dict(zip(scored["variant"], scored["predictions"], strict=True)))
 

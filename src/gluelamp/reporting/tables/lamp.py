@@ -119,7 +119,8 @@ def lamp_rows(scores: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: if the predictions of a run are missing.
     """
-    runs = scores[(scores["selection"] == "last") & scores["is_main"]]  # one row per run
+    # No selection of the epoch: a user has too few validation rows for one. This leaves one row per run.
+    runs = scores[(scores["selection"] == "last") & scores["is_main"]]
     short = {name: runs[name].str[:CHECKSUM_DIGITS] for name in ("fingerprint", "checksum")}
     place = runs["task"].map(list(TASKS).index)
     runs = runs.assign(**short, place=place).sort_values(["data", "place", *SECTION[2:]], kind="stable")
@@ -222,10 +223,11 @@ def _scores(task: Task, rows: pd.DataFrame) -> tuple[dict[str, float], pd.Series
     """Return the metrics over all rows, the main metric of each user and the smallest number of seeds."""
     kind = np.float64 if task.is_regression else np.int64  # classes may be stored as floats
     seeds = [part for _, part in rows.groupby("seed")]
+    # Scored per seed and then averaged: the macro-F1 of all seeds together would be another number.
     metrics = [
         lamp_metrics(task, *(part[name].to_numpy(kind) for name in ("prediction", "label"))) for part in seeds
     ]
-    # the mean of a user's row values is the metric of that user, both for accuracy and for MAE
+    # The mean of a user's row values is the metric of that user, both for accuracy and for MAE
     if task.main_metric == "mae":
         values = (rows["prediction"] - rows["label"]).abs()
     else:
@@ -236,6 +238,7 @@ def _scores(task: Task, rows: pd.DataFrame) -> tuple[dict[str, float], pd.Series
 
 def _baselines(task: Task, rows: Sequence[_Row]) -> Iterator[_Row]:
     """Yield the majority or median baselines, for the users of the row with the most of them."""
+    # The baselines of each test row are stored with the predictions of every run that has its user.
     largest = max(rows, key=lambda row: len(row.users))
     once = largest.rows.drop_duplicates("idx").assign(seed=0)
     name = "median" if task.is_regression else "majority"
@@ -250,6 +253,8 @@ def _baselines(task: Task, rows: Sequence[_Row]) -> Iterator[_Row]:
 
 def _difference(task: Task, row: _Row, rows: Sequence[_Row], name: str) -> dict[str, Any]:
     """Return row - reference over the users of both; empty without a reference or a common user."""
+    # The reference has several rows if it ran on several choices of users or epochs. Only the one with the
+    # settings of this row is a fair reference.
     references = [other for other in rows if (other.method, other.profiles) == (name, row.profiles)]
     if len(references) > 1:
         references = [other for other in references if other.setting == row.setting]

@@ -113,6 +113,7 @@ def _scope_rows(
 ) -> pd.DataFrame:
     scope = ours[SCOPE].iloc[0].to_dict()
     data, backbone = scope["data"], scope["backbone"]
+    # Published scores are on the real rows: next to a score on the synthetic sample they would mislead.
     published = published[(published["backbone"] == backbone) & (not data.startswith(SAMPLE))]
     rows = _with_published(ours.drop(columns=SCOPE), published.drop(columns="backbone"), scope)
     averages = task_averages(rows, "method").assign(task=AVERAGE, marks="")
@@ -124,7 +125,7 @@ def _scope_rows(
     available = [count for count in counts if count.backbone in ("", backbone)]
     for kind in ("trained", "stored"):
         rows[f"published_{kind}"] = rows["method"].map(_published_sizes(available, kind))
-    # the method that stores most comes first; tasks in GLUE's order, then the average
+    # The method that stores most comes first; tasks in GLUE's order, then the average
     place = task_order(rows["task"]) + (rows["task"] == AVERAGE)
     rows = rows.assign(place=place, stored=rows["stored_pct_high"].fillna(-1))
     rows = rows.sort_values(["stored", "method", "place"], ascending=[False, True, True], kind="stable")
@@ -136,6 +137,7 @@ def _with_published(ours: pd.DataFrame, published: pd.DataFrame, scope: Mapping[
     rows = ours.merge(published, on=["method", "task"], how="outer")
     comparable = rows["comparable"].eq(True)
     rows["marks"] = rows["marks"].fillna("")
+    # As far as known, papers report the best epoch on the rows that they score; cross-fitted scores do not.
     if scope["selection"] == "held_out":
         rows.loc[comparable, "marks"] += BEST_EPOCH_MARK
     for gap, score in (("gap", "mean"), ("gap_low", "low"), ("gap_high", "high")):
@@ -145,6 +147,7 @@ def _with_published(ours: pd.DataFrame, published: pd.DataFrame, scope: Mapping[
 
 def _sizes(ours: pd.DataFrame, counted: Sequence[Measurement]) -> pd.DataFrame:
     """Return the minimum and maximum size by method: of its runs, else of all counted settings."""
+    # The sizes of a run are those of its own options; counted settings fill in for methods without runs.
     runs = ours.dropna(subset="trained_pct")
     others = [one for one in counted if one.method not in set(runs["method"])]
     rows = runs.to_dict("records") + [{"method": one.method, **_percentages(one.rows[0])} for one in others]

@@ -38,7 +38,7 @@ def compared_rows(rows: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame
         names = {column: f"vs_{reference}_{column}" for column in FOUND} | {"difference": f"vs_{reference}"}
         found = paired_rows(rows, reference).rename(columns=names)
         table = table.merge(found, on=["label", "task"], how="outer")
-    # the rows of the mean come from the merge and have neither scope nor method
+    # The rows of the mean come from the merge and have neither scope nor method
     first = rows.iloc[0]
     table = table.assign(**{name: first[name] for name in ("data", "backbone", "selection", "epochs")})
     table["method"] = table["label"].map(dict(zip(rows["label"], rows["method"], strict=True)))
@@ -62,6 +62,7 @@ def paired_rows(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
         as fractions, with 95 % intervals; ``verdict`` is ``better``, ``worse`` or ``tie``; the names of the
         ``tasks``; and the smallest number of ``seeds`` of a method and task.
     """
+    # By task, because Holm's correction is over the methods of one task.
     by_task: dict[str, dict[str, Predictions]] = defaultdict(dict)
     for label, task, predictions in zip(rows["label"], rows["task"], rows["predictions"], strict=True):
         if predictions is not None:
@@ -155,7 +156,7 @@ def _means_over_tasks(by_task: Mapping[str, Mapping[str, Predictions]], referenc
     rows = [_mean_over_tasks(label, by_task, reference) for label in labels]
     frame = pd.DataFrame(rows, columns=["label", "task", *FOUND])
     frame["p_holm"] = holm(frame["p"])
-    # more is better in the main metrics of all GLUE tasks
+    # More is better in the main metrics of all GLUE tasks
     frame["verdict"] = list(map(verdict, frame["difference"], frame["p_holm"]))
     return frame
 
@@ -163,6 +164,7 @@ def _means_over_tasks(by_task: Mapping[str, Mapping[str, Predictions]], referenc
 def _mean_over_tasks(
     label: str, by_task: Mapping[str, Mapping[str, Predictions]], reference: str
 ) -> dict[str, Any]:
+    # Both methods of a pair have the same tasks, even if the reference has more.
     pairs = {
         task: (methods[label], methods[reference]) for task, methods in by_task.items() if label in methods
     }

@@ -42,6 +42,7 @@ def sparse_rows(summary: pd.DataFrame, selection: str | None = None) -> pd.DataF
     """
     masks = summary[summary["method"].isin(MASKS)]
     masks = masks.assign(label=masks["method"], trained=masks["trained"].fillna(0))
+    # Common settings are chosen per budget: one density of PaFi must not exclude the masks of another.
     tables = []
     for budget, rows in masks.groupby("trained"):
         for _, scope in common_settings(rows, selection).groupby(["data", "backbone"]):

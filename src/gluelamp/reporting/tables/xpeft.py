@@ -61,6 +61,7 @@ def xpeft_rows(
         the columns of :func:`gluelamp.reporting.tables.paired.compared_rows` for both references, with
         ``mask`` (hard or soft) and ``num_adapters``; no row if there is nothing.
     """
+    # Results without X-PEFT do not have these settings.
     rows = summary.reindex(
         columns=dict.fromkeys([*summary, "method.kind", "method.mask", "method.num_adapters"])
     )
@@ -126,6 +127,7 @@ def _tables(rows: pd.DataFrame, published: pd.DataFrame) -> list[Table]:
     first = rows.drop_duplicates("label").assign(is_mask=lambda one: ~one["method"].isin(REFERENCES))
     first = first.sort_values(["is_mask", "method", "num_adapters"], kind="stable")
     labels, title = list(first["label"]), scope_title(rows)
+    # The head depends on the number of classes, so its bytes differ between tasks; those of masks do not.
     heads = rows.groupby("label")["head_bytes"].agg(["min", "max"]).loc[labels]
     columns: dict[str, list[Cell]] = {
         "method": [Text(method) for method in first["method"]],
@@ -141,13 +143,13 @@ def _tables(rows: pd.DataFrame, published: pd.DataFrame) -> list[Table]:
     published = published[
         (published["backbone"] == rows["backbone"].iloc[0]) & published["method"].isin(methods)
     ]
-    # the papers' numbers may be of tasks without runs
+    # The papers' numbers may be of tasks without runs
     tasks = [task_name(task) for task in published["task"].unique()]
     added = [task for task in tasks if task not in columns]
     lines = [[*line, *[EMPTY] * len(added)] for line in lines]
     titles = [*columns, *added]
     for method, scores in published.groupby("method"):
-        cells = {"method": Text(f"{method}, published")}
+        cells: dict[str, Cell] = {"method": Text(f"{method}, published")}
         for task, value, marks in zip(scores["task"], scores["value"], scores["marks"], strict=True):
             cells[task_name(task)] = Number(value, POINTS, marks=marks)
         lines.append([cells.get(column, EMPTY) for column in titles])
