@@ -22,14 +22,12 @@ class MeasurementTable:
         title: its heading.
         reading: what its columns mean.
         settings: the columns that identify what was measured; the others are results.
-        texts: how many leading columns are text.
         published: columns of text at the end, from the papers.
     """
 
     title: str
     reading: str
     settings: Sequence[str] = ()
-    texts: int = 2
     published: Sequence[str] = ()
 
 
@@ -54,7 +52,6 @@ TABLES: Mapping[str, MeasurementTable] = {
         "bare backbone (*base*), of the method *unmerged* and *merged*, and forward and backward in "
         "*training*. The ratio is to the base.",
         settings=("state", "batch", "length"),
-        texts=3,
     ),
     "memory": MeasurementTable(
         "Memory",
@@ -62,13 +59,11 @@ TABLES: Mapping[str, MeasurementTable] = {
         "what an inference pass, or a step in *training*, adds at its peak: activations, gradients, the "
         "state of the optimiser and the buffers of libraries.",
         settings=("state", "device", "dtype", "batch", "length"),
-        texts=5,
     ),
     "latency": MeasurementTable(
         "Latency",
         "Median time of one forward pass in milliseconds, and its ratio to that of the bare backbone.",
         settings=("state", "device", "processor", "dtype", "threads", "batch", "length"),
-        texts=6,
     ),
     "xpeft_bytes": MeasurementTable(
         "Bytes of X-PEFT's masks",
@@ -117,8 +112,8 @@ def measurement_pages(
             continue
         rows = measurement_rows(measurements[kind], counts)
         names = ["backbone", "method", *MEASUREMENT_COLUMNS[kind], *layout.published]
-        results = range(layout.texts, len(names) - len(layout.published))
-        columns = [Column(name, place in results) for place, name in enumerate(names)]
+        # A column with one text is a column of texts; empty cells belong to either kind.
+        columns = [Column(name, not any(isinstance(value, str) for value in rows[name])) for name in names]
         cells = [[_cell(name, row) for name in names] for row in rows.to_dict("records")]
         note = ["In brackets: the 95 % interval of the ratio."] if "ratio_low" in rows else []
         data = pd.DataFrame({name: [_csv_text(name, value) for value in rows[name]] for name in names})
@@ -160,6 +155,7 @@ def certificates_page(certificates: Sequence[Certificate]) -> Page:
         certificates: at least one.
     """
     rows = [_certificate(one, label) for one, label in zip(certificates, _labels(certificates), strict=True)]
+    # Two certificates of one method differ in the machine or the protocol, which have columns.
     data = pd.DataFrame(rows).sort_values(["backbone", "method", "state"], ignore_index=True)
     bounds = [f"{name}_{end}" for name in ("ratio", "control") for end in ("low", "high")]
     words = [name for name in data if name not in ("ratio", "control", *bounds)]

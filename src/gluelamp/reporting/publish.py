@@ -44,6 +44,7 @@ def add_published(
     if not new:
         raise InputError(f"{file} has no row; give one number per row, in the columns {columns}.")
     _check(file, new, {"method": methods, "backbone": backbones})
+    # Everything is checked before the first byte is written.
     target = folder / f"{paper}.csv"
     present = read_rows(target, PublishedScore) if target.is_file() else []
     added = _added(file, new, present)
@@ -75,6 +76,7 @@ def _added(
         if cell in numbers:
             raise InputError(f"{file}, row {number}: the same cell as row {numbers[cell]}; remove one.")
         numbers[cell] = number
+        # Compared as numbers: "50" and "50.0" do not contradict each other.
         if float(values.get(cell, row.value)) != float(row.value):
             raise InputError(
                 f"{file}, row {number}: value {row.value} contradicts the published value {values[cell]} of "

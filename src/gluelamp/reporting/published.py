@@ -73,7 +73,8 @@ class PublishedScore:
     protocol: Annotated[_Words, Field(pattern=_PROTOCOL)]
     task: _Words
     metric: _Words
-    value: Annotated[str, StringConstraints(strip_whitespace=True)]  # as printed, with trailing zeros
+    # Text, not a number: trailing zeros show the precision of the paper.
+    value: Annotated[str, StringConstraints(strip_whitespace=True)]
     source: _Words
 
     @model_validator(mode="after")
@@ -115,8 +116,10 @@ class PublishedCount:
 
     def ratio(self, row: Mapping[str, Any]) -> float:
         """Return our number over the printed one, for a row of a measurement with trained values."""
+        # Compare like with like: what the paper counts, with the head only if the paper counts it.
         ours = row["stored_values" if self.counted == "stored" else "trained"]
         ours += row["head"] if self.counts_head == "yes" else 0
+        # A percentage is relative to the backbone, whose size follows from our own percentage.
         percent = row["trained_pct"] / row["trained"] if self.published.endswith("%") else 1
         return float(percent * ours / self.value)
 
@@ -155,6 +158,7 @@ def closest_scores(folder: Path) -> pd.DataFrame:
     """
     rows = published_rows(folder)
     rows = rows[rows["task"].isin(GLUE)]
+    # Another metric is shown with a mark only where no paper prints the main one.
     is_other = rows["metric"] != [GLUE[task].main_metric for task in rows["task"]]
     marks = rows["split"].map(PROTOCOL_MARKS).fillna("") + is_other.map({True: METRIC_MARK, False: ""})
     rows = rows.assign(is_other=is_other, marks=marks, comparable=rows["split"].eq(COMPARABLE) & ~is_other)
@@ -212,6 +216,7 @@ def published_cells(
         count for count in counts if count.method == one.method and count.backbone in ("", one.backbone)
     ]
     options = {f"{key}={value}" for key, value in flatten(one.config).items()}
+    # In a note, only options that differ from ours explain a difference.
     settings = {option.replace('"', "").replace(" ", "") for option in options}  # as on the command line
     return {
         "published": "; ".join(count.published for count in printed),
@@ -239,6 +244,8 @@ def read_rows(path: Path, layout: type[_Row]) -> list[_Row]:
             The message names file, row and column.
     """
     try:
+        # Spreadsheet programs begin UTF-8 files with a byte order mark, which `utf-8-sig` removes. Cells
+        # beyond the header get a key that no row type accepts.
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, restkey="beyond the header")
             rows, header = list(reader), reader.fieldnames or ()
@@ -250,6 +257,7 @@ def read_rows(path: Path, layout: type[_Row]) -> list[_Row]:
     try:
         return TypeAdapter(list[layout]).validate_python(rows)  # type: ignore[valid-type]
     except ValidationError as error:
+        # One error is enough: the user corrects the file and repeats the command.
         first = error.errors(include_url=False)[0]
         row, *column = first["loc"]
         place = ", ".join([f"row {int(row) + 1}", *(f"column {name}" for name in column)])

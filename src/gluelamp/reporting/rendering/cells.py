@@ -36,11 +36,13 @@ class Format:
         if pd.isna(value):
             return ""
         scaled, sign = self.scale * value, "+" if self.sign else ""
+        # `z` prints a rounded -0.0 without its sign, which would claim a direction.
         if self.significant:
             # `#` preserves trailing zeros, which are significant, but also a trailing point.
             text = f"{scaled:{sign}z#.{self.significant}g}".rstrip(".") if scaled else "0"
         else:
             text = f"{scaled:{sign}z,.{self.decimals}f}"
+        # The minus sign is as wide as a plus sign, and a line never breaks after it.
         return text.replace("-", "−") + self.suffix
 
 
@@ -59,7 +61,7 @@ class Symbol:
     """A coloured symbol before a text, in HTML alone.
 
     Args:
-        name: what the symbol stands for; a filter of rows finds it.
+        name: the meaning of the symbol; a filter of rows finds it.
         colour: of CSS.
         glyph: the character.
     """
@@ -135,6 +137,7 @@ class Number:
     @property
     def order(self) -> float | None:
         """The value to sort by; None if it is missing."""
+        # The exact value, so that the order does not depend on the printed decimals.
         return None if pd.isna(self.value) else float(self.value)
 
     def spans(self) -> list[Span]:
@@ -187,6 +190,7 @@ class Range:
         """Return both bounds, or one of them where they are printed equally."""
         if pd.isna(self.low):
             return []
+        # Two bounds that differ only in decimals that are not printed are one number for the reader.
         low, high = self.format.text(self.low), self.format.text(self.high)
         if self.is_interval:
             return [Span(f"[{low}, {high}]")]

@@ -51,6 +51,7 @@ def _complete(rows: Sequence[Sequence[Cell]]) -> Iterable[Sequence[Cell]]:
 
 
 def _row(columns: Sequence[Column], row: Sequence[Cell]) -> Markup:
+    # The cell that names a row is its heading, which screen readers repeat for each cell.
     titles = [column.title for column in columns]
     head = titles.index("method") if "method" in titles else 0
     cells = Markup("").join(
@@ -61,6 +62,7 @@ def _row(columns: Sequence[Column], row: Sequence[Cell]) -> Markup:
 
 
 def _heading(cell: Cell) -> Markup:
+    # DataTables filters by `data-search` where it exists: the name of the family finds its methods.
     symbol = cell.symbol if isinstance(cell, Text) else None
     search = Markup(' data-search="{} {}"').format(plain(cell), symbol.name) if symbol else ""
     return Markup('<th scope="row"{}>{}</th>\n').format(search, _content(cell))
@@ -68,6 +70,7 @@ def _heading(cell: Cell) -> Markup:
 
 def _data(column: Column, cell: Cell) -> Markup:
     if column.is_number:
+        # DataTables sorts by `data-order`, not by the text.
         order = "" if cell.order is None else f"{cell.order:.10g}"
         return Markup('<td class="number" data-order="{}">{}</td>\n').format(order, _content(cell))
     return Markup("<td{}>{}</td>\n").format(

@@ -12,6 +12,7 @@ from gluelamp.reporting.rendering.tables import Page, Table
 
 _LONG = 40  # rows; more do not fit a page
 _SENTENCE = 50  # characters; longer cells are wrapped
+# The marks of published numbers: most fonts of LaTeX lack these characters.
 _SUPERSCRIPTS = dict(zip("ᵇᶠʰᵐᵖˢᵗᵘ", "bfhmpstu", strict=True))
 _CHARACTERS = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
@@ -58,6 +59,7 @@ def _table(table: Table, caption: str, label: str) -> str:
     is_long = len(table.rows) > _LONG
     lines = [[latex(cell.spans()) for cell in row] for row in table.rows]
     titles = [latex([Span(column.title)]) for column in table.columns]
+    # The Styler repeats the heading of a longtable on every page. Its cells are LaTeX already.
     text = (
         pd.DataFrame(lines, columns=titles)
         .style.hide(axis="index")
@@ -83,6 +85,7 @@ def _alignment(table: Table) -> str:
     ]
     longest = longest or [0] * len(table.columns)
     wrapped = [length > _SENTENCE for length in longest]
+    # LaTeX breaks lines only in columns of a fixed width. They get at most three quarters of the page.
     width = min(0.35, 0.75 / max(sum(wrapped), 1))
     letters = ["r" if column.is_number else "l" for column in table.columns]
     return "".join(

@@ -38,7 +38,8 @@ def _cell(cell: Cell) -> str:
     parts = []
     for text, style in cell.spans():
         mark = _MARKS[style]
-        stripped = text.rstrip()  # Markdown does not close bold after a blank
+        # A closing mark after a blank is not markup, so the blank follows the mark.
+        stripped = text.rstrip()
         escaped = stripped if style == "code" else escape(stripped)
         parts.append(f"{mark}{escaped}{mark}{text[len(stripped) :]}")
     # A bar or a line break would end the cell.

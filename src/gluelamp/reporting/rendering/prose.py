@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 _MARKUP = re.compile(r"[\\*`<]|(?<!\w)_|_(?!\w)")  # an underscore within a word is no markup
+# Order matters: an escape precedes the mark that it escapes, and two asterisks precede one.
 _TOKEN = re.compile(
     r"\\(?P<literal>[\\*`_<])|\*\*(?P<bold>.+?)\*\*|\*(?P<emphasis>.+?)\*|`(?P<code>.+?)`", re.DOTALL
 )

@@ -51,6 +51,7 @@ class Table:
 
     def __post_init__(self) -> None:
         """Check that each row has a cell for each column."""
+        # A shorter row would move its cells under the headings of other columns without an error.
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(
@@ -79,4 +80,5 @@ class Page:
 
 def as_csv(data: pd.DataFrame) -> str:
     """Return a data frame as CSV, the same bytes for the same numbers on every system."""
+    # The last digits of a float differ between platforms; committed tables must not.
     return data.to_csv(index=False, lineterminator="\n", float_format="%.6f")

@@ -21,6 +21,7 @@ GREY = "#808080"
 _STATES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"]
 _HEIGHT = 250
 _ROW_HEIGHT = 18
+# `highlight` is null until the reader selects a method. All other marks then fade, but stay visible.
 _OPACITY = alt.condition(
     "highlight === null || datum.method === highlight", alt.value(1), alt.value(0.1), empty=False
 )
@@ -42,7 +43,7 @@ def trade_off(
         width: in pixels, or as wide as the page has space for.
     """
     chart = alt.Chart(alt.Data(values=list(rows)))
-    # Zero has no place on a logarithmic axis.
+    # A logarithmic axis has no zero, so methods without cost are horizontal lines across the chart.
     paid, free = (chart.transform_filter(f"datum.{cost} {sign} 0") for sign in (">", "=="))
     x = alt.X(f"{cost}:Q", title=COSTS[cost]).scale(type="log", padding=30).axis(format="~s", tickCount=4)
     y = _score("score")
@@ -54,6 +55,7 @@ def trade_off(
         free.mark_rule(strokeDash=_DASHES, stroke=GREY).encode(y=y, opacity=_OPACITY, tooltip=facts),
         free.mark_text(align="right", dy=-6).encode(x=alt.value("width"), y=y, **label),
     ]
+    # Later layers cover earlier ones: the front, the intervals, the points and at last the names.
     layers = [
         paid.transform_filter("datum.front")
         .mark_line(interpolate="step-after", strokeWidth=1, stroke=GREY)
@@ -106,6 +108,7 @@ def latency(rows: Rows, states: Sequence[str], title: str, width: Width = "conta
     shape = alt.Shape("state:N", title=None).scale(domain=states)
     facts = ["method:N", "state:N", alt.Tooltip("ratio:Q", format=".3f"), "interval:N"]
     marks = {"y": y, "color": colour, "opacity": _OPACITY, "tooltip": facts}
+    # The rule at 1 has data of its own: with the chart's data it would be drawn once per row.
     layers = [
         alt.Chart(alt.Data(values=[{}])).mark_rule(stroke=GREY, strokeDash=_DASHES).encode(x=alt.datum(1)),
         chart.mark_rule(strokeWidth=1.5).encode(x=_ratio("low"), x2="high:Q", **marks),
@@ -115,6 +118,7 @@ def latency(rows: Rows, states: Sequence[str], title: str, width: Width = "conta
 
 
 def _layered(layers: Sequence[alt.Chart], title: str, width: Width, height: int = _HEIGHT) -> alt.LayerChart:
+    # A parameter of the whole chart, so that one signal of the page reaches every layer.
     highlight = alt.param(name="highlight", value=None)
     return (
         alt.LayerChart(layer=list(layers))
@@ -136,6 +140,8 @@ def _facts() -> list[Any]:
 
 
 def _scales(families: Sequence[Family]) -> tuple[alt.Color, alt.Shape]:
+    # Fixed domains: without them a family's colour would depend on which families a task has.
+    # The shape repeats the colour for print and for readers who cannot distinguish colours.
     names = [family.name for family in families]
     colour = alt.Color("family:N", title=None).scale(domain=names, range=[one.colour for one in families])
     shape = alt.Shape("family:N", title=None).scale(domain=names, range=[one.shape for one in families])

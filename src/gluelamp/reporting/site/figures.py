@@ -11,6 +11,7 @@ import altair as alt
 
 from gluelamp.reporting.site.panels import Panels
 
+# Two charts of this width fit a column of text.
 _WIDTH = 360  # pixels per chart
 _COLUMNS = 2
 _SCALE = 1.5  # of the PNG

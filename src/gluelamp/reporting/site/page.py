@@ -98,6 +98,7 @@ def gather(results: Results) -> Contents:
     pages = {page.name: page for page in results.pages()}
     if not (results.runs or pages):
         raise InputError(f"No records below {results.root}: there is nothing to report.")
+    # Claims and LaMP have sections of their own; all other pages are folded under "Tables".
     groups = run_groups(results.accuracy, results.runs, results.root)
     failed = results.failed(with_users=False)
     timed = results.measurements["latency"]
@@ -136,6 +137,7 @@ def _specifications(contents: Contents) -> dict[str, Any]:
     """Return the charts by the names of their places, each with a description for screen readers."""
     return {
         f"{name}-{number}": specification(
+            # One legend per section serves all its charts of scores.
             chart.configure_legend(disable=not panels.has_legend).properties(
                 description=f"{panels.title}: {chart.title}"
             )
@@ -148,9 +150,11 @@ def _specifications(contents: Contents) -> dict[str, Any]:
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader(__package__),
+        # Labels hold names from users' configs: only filters that return Markup may write HTML.
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
+        # A misspelt name in a template is an error, not an empty string.
         undefined=StrictUndefined,
     )
     environment.filters |= {

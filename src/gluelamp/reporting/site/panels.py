@@ -68,11 +68,11 @@ def score_panels(
     shown = [family for family in FAMILIES.values() if family in families.values()]
     on_task = {task: rows[rows["task"] == task].to_dict("records") for task in tasks}
     for cost, title in charts.COSTS.items():
-        drawn = [
+        specifications = [
             charts.trade_off(_costs(on_task[task], families, cost), cost, shown, task_name(task))
             for task in tasks
         ]
-        yield Panels(cost.replace("_", "-"), f"Score against {title}", _TRADE_OFF, drawn)
+        yield Panels(cost.replace("_", "-"), f"Score against {title}", _TRADE_OFF, specifications)
     curves = [
         charts.learning_curves(_history(on_task[task], families, groups), shown, task_name(task))
         for task in tasks
@@ -88,15 +88,17 @@ def latency_panels(rows: pd.DataFrame) -> Iterator[Panels]:
     """
     if not {"ratio_low", "ratio_high"} <= set(rows.columns):
         return
+    # A ratio without an interval comes from passes that were not paired: it is no evidence.
     measured = rows.dropna(subset=["ratio_low", "ratio_high"])
     for machine, on_machine in measured.groupby(_MACHINE, dropna=False):
         states = sorted(set(on_machine["state"]))
-        drawn = [
+        specifications = [
             charts.latency(_ratios(inputs), states, f"{batch} x {length} tokens")
             for (batch, length), inputs in on_machine.groupby(["batch", "length"])
         ]
+        # Times of different machines are not comparable, and neither are those of two backbones.
         title = "{}, {}, {}, {}, {} threads".format(*machine)
-        yield Panels("-".join(re.findall(r"\w+", title)), title, _LATENCY, drawn, has_legend=True)
+        yield Panels("-".join(re.findall(r"\w+", title)), title, _LATENCY, specifications, has_legend=True)
 
 
 def _costs(
@@ -131,6 +133,8 @@ def _with_space(
     front: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], cost: str
 ) -> list[Mapping[str, Any]]:
     """Return the rows of the front, the best first, whose names do not overlap in the chart."""
+    # From the best score downwards, a name is left out if it would overlap with the one above it. The
+    # height of a line is known only in the units of the score axis, which spans all intervals.
     ends = [row[end] for row in rows for end in ("low", "score", "high") if row[end] is not None]
     labelled: list[Mapping[str, Any]] = []
     for row in sorted(front, key=lambda row: -row["score"]):
@@ -141,8 +145,10 @@ def _with_space(
 
 def _overlap(row: Mapping[str, Any], above: Mapping[str, Any], cost: str, line: float) -> bool:
     """Return whether two names, each left of its point, overlap."""
-    if row[cost] == 0:  # drawn as a line across, with its name at the right border
+    if row[cost] == 0:  # a horizontal line, with its name at the right border
         return False
+    # Costs grow to the right, and on the front the better method costs more. Its name extends to the left,
+    # towards the point below it, by its number of letters.
     distance = math.log10(above[cost] / row[cost])
     return distance <= _LETTER_DECADES * len(above["method"]) and above["score"] - row["score"] <= line
 
@@ -150,6 +156,7 @@ def _overlap(row: Mapping[str, Any], above: Mapping[str, Any], cost: str, line: 
 def _history(
     scores: Sequence[Mapping[Any, Any]], families: Mapping[str, Family], groups: Mapping[Path, RunGroup]
 ) -> list[dict[str, Any]]:
+    # The epoch of an evaluation is a number of steps over steps per epoch. Rounding unites the seeds.
     evaluations = [
         (row["label"], round(float(entry["epoch"] or 0), 3), entry[record.main_metric])
         for row in scores

@@ -73,6 +73,7 @@ class RunGroup:
         config, data = self.record.config, self.record.data
         names = [f"{part}={getattr(config, part).name}" for part in ("backbone", "method", "task")]
         words = self.record.overrides or [*names, f"data={data.source}"]
+        # Hydra's multirun trains one run per seed.
         sweep = ["-m"] if len(self.records) > 1 else []
         seeds = ",".join(str(record.config.seed) for record in self.records)
         return shlex.join(["python", "scripts/train.py", *sweep, *words, f"seed={seeds}"])
@@ -81,6 +82,7 @@ class RunGroup:
         """Return the different contents of a section of the records, each with the seeds that have it."""
         seeds: dict[str, list[str]] = {}
         for record in self.records:
+            # Only what the file holds: a default would look like a recorded value.
             dumped = record.model_dump(mode="json", include={section}, exclude_unset=True)
             seeds.setdefault(json.dumps(dumped.get(section)), []).append(str(record.config.seed))
         return [

@@ -60,6 +60,7 @@ def sections(summary: pd.DataFrame, groups: Mapping[Path, RunGroup]) -> list[Sec
         summary: of `gluelamp.reporting.summary.summarise`, with the column ``published``.
         groups: of `gluelamp.reporting.site.runs.run_groups`.
     """
+    # The overview and the charts have one setting per method; the tables of the tasks have all of them.
     common = common_settings(summary.assign(label=summary["method"]))
     if common.empty:
         return []
@@ -74,6 +75,7 @@ def _section(rows: pd.DataFrame, scope: pd.DataFrame, groups: Mapping[Path, RunG
     families = {row["label"]: groups[row["folders"][0]].family for row in rows.to_dict("records")}
     order = list(FAMILIES.values())
     methods = sorted(families, key=lambda method: (order.index(families[method]), method))
+    # The summary has the tasks in the order of GLUE.
     tasks = list(scope.loc[scope["task"].isin(rows["task"]), "task"].unique())
     first = rows.iloc[0]
     return Section(
@@ -98,6 +100,7 @@ def _overview(
     lines: list[list[Cell]] = []
     for method in methods:
         scores = [cells.get((method, task)) for task in tasks]
+        # Sizes depend on the task only through its head, which is not counted.
         first = next(row for row in scores if row is not None)
         group = groups[first["folders"][0]]
         means = [
@@ -132,6 +135,7 @@ def _task_table(rows: pd.DataFrame, groups: Mapping[Path, RunGroup]) -> Table:
 
 def _task_line(rows: pd.DataFrame, shown: Sequence[str], groups: Mapping[Path, RunGroup]) -> list[Cell]:
     selected = {row["selection"]: row for row in rows.to_dict("records")}
+    # Sizes, seeds and published scores do not depend on the selection of the epoch.
     any_row = next(iter(selected.values()))
     group = groups[any_row["folders"][0]]
     first, *others = (selected.get(name) for name in shown)
