@@ -22,7 +22,7 @@ EXPERIMENTS = sorted(
     for path in (CONFIGS / "experiment").glob("*.yaml")
     if "scripts/measure.py" in path.read_text(encoding="utf-8")
 )
-MERGES = {row.leaf: row.merges for row in reversed(ROWS) if "bert" in row.on}
+MERGES = {row.config: row.merges for row in reversed(ROWS) if "bert" in row.on}
 each = pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda path: path.stem)
 
 

@@ -15,14 +15,14 @@ from gluelamp.measurement.structure import compare_structure, structure_reasons,
 from methods.rows import ROWS, Row
 from tiny_models import backbone, batch
 
-FIRST_ROWS = {row.leaf: row for row in reversed(ROWS) if "bert" in row.on}
+FIRST_ROWS = {row.config: row for row in reversed(ROWS) if "bert" in row.on}
 INPUTS = {"x": torch.zeros(2, 4)}
 Models = Callable[..., MeasuredModel]
 
 
 @pytest.mark.parametrize("row", FIRST_ROWS.values(), ids=str)
 def test_a_method_that_merges_has_the_structure_of_the_backbone(measured_model: Models, row: Row) -> None:
-    method = measured_model("tiny", row.leaf, *row.overrides).method
+    method = measured_model("tiny", row.config, *row.overrides).method
     states = build_states(backbone("bert"), method)
     assert ("merged" in states) == row.merges
     if row.merges:

@@ -20,7 +20,7 @@ from gluelamp.methods.phases import Phase, TrainingPhase, run_phases
 from methods.rows import Row
 from tiny_models import OUTPUTS, batch, logits, tiny
 
-STEPS = 10
+STEPS = 5
 
 GetMethod = Callable[..., Method]
 GetCase = Callable[[Row, str], "Case"]
@@ -28,15 +28,15 @@ GetCase = Callable[[Row, str], "Case"]
 
 @dataclass
 class Case:
-    """A trained adaptation beside the model it was made on.
+    """A trained adaptation and the model it was made on.
 
     Args:
         row: the method and its facts.
         architecture: of the model.
-        method: the recipe.
+        method: its hyper-parameters.
         bare: the model before any change.
         parts: the anatomy of ``bare``.
-        adaptation: trained for ten steps.
+        adaptation: trained for `STEPS` steps.
         start: outputs of the fresh adaptation.
         without_gradient: trained tensors that no gradient had reached after two steps.
         state: what the task stores after training.
@@ -57,7 +57,7 @@ class Case:
     selection: Selection
 
     def fresh(self, state: dict[str, Tensor] | None = None, seed: int = 1) -> Adaptation:
-        """Return a new adaptation of a new copy of the bare model, drawn from another seed."""
+        """Return a new adaptation of a new copy of the bare model, initialised with another seed."""
         return adapt(self.method, copy.deepcopy(self.bare), seed, self.selection, state)
 
 
@@ -91,7 +91,7 @@ def adapt(
     selection: Selection | None = None,
     state: dict[str, Tensor] | None = None,
 ) -> Adaptation:
-    """Adapt a model with values drawn from a seed, and load a task's state if there is one."""
+    """Adapt a model with values initialised from a seed, and load a task's state if there is one."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         adaptation = method.adapt(model, selection=selection)

@@ -13,12 +13,12 @@ from methods.cases import Case, GetMethod, make_case
 
 @pytest.fixture(scope="session")
 def method(compose: Callable[..., dict[str, Any]]) -> GetMethod:
-    """Return a method from its leaf and overrides of its fields, as the command line does."""
+    """Return a method from its config file and overrides of its options, as the command line does."""
 
     @cache
-    def get(leaf: str, *overrides: str) -> Method:
+    def get(config: str, *overrides: str) -> Method:
         fields = (f"method.{override}" for override in overrides)
-        return parse_method(compose(f"method={leaf}", *fields)["method"])
+        return parse_method(compose(f"method={config}", *fields)["method"])
 
     return get
 
@@ -27,4 +27,4 @@ def method(compose: Callable[..., dict[str, Any]]) -> GetMethod:
 def case(request: pytest.FixtureRequest, method: GetMethod) -> Case:
     """One cell of the matrix, trained once for all its tests."""
     row, architecture = request.param
-    return make_case(row, architecture, method(row.leaf, *row.overrides))
+    return make_case(row, architecture, method(row.config, *row.overrides))

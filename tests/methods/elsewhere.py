@@ -75,7 +75,7 @@ def found(row: Row) -> list[str] | str:
     """Return the operations of a row's pass that touched the CPU, or the error that ended it."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         fields = (f"method.{override}" for override in row.overrides)
-        method = parse_method(plain(compose("train", overrides=[f"method={row.leaf}", *fields]))["method"])
+        method = parse_method(plain(compose("train", overrides=[f"method={row.config}", *fields]))["method"])
     bare = tiny("bert")
     selection = run_phases(method, bare, learn)
     try:
@@ -94,7 +94,7 @@ def register_device() -> None:
 
 def main() -> None:
     """Print what was found, by row."""
-    first = {row.leaf: row for row in reversed(ROWS) if row.leaf != "peft"}
+    first = {row.config: row for row in reversed(ROWS) if row.config != "peft"}
     register_device()
     json.dump({leaf: found(row) for leaf, row in first.items()}, sys.stdout)
     sys.stdout.flush()

@@ -1,22 +1,16 @@
-"""Load stored tasks in a process of its own: ``python -m methods.reload FOLDER`` from ``tests``."""
+"""Load stored tasks in a separate process: ``python -m methods.reload FOLDER`` from ``tests``."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from safetensors.torch import save_file
 
-from methods.rows import ONE_OF_EACH, Row
+from methods.rows import ONE_OF_EACH
 
 BACKBONE = "a" * 64
-
-
-def cells() -> Iterator[tuple[Row, str, str]]:
-    """Each leaf on one architecture, and a file's name for it."""
-    for leaf in {leaf for leaf, _ in ONE_OF_EACH}:
-        yield ONE_OF_EACH[leaf, "bert"], "bert", f"{leaf}.safetensors"
+ROWS = {row.config: row for (_, architecture), row in ONE_OF_EACH.items() if architecture == "bert"}
 
 
 def main(folder: Path) -> None:
@@ -30,12 +24,12 @@ def main(folder: Path) -> None:
 
     outputs = {}
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        for row, architecture, name in cells():
-            fields = (f"method.{override}" for override in row.overrides)
-            composed = compose("train", overrides=[f"method={row.leaf}", *fields])
-            recipe = parse_method(plain(composed.method))
-            adaptation = recipe.adapt(tiny(architecture), selection=read_selection(folder / name))
-            load_task_state(folder / name, adaptation, provenance(adaptation, BACKBONE))
+        for name, row in ROWS.items():
+            options = [f"method.{override}" for override in row.overrides]
+            composed = compose(f"method/{row.config}", overrides=options)
+            method, path = parse_method(plain(composed)["method"]), folder / f"{name}.safetensors"
+            adaptation = method.adapt(tiny("bert"), read_selection(path))
+            load_task_state(path, adaptation, provenance(adaptation, BACKBONE))
             outputs[name] = logits(adaptation.model).contiguous()
     save_file(outputs, folder / "outputs.safetensors")
 

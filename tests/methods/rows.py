@@ -20,10 +20,10 @@ class Row:
     """One method or variant, fit to the tiny size, and its facts.
 
     Args:
-        leaf: file in ``configs/method``.
+        config: file in ``configs/method``.
         trains: full names of the trained tensors, from the bare model's anatomy; None for the deltas
             at the positions that the method's phases chose.
-        overrides: of the leaf's fields.
+        overrides: of the method's options.
         merges: whether it can be written into the backbone's own parameters.
         starts_as_backbone: whether its outputs at the start are those of the bare model.
         trains_pooler: whether a pre-trained pooler is trained with the head.
@@ -32,7 +32,7 @@ class Row:
         alone_on: architectures on which several profiles cannot pass together.
     """
 
-    leaf: str
+    config: str
     trains: Names | None
     overrides: tuple[str, ...] = ()
     merges: bool = True
@@ -43,7 +43,7 @@ class Row:
     alone_on: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "-".join([self.leaf, *self.overrides])
+        return "-".join([self.config, *self.overrides])
 
 
 def at(handles: str, values: str) -> Names:
@@ -208,7 +208,6 @@ ROWS = (
         merges=False,
         refuses=NO_QUERY,
     ),
-    Row("spt_adapter", None, ("density=0.3", "alpha=0.01", "beta=0.5"), on=("bert",), **ALONE),
     Row("spt_adapter", at(LINEARS, LINEAR), ("density=0.38", *NO_VECTORS), on=("electra",), merges=False),
     Row(
         "spt_adapter",
@@ -380,9 +379,9 @@ ROWS = (
     ),
 )
 
-# One recipe of each leaf on each architecture, where a test is too slow for every variant.
+# The first row of each config on each architecture, for tests that are too slow for every variant.
 ONE_OF_EACH = {
-    (row.leaf, architecture): row
+    (row.config, architecture): row
     for row in reversed(ROWS)
     for architecture in row.on
     if architecture not in row.refuses

@@ -49,7 +49,7 @@ class Half:
 @pytest.fixture(scope="module")
 def half(request: pytest.FixtureRequest, method: GetMethod) -> Half:
     row, architecture = request.param
-    recipe, bare = method(row.leaf, *row.overrides), tiny(architecture)
+    recipe, bare = method(row.config, *row.overrides), tiny(architecture)
     selection = run_phases(recipe, bare, learn)
     adaptation = adapt(recipe, copy.deepcopy(bare), seed=0, selection=selection)
     weights = train(adaptation)

@@ -16,8 +16,7 @@ from torch.nn import functional
 
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import parse
-from gluelamp.methods.peft import Peft
-from gluelamp.methods.peft_limits import TYPES
+from gluelamp.methods.peft import TYPES, Peft
 from gluelamp.methods.storage import content_hash, count_bytes, count_parameters
 from gluelamp.training.precision import MasterWeights
 from methods.cases import GetMethod, labels
@@ -193,7 +192,7 @@ def test_a_pass_in_bf16_gives_every_master_a_gradient(kind: str, options: Mappin
 
 def test_every_type_of_peft_has_a_row_or_a_reason_to_be_refused() -> None:
     rows = {
-        override.removeprefix("type=") for row in ROWS if row.leaf == "peft" for override in row.overrides
+        override.removeprefix("type=") for row in ROWS if row.config == "peft" for override in row.overrides
     }
     assert rows >= set(TYPES)
     for kind in PeftType:

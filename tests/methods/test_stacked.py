@@ -39,7 +39,7 @@ CELLS = [
     for architecture in row.on
     if architecture not in row.refuses
     # what only others show, and the shared tester covers there: relative positions as buckets of biases
-    if architecture in ARCHITECTURES or (row.leaf, architecture) == ("full", "mpnet")
+    if architecture in ARCHITECTURES or (row.config, architecture) == ("full", "mpnet")
 ]
 TOGETHER = [(row, architecture) for row, architecture in CELLS if architecture not in row.alone_on]
 ALONE = [(row, architecture) for row, architecture in CELLS if architecture in row.alone_on]
@@ -71,7 +71,7 @@ class Cell:
 
 
 def make_cell(row: Row, architecture: str, method: GetMethod) -> Cell:
-    spec, model = method(row.leaf, *row.overrides), tiny(architecture)
+    spec, model = method(row.config, *row.overrides), tiny(architecture)
     adaptation = adapt(spec, model, 0, untrained_selection(spec, model))
     generator = torch.Generator().manual_seed(1)
     values = {
@@ -151,11 +151,11 @@ def test_methods_with_a_loss_of_their_own_are_refused(method: GetMethod) -> None
     """Such a loss is of a whole batch; `StackedPasses` has one loss for each row."""
     refused = set()
     for row in ON_BERT:
-        spec = method(row.leaf, *row.overrides)
+        spec = method(row.config, *row.overrides)
         if type(spec).loss is not Method.loss:
             with pytest.raises(InputError, match="whose loss is the task's own"):
                 StackedPasses(spec.adapt(tiny("bert")), glue_task("mrpc"), [], TrainerConfig())
-            refused.add(row.leaf)
+            refused.add(row.config)
     assert refused == {"adamix", "dyt", "pha"}
 
 

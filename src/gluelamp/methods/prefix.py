@@ -22,7 +22,7 @@ from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.backbones.dropout import additive_mask, attention_forward
 from gluelamp.methods.base import Method
 from gluelamp.methods.changes.change import Change, Fp32Buffer
-from gluelamp.methods.changes.inputs import Learned, LearnedInput, LearnedTensor
+from gluelamp.methods.changes.inputs import InputChange, TrainedInput, TrainedTensor
 
 ATTENTION = "gluelamp_prefixed"
 
@@ -70,7 +70,7 @@ class Prefix(Method):
             vars(attention)["prefix"] = partial(prefix, layer)
         model.set_attn_implementation(ATTENTION)
         leave = partial(_leave, model, attentions, before)
-        return [LearnedInput(parts.embeddings, "prefix", prefix, leave)]
+        return [InputChange(parts.embeddings, "prefix", prefix, leave)]
 
 
 def _leave(model: PreTrainedModel, attentions: list[nn.Module], before: str) -> None:
@@ -79,7 +79,7 @@ def _leave(model: PreTrainedModel, attentions: list[nn.Module], before: str) -> 
         del vars(attention)["prefix"]
 
 
-class FlatPrefix(LearnedTensor):
+class FlatPrefix(TrainedTensor):
     """The prefix of all blocks, (L, 2, q, d), trained as it is."""
 
     def forward(self, layer: int) -> Tensor:
@@ -87,7 +87,7 @@ class FlatPrefix(LearnedTensor):
         return self.values[layer]
 
 
-class MadePrefix(Learned):
+class MadePrefix(TrainedInput):
     """A prefix that a network makes; once a stored prefix is loaded it stands in the network's place.
 
     Args:

@@ -22,7 +22,7 @@ from gluelamp.backbones.anatomy import Anatomy, readable_tokens
 from gluelamp.errors import InputError
 from gluelamp.methods.base import Method
 from gluelamp.methods.changes.change import Change
-from gluelamp.methods.changes.inputs import LearnedInput, LearnedTensor
+from gluelamp.methods.changes.inputs import InputChange, TrainedTensor
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -57,10 +57,10 @@ class Prompt(Method):
         start = torch.empty(self.length, width).uniform_(-self.init_range, self.init_range)
         prompt = PromptedInput(start, readable_tokens(parts.embeddings.module))
         hook = model.register_forward_pre_hook(prompt.insert, with_kwargs=True)
-        return [LearnedInput(parts.embeddings, "prompt", prompt, hook.remove)]
+        return [InputChange(parts.embeddings, "prompt", prompt, hook.remove)]
 
 
-class PromptedInput(LearnedTensor):
+class PromptedInput(TrainedTensor):
     """The prompt, (q, d).
 
     Args:

@@ -1,4 +1,4 @@
-"""Where a sparse method may train: candidates, budget, and the choice of positions by a score."""
+"""Base classes of sparse methods: candidate tensors, budget, and the selection of positions by a score."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Scope = Literal["global", "per_layer", "per_tensor"]
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Sparse(Method):
-    """A method that trains a share of the encoder's single values.
+    """A method that trains a fraction of the encoder's single values.
 
     Args:
-        density: share of the encoder's parameters (pooler and head not counted) to train.
-        exclude: regular expression; tensors whose full name it finds take no part. The default takes
-            all of the encoder: weights, biases, LayerNorms and embeddings.
+        density: fraction of the encoder's parameters (without pooler and head) to train.
+        exclude: regular expression. A tensor in whose full name it matches is not a candidate. By default
+            all tensors of the encoder are: weights, biases, LayerNorms and embeddings.
     """
 
     density: float = Field(default=0.005, gt=0, le=1)
@@ -43,12 +43,12 @@ class Sparse(Method):
         except re.error as error:
             raise ValueError(
                 f"method.exclude={self.exclude!r} is not a regular expression: {error}. Allowed: null, or "
-                "an expression such as 'embeddings' that is found in the names of tensors"
+                "an expression such as 'embeddings' that matches in the names of tensors"
             ) from error
         return self
 
     def candidates(self, model: PreTrainedModel, parts: Anatomy) -> dict[str, Tensor]:
-        """Return the tensors that take part, by full name."""
+        """Return the tensors whose values may be trained, by full name."""
         return {
             name: model.get_parameter(name).detach()
             for name in parts.encoder_parameters
@@ -61,19 +61,19 @@ class Sparse(Method):
         Args:
             model: the sequence classifier.
             parts: its anatomy.
-            spent: values of the budget that go elsewhere.
+            spent: values of the budget that are used elsewhere.
 
         Raises:
-            InputError: if the budget is larger than the candidates, or comes to nothing.
+            InputError: if the budget is zero, or larger than the candidates.
         """
         size = sum(model.get_parameter(name).numel() for name in parts.encoder_parameters)
         available = sum(value.numel() for value in self.candidates(model, parts).values())
         budget = round(self.density * size) - spent
         if not 0 < budget <= available:
-            less = f", less {spent:,} for the head" if spent else ""
+            difference = f", minus {spent:,} for the head" if spent else ""
             raise InputError(
                 f"method.density={self.density} asks for {budget:,} of the encoder's {size:,} "
-                f"parameters{less}; the candidates hold {available:,}. Allowed: 1 to that many. Change "
+                f"parameters{difference}; the candidates have {available:,}. Allowed: 1 to that many. Change "
                 "method.density or method.exclude."
             )
         return budget
@@ -81,14 +81,14 @@ class Sparse(Method):
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class TaskSparse(Sparse):
-    """A sparse method whose mask is learnt from the task, in phases.
+    """A sparse method whose mask depends on the task's data, through phases.
 
-    A subclass has `phases`, and `scores` from what they found. A task stores the mask's positions (4
-    bytes each) beside their values.
+    A subclass defines `phases`, and `scores` from their results. A task stores the mask's positions (4
+    bytes each) and their values.
     """
 
     def scores(self, candidates: Mapping[str, Tensor], result: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a score of each candidate's entries; the highest are trained.
+        """Return a score for each entry of each candidate; the highest are trained.
 
         Args:
             candidates: the pre-trained tensors.
@@ -97,31 +97,29 @@ class TaskSparse(Sparse):
         raise NotImplementedError
 
     def spent(self, parts: Anatomy) -> int:
-        """Return values of the budget that do not go into the mask; none by default."""
+        """Return values of the budget that are not part of the mask; none by default."""
         return 0
 
     def select(
         self, model: PreTrainedModel, parts: Anatomy, results: Sequence[Mapping[str, Tensor]]
     ) -> Selection:
-        """Take the positions of the highest scores over all candidates together.
-
-        Where nothing was learnt, so that all scores are zero, the magnitudes of the candidates stand for
-        them: a mask that lies in all parts of the encoder, to time and to merge.
-        """
+        """Select the positions of the highest scores over all candidates together."""
         candidates = self.candidates(model, parts)
         last = {name: results[-1][f"{name}.values"].to(value.device) for name, value in candidates.items()}
         scores = self.scores(candidates, last)
         if not any(score.is_meta or score.any() for score in scores.values()):
+            # An untrained selection: nothing moved, so all scores are equal, and a mask in order would lie in
+            # the embeddings alone. Magnitudes spread it over the encoder, so that timings are realistic.
             scores = {name: value.abs() for name, value in candidates.items()}
-        lowest_first = {name: -score for name, score in scores.items()}
-        chosen = lowest(lowest_first, self.budget(model, parts, spent=self.spent(parts)))
-        positions = {name: where.to(torch.int32) for name, where in chosen.items() if len(where)}
+        negative = {name: -score for name, score in scores.items()}
+        selected = lowest(negative, self.budget(model, parts, spent=self.spent(parts)))
+        positions = {name: where.to(torch.int32) for name, where in selected.items() if len(where)}
         return Selection({f"{name}.positions": where for name, where in positions.items()})
 
     def selected_changes(
         self, model: PreTrainedModel, parts: Anatomy, selected: Mapping[str, Tensor]
     ) -> list[Change]:
-        """Put a trained delta at each chosen position.
+        """Put a trained delta at each selected position.
 
         Raises:
             InputError: if the positions are those of another backbone.
@@ -133,7 +131,7 @@ class TaskSparse(Sparse):
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Dense(Sparse):
-    """All candidates of a sparse method, opened for one of its phases."""
+    """All candidates of a sparse method, trained in full: used in its phases."""
 
     density: float = 1.0
 
@@ -147,17 +145,17 @@ def check_positions(positions: Mapping[str, Tensor], candidates: Mapping[str, Te
 
     Args:
         positions: by name, (k,) int64, ascending; k may be 0.
-        candidates: the tensors that may have some.
+        candidates: the tensors whose values may be trained.
 
     Raises:
-        InputError: if a tensor is not there, or is too small.
+        InputError: if a tensor is missing or too small.
     """
     for name, where in positions.items():
         unbounded = where.is_meta or len(where) == 0
         if name not in candidates or not (unbounded or where[-1] < candidates[name].numel()):
             raise InputError(
-                f"The mask has positions in {name!r} that this backbone does not have, or that "
-                "method.exclude leaves out: it was learnt on another backbone or with another "
+                f"The mask has positions in {name!r} that are not candidates of this backbone, or that "
+                "method.exclude excludes: it was trained on another backbone or with another "
                 "configuration. Load it with the configuration of its run."
             )
 
@@ -165,12 +163,12 @@ def check_positions(positions: Mapping[str, Tensor], candidates: Mapping[str, Te
 def sparse_changes(
     model: PreTrainedModel, positions: Mapping[str, Tensor], *, shares_positions: bool
 ) -> list[TensorChange]:
-    """Put a trained delta at some positions of some parameters.
+    """Put a trained delta at given positions of parameters.
 
     Args:
         model: changed in place.
         positions: by full name of a parameter, (k,) int64.
-        shares_positions: whether all tasks have the same.
+        shares_positions: whether all tasks have the same positions.
     """
     return [
         TensorChange(
@@ -195,15 +193,15 @@ def grouped(names: Sequence[str], scope: Scope) -> list[list[str]]:
 
 
 def lowest(scores: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-    """Return the positions of the ``count`` lowest scores over some tensors together.
+    """Return the positions of the ``count`` lowest scores over several tensors together.
 
     Equal scores are taken in the order of the mapping, then of the flattened tensor, so that the
-    choice is unique. On the meta device, where there are no values, the first ``count`` positions
+    result is unique. On the meta device, where there are no values, the first ``count`` positions
     are returned: enough to count with.
 
     Args:
         scores: by name; compared in fp32.
-        count: how many positions in all.
+        count: how many positions in total.
 
     Returns:
         By name, (k,) int64 positions in the flattened tensor, ascending.
@@ -213,11 +211,12 @@ def lowest(scores: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
     if count == 0 or flat.is_meta:
         chosen = torch.arange(count, device="cpu")
     else:
-        # torch.kthvalue holds an int64 beside each value: with a large backbone, seven gigabytes
+        # torch.kthvalue holds an int64 for each value: seven gigabytes for a large backbone.
         threshold = float(np.partition(flat.cpu().numpy(), count - 1)[count - 1])
         below = torch.nonzero(flat < threshold).view(-1)
         ties = torch.nonzero(flat == threshold).view(-1)
         chosen = torch.cat([below, ties[: count - len(below)]]).sort().values.cpu()
+    # Positions in the concatenation become positions in each tensor.
     starts = torch.tensor([0, *sizes], device="cpu").cumsum(0)
     bounds = torch.searchsorted(chosen, starts).tolist()
     return {

@@ -1,8 +1,7 @@
 """SPT (He et al., ICCV 2023, arXiv 2303.08566): sensitivity-aware allocation of trained values.
 
-The method was made for vision transformers; no GLUE number of its authors is known to us. Criterion,
-thresholds, modules and their dropout follow the authors' code (ziplab/SPT). What is different is said
-where it is.
+The method was made for vision transformers; no GLUE numbers of its authors are available. Criterion,
+thresholds, modules and their dropout follow the authors' code (ziplab/SPT). Differences are listed in `Spt`.
 """
 
 from __future__ import annotations
@@ -32,44 +31,44 @@ from gluelamp.methods.spt_allocation import Structure, allocate
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Spt(Sparse):
-    """Train single entries of some tensors and a module at others, as the task's gradients say.
+    """Train single entries of some tensors and a module at others, selected by the task's gradients.
 
     An entry's sensitivity is its squared gradient, of the mean loss over a batch, summed over batches.
     The most sensitive entries of all weights and vectors are marked. A weight with P / ``alpha`` marks
-    gets a module of P values, a vector with a share of 1 / ``beta`` of its entries marked is trained
-    whole, and elsewhere the marked entries are trained. As many are marked as bring the number of
-    trained values closest to the budget; see `gluelamp.methods.spt_allocation.allocate`.
+    gets a module of P values. A vector with a fraction of 1 / ``beta`` of its entries marked is trained in
+    full. Elsewhere the marked entries are trained. The number of marks is the one whose number of trained
+    values is closest to the budget; see `gluelamp.methods.spt_allocation.allocate`.
 
-    - ``lora`` adds ``B A x`` to what a linear layer makes of x: P = r (in + out). All of it merges.
+    - ``lora`` adds ``B A x`` to the output of a linear layer for x: P = r (in + out). All of it merges.
     - ``adapter`` adds ``up(GELU(down(o)))`` to its output o: P = 2 out r + r + out. Does not merge.
       At the attention's output projection the authors' code feeds it the input of that layer instead.
 
     A task stores the positions of single entries, and none for a tensor that is trained by structure.
-    Unlike in the authors' code, gradients are taken without dropout, and marked entries of LayerNorms
-    are trained; there they are counted but stay frozen. There a module on ``attention_output`` has no
-    dropout on its input, and those of ``lora`` on query, key and value share one mask; here each draws
-    its own. There an adapter's down bias starts as torch draws it; here it starts at zero.
+    Differences from the authors' code: gradients are computed without dropout. Marked entries of LayerNorms
+    are trained; there they are counted but stay frozen. Every module has dropout on its input, with its own
+    mask; there a module on ``attention_output`` has none, and those of ``lora`` on query, key and value share
+    a mask. An adapter's down bias is zero at the start; there it has torch's default initialisation.
 
-    Without a task the allocation is made from the pre-trained values or, on the meta device, as if all
-    entries were equally sensitive: its count is then as close to the budget as that of a real one,
-    within half a module, but it has more or fewer positions to store.
+    An untrained selection allocates by the pre-trained values or, on the meta device, as if all entries were
+    equally sensitive. Its count is as close to the budget as that of a trained one, within half a module,
+    but the number of stored positions differs.
 
     Args:
-        density: the budget, as a share of the encoder. The authors' 0.2 M to 1.0 M on ViT-B (85.8 M)
+        density: the budget, as a fraction of the encoder. The authors' 0.2 M to 1.0 M on ViT-B (85.8 M)
             are 0.0023 to 0.0117.
-        exclude: regular expression; tensors whose full name it finds take no part. The authors leave
-            out patch and position embeddings; so the default leaves out all embeddings.
+        exclude: regular expression; see `Sparse`. The authors exclude patch and position embeddings, so the
+            default excludes all embeddings.
         structure: the module.
-        targets: the linear layers whose weights take part, with all vectors of the encoder.
+        targets: the linear layers whose weights are candidates, in addition to all vectors of the encoder.
         rank: r.
         alpha: the larger, the sooner a weight gets a module.
-        beta: the larger, the sooner a vector is trained whole; below 1 none is.
+        beta: the larger, the sooner a vector is trained in full; below 1 none is.
         dropout: on the module's input.
         drop_path: probability with which a module's update of an example is dropped in training.
         examples: training examples whose gradients are taken.
         batch_size: examples whose mean loss gives one gradient.
-        head_warmup_epochs: passes over the training data with the head alone before that; with 0, as
-            in the authors' code, the gradients come through a head of random weights.
+        head_warmup_epochs: passes over the training data with the head alone before that. With 0, as in
+            the authors' code, the gradients pass through a head of random weights.
     """
 
     family: ClassVar[str] = "reparametrization"
@@ -102,7 +101,7 @@ class Spt(Sparse):
         return self.structure == "lora"
 
     def phases(self) -> tuple[Phase, ...]:
-        """Warm the head up, if asked for, and score."""
+        """Train the head if ``head_warmup_epochs`` is not 0, then score all entries."""
         head = TrainingPhase(HeadOnly(), "head_only", self.head_warmup_epochs)
         dense = Dense(exclude=self.exclude)
         scoring = ScoringPhase(dense, "sensitivity", self.examples, self.batch_size)
@@ -111,8 +110,8 @@ class Spt(Sparse):
     def candidates(self, model: PreTrainedModel, parts: Anatomy) -> dict[str, Tensor]:
         """Return the targets' weights and all vectors, by full name."""
         weights = {f"{place.path}.weight" for place in linears(parts, self.targets)}
-        taking_part = super().candidates(model, parts)
-        return {name: value for name, value in taking_part.items() if value.dim() == 1 or name in weights}
+        candidates = super().candidates(model, parts)
+        return {name: value for name, value in candidates.items() if value.dim() == 1 or name in weights}
 
     def structure_of(self, shape: torch.Size) -> Structure:
         """Return the structure that a vector, or a weight (out, in), can get, and when."""
@@ -141,7 +140,7 @@ class Spt(Sparse):
     def selected_changes(
         self, model: PreTrainedModel, parts: Anatomy, selected: Mapping[str, Tensor]
     ) -> list[Change]:
-        """Put modules, whole vectors and deltas where the positions say.
+        """Put modules, trained vectors and deltas at the selected positions.
 
         Raises:
             InputError: if the positions are those of another backbone.
@@ -152,7 +151,8 @@ class Spt(Sparse):
         places = [place for place in linears(parts, self.targets) if f"{place.path}.weight" in structured]
         vectors = [name for name in structured if model.get_parameter(name).dim() == 1]
         return [
-            *(self._module_at(place) for place in places),  # first: they may refuse to merge
+            # first: if a module refuses to merge, nothing has been merged yet
+            *(self._module_at(place) for place in places),
             *replace_tensors(model, vectors),
             *sparse_changes(model, positions, shares_positions=False),
         ]
@@ -163,7 +163,7 @@ class Spt(Sparse):
             adapter = DroppedAdapter(shape[0], self)
             return InsertedModule(place, adapter, residual(adapter))
         branch = LowRankBranch(shape, self)
-        return ModuleOnLinear(place, branch, branch.beside)
+        return ModuleOnLinear(place, branch, branch.add)
 
 
 class DropPath(nn.Module):
@@ -181,15 +181,16 @@ class DropPath(nn.Module):
         """Return the update (batch, ...), with zeros for dropped examples."""
         if not self.training:
             return update
+        # nn.Dropout on one value per example also scales the others by 1 / (1 - probability)
         return update * self.dropout(update.new_ones(len(update), *[1] * (update.dim() - 1)))
 
 
 class LowRankBranch(Mergeable):
-    """``B A x`` beside a linear layer: A is drawn as torch draws a linear layer, B starts at zero.
+    """``B A x`` parallel to a linear layer. A has torch's default initialisation, B is zero at the start.
 
     Args:
         shape: of the layer's weight (out, in).
-        method: the recipe.
+        method: the hyper-parameters.
     """
 
     def __init__(self, shape: torch.Size, method: Spt) -> None:
@@ -204,7 +205,7 @@ class LowRankBranch(Mergeable):
         """Return the update of the layer's output (..., out) from its input (..., in)."""
         return self.drop_path(self.up(self.down(self.dropout(x))))
 
-    def beside(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def add(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         """Return the layer's output with the update: a forward hook of the layer."""
         return output + self(inputs[0])
 
@@ -214,11 +215,11 @@ class LowRankBranch(Mergeable):
 
 
 class DroppedAdapter(Bottleneck):
-    """``up(GELU(down(o)))`` with dropout and drop path; up and all biases start at zero.
+    """``up(GELU(down(o)))`` with dropout and drop path; up and all biases are zero at the start.
 
     Args:
         width: size of o.
-        method: the recipe.
+        method: the hyper-parameters.
     """
 
     def __init__(self, width: int, method: Spt) -> None:

@@ -1,4 +1,4 @@
-"""Where SPT spends its budget: on single entries where few are sensitive, on structure where many are."""
+"""SPT's budget allocation: single entries of a tensor if few are sensitive, a structure if many are."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gluelamp.methods.sparse_masks import lowest
 
 @dataclass(frozen=True)
 class Structure:
-    """What takes the place of a tensor's single entries.
+    """What is trained instead of a tensor's single entries.
 
     Args:
-        entries: with so many sensitive entries, or more, the tensor gets the structure.
+        entries: with that many sensitive entries, or more, the tensor gets the structure.
         cost: values that the structure trains.
     """
 
@@ -32,9 +32,8 @@ def allocate(
 
     For each tau, the tau most sensitive entries over all tensors are marked. A tensor with enough
     marks costs its structure, any other as many values as it has marks. As in the authors' code
-    (ziplab/SPT, ``get_sensitivity``), of two taus that are equally close the larger is taken. Theirs
-    tries taus in steps of 0.02 M; here all are tried, at the price of one: behind the entry that brings
-    a tensor its structure, no other entry of that tensor changes anything.
+    (ziplab/SPT, ``get_sensitivity``), the larger of two equally close taus is taken. The authors try
+    taus in steps of 0.02 M; here all are tried.
 
     Equal scores are marked in the order of the mapping, then of the flattened tensor. Tensors on the
     meta device have equal scores.
@@ -49,9 +48,12 @@ def allocate(
         (k,) int64, ascending; or none, (0,), where the structure is trained.
 
     Raises:
-        InputError: if no tau costs so much.
+        InputError: if no tau costs that much.
     """
+    # Once a tensor has enough marks for its structure, further marks in it cost nothing. Only its first
+    # `entries` scores are therefore needed.
     ranked = {name: _most_sensitive(score, structures[name].entries) for name, score in scores.items()}
+    # One pass tries every tau: sort all these entries by score, and sum what each of them adds to the cost.
     costs = np.concatenate([_costs(len(values), structures[n]) for n, (values, _) in ranked.items()])
     order = np.argsort(-np.concatenate([values for values, _ in ranked.values()]), kind="stable")
     totals = costs[order].cumsum()
@@ -60,10 +62,11 @@ def allocate(
             f"method.density asks for {budget:,} trained values, but with structure at every tensor this "
             f"method trains no more than {totals.max():,}. Lower method.density, or raise method.rank."
         )
+    # A structure may cost less than the entries that it replaces, so totals can fall: compare all minima.
     distances = np.abs(totals - budget)
-    taken = np.flatnonzero(distances == distances.min())[-1] + 1
+    tau = np.flatnonzero(distances == distances.min())[-1] + 1
     owners = np.repeat(np.arange(len(ranked)), [len(values) for values, _ in ranked.values()])
-    marks = np.bincount(owners[order[:taken]], minlength=len(ranked)).tolist()
+    marks = np.bincount(owners[order[:tau]], minlength=len(ranked)).tolist()
     return {
         name: positions[: 0 if count == structures[name].entries else count].sort().values
         for (name, (_, positions)), count in zip(ranked.items(), marks, strict=True)
@@ -72,7 +75,7 @@ def allocate(
 
 
 def _most_sensitive(score: Tensor, count: int) -> tuple[np.ndarray, Tensor]:
-    """The highest scores of a tensor and their positions, descending; not more than it has."""
+    """Return the highest scores of a tensor and their positions, descending; at most as many as it has."""
     (positions,) = lowest({"": -score}, min(count, score.numel())).values()
     if score.is_meta:
         return np.zeros(len(positions)), positions
@@ -82,8 +85,9 @@ def _most_sensitive(score: Tensor, count: int) -> tuple[np.ndarray, Tensor]:
 
 
 def _costs(length: int, structure: Structure) -> np.ndarray:
-    """What each further entry of a tensor adds to the number of trained values."""
+    """Return what each further entry of a tensor adds to the number of trained values."""
     costs = np.ones(length, dtype=np.int64)
     if length == structure.entries:
+        # the last entry replaces the single entries before it by the structure
         costs[-1] = structure.cost - (length - 1)
     return costs

@@ -1,9 +1,8 @@
-"""What an adaptation costs to store, and the files it is stored in."""
+"""What an adaptation costs to store, and its files."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,17 +10,18 @@ import torch
 from torch import Tensor
 
 from gluelamp.errors import InputError
+from gluelamp.io import atomic_write
 from gluelamp.methods.base import SELECTION_PREFIX, Adaptation, Selection
 from gluelamp.methods.changes.change import below
 
 
 def count_parameters(adaptation: Adaptation) -> dict[str, int | float]:
-    """Return numbers of values, body and head on separate lines.
+    """Return numbers of values, with method and head counted separately.
 
     Returns:
-        ``trained``: the method's trainable values, without the head; ``trained_pct``: their share of
-        the encoder in percent; ``head``: trainable values of the head; ``backbone``: parameters of the
-        encoder, pooler and head not counted; ``stored_values``: elements a task stores, without head.
+        ``trained``: the method's trainable values, without the head; ``trained_pct``: their percentage of
+        the encoder; ``head``: trainable values of the head; ``backbone``: parameters of the encoder,
+        without pooler and head; ``stored_values``: elements that a task stores, without the head.
     """
     trained = sum(value.numel() for value in adaptation.trainable.values())
     return {
@@ -47,7 +47,7 @@ def _bytes(tensors: Mapping[str, Tensor]) -> int:
 
 
 def provenance(adaptation: Adaptation, backbone: str) -> dict[str, str]:
-    """Return what a task state is bound to: the backbone, and the mask or bank that tasks share.
+    """Return the checksums of what a task state depends on: the backbone, and the shared mask or bank.
 
     Args:
         adaptation: as the method made it, before any change of precision.
@@ -57,67 +57,66 @@ def provenance(adaptation: Adaptation, backbone: str) -> dict[str, str]:
     return {"backbone": backbone, "shared": content_hash(shared) if shared else ""}
 
 
-def save_task_state(path: Path, adaptation: Adaptation, bound_to: Mapping[str, str]) -> None:
-    """Write an adaptation's task state as safetensors, whole or not at all.
+def save_task_state(path: Path, adaptation: Adaptation, origin: Mapping[str, str]) -> None:
+    """Write an adaptation's task state as safetensors, atomically.
 
     Args:
         path: the file.
         adaptation: its `task_state` is written and nothing else.
-        bound_to: from `provenance`; stands in the file's header.
+        origin: from `provenance`; written into the file's header.
     """
-    _save(path, adaptation.task_state(), bound_to)
+    _save(path, adaptation.task_state(), origin)
 
 
-def load_task_state(path: Path, adaptation: Adaptation, bound_to: Mapping[str, str]) -> None:
+def load_task_state(path: Path, adaptation: Adaptation, origin: Mapping[str, str]) -> None:
     """Load a task state into an adaptation of the same backbone, method and mask or bank.
 
     Args:
         path: written by `save_task_state`.
-        adaptation: takes the values.
-        bound_to: from `provenance`, of this adaptation.
+        adaptation: its values are overwritten.
+        origin: from `provenance`, of this adaptation.
 
     Raises:
-        InputError: if the file is not there or damaged, or was trained on another backbone, mask or bank.
+        InputError: if the file is missing or damaged, or was trained on another backbone, mask or bank.
     """
     state, written = _read(path)
     for key, meaning in (("backbone", "backbone"), ("shared", "mask or bank of adapters")):
-        if written.get(key) != bound_to[key]:
+        if written.get(key) != origin[key]:
             raise InputError(
                 f"{path} was trained with another {meaning}: its checksum there is "
-                f"{written.get(key) or 'none'}, here it is {bound_to[key] or 'none'}. "
+                f"{written.get(key) or 'none'}, here it is {origin[key] or 'none'}. "
                 "Load it with the configuration it was trained with."
             )
     adaptation.load_task_state(state)
 
 
 def read_selection(path: Path) -> Selection:
-    """Return what a run's phases chose, from its task state; nothing for a method without phases.
+    """Return what a run's phases selected, from its task state; empty for a method without phases.
 
     Args:
         path: written by `save_task_state`.
 
     Raises:
-        InputError: if the file is not there, or damaged.
+        InputError: if the file is missing or damaged.
     """
     return Selection(below(_read(path)[0], SELECTION_PREFIX))
 
 
-def write_shared_state(folder: Path, adaptation: Adaptation, bound_to: Mapping[str, str]) -> None:
+def write_shared_state(folder: Path, adaptation: Adaptation, origin: Mapping[str, str]) -> None:
     """Write what all tasks share, once, under its own hash.
 
     Args:
         folder: of shared states.
         adaptation: its `shared_state` is written, if it has one.
-        bound_to: from `provenance`.
+        origin: from `provenance`.
     """
-    path = folder / f"{bound_to['shared']}.safetensors"
-    if bound_to["shared"] and not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        _save(path, adaptation.shared_state(), bound_to)
+    path = folder / f"{origin['shared']}.safetensors"
+    if origin["shared"] and not path.is_file():
+        _save(path, adaptation.shared_state(), origin)
 
 
 def content_hash(tensors: Mapping[str, Tensor]) -> str:
-    """Return the sha256 (hexadecimal) over names, shapes, types and values of some tensors."""
+    """Return the sha256 (hexadecimal) over names, shapes, types and values of tensors."""
     digest = hashlib.sha256()
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
@@ -129,7 +128,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise InputError(f"{path} is not there; train the run first.")
+        raise InputError(f"{path} does not exist; train the run first.")
     try:
         with safe_open(path, framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -141,7 +140,6 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     from safetensors.torch import save_file
 
-    temporary = path.with_suffix(f".{os.getpid()}")
     ready = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    save_file(ready, temporary, metadata=dict(metadata))
-    temporary.replace(path)
+    with atomic_write(path) as temporary:
+        save_file(ready, temporary, metadata=dict(metadata))

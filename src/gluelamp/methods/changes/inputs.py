@@ -1,4 +1,4 @@
-"""Learned inputs of an encoder: a module beside its embeddings, and the way back."""
+"""Trained inputs of an encoder, such as a prompt or a prefix."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from gluelamp.errors import InputError
 from gluelamp.methods.changes.change import Change, SharedByRows
 
 
-class Learned(SharedByRows):
-    """A module that comes to one tensor, which is all that a task stores of it."""
+class TrainedInput(SharedByRows):
+    """A module that computes one tensor, which is all that a task stores of it."""
 
     def stored(self) -> Tensor:
         """Return the tensor."""
         raise NotImplementedError
 
     def load(self, stored: Tensor) -> None:
-        """Take back what `stored` returned."""
+        """Load what `stored` returned."""
         raise NotImplementedError
 
 
-class LearnedTensor(Learned):
-    """A tensor that is trained as it is.
+class TrainedTensor(TrainedInput):
+    """A tensor that is trained directly.
 
     Args:
-        start: its first values.
+        start: its initial values.
     """
 
     def __init__(self, start: Tensor) -> None:
@@ -40,26 +40,29 @@ class LearnedTensor(Learned):
         return self.values
 
     def load(self, stored: Tensor) -> None:
-        """Take back what `stored` returned."""
+        """Load what `stored` returned."""
         with torch.no_grad():
             self.values.copy_(stored)
 
 
-class LearnedInput(Change):
-    """A `Learned` module at work, as a `gluelamp.methods.changes.change.Change`.
+class InputChange(Change):
+    """A `TrainedInput` of a model.
 
     Args:
-        embeddings: the part to which the module is added.
-        name: of the module there.
+        embeddings: the part to which the module is added as a submodule.
+        name: of the submodule.
         module: the new module.
-        leave: takes back what lets the module act: a `functools.partial`, which is copied with the model.
+        remove: undoes what lets the module act on a pass. Must be a `functools.partial` or a bound method,
+            which a deep copy of the model copies too; a closure would act on the original model.
     """
 
-    def __init__(self, embeddings: Handle, name: str, module: Learned, leave: Callable[[], object]) -> None:
+    def __init__(
+        self, embeddings: Handle, name: str, module: TrainedInput, remove: Callable[[], object]
+    ) -> None:
         self.name = f"{embeddings.path}.{name}"
         self.module = module
         self._stored = f"{self.name}.values"
-        self._host, self._key, self._leave = embeddings.module, name, leave
+        self._parent, self._key, self._remove = embeddings.module, name, remove
         embeddings.module.add_module(name, module)
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -67,21 +70,21 @@ class LearnedInput(Change):
         return {f"{self.name}.{key}": value for key, value in self.module.named_parameters()}
 
     def state(self) -> dict[str, Tensor]:
-        """Return the learned tensor."""
+        """Return the trained tensor."""
         return {self._stored: self.module.stored()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state` returned."""
+        """Load what `state` returned."""
         self.module.load(state[self._stored])
 
     def merge(self) -> None:
         """Refuse: no weight of the backbone holds an input."""
         raise InputError(
-            "This method gives the encoder inputs of its own, which no weight of the backbone can hold: "
+            "This method gives the encoder additional inputs, which no weight of the backbone can hold: "
             "it cannot be merged. Run it unmerged."
         )
 
     def detach(self) -> None:
-        """Remove the module, and what lets it act."""
-        self._leave()
-        delattr(self._host, self._key)
+        """Remove the module, and what lets it act on a pass."""
+        self._remove()
+        delattr(self._parent, self._key)

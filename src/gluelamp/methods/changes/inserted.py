@@ -1,4 +1,4 @@
-"""A module inserted on hidden states: the bottleneck adapter, its places, and the way back."""
+"""Modules inserted on hidden states by forward hooks: the bottleneck adapter and its positions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Bottleneck(nn.Module):
         width: size of h.
         bottleneck: size between the projections.
         activation: f.
-        init: draws a weight matrix in place; biases start at zero.
+        init: initialises a weight matrix in place; biases are zero at the start.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class Bottleneck(nn.Module):
 
 
 class InsertedModule(Change):
-    """A module that hangs on a part of the model, as a `gluelamp.methods.changes.change.Change`.
+    """A new module that acts through a forward hook of a part of the model.
 
     Args:
         handle: the part.
         module: the new module; it becomes the part's submodule ``adapter``.
-        hook: a forward hook of the part that lets the module act: a method or a `functools.partial`. A
-            deep copy of the model copies these, but would run a closure with the module of the original.
+        hook: the forward hook. It must be a bound method or a `functools.partial`, which a deep copy of the
+            model copies too; a closure would run the module of the original model.
     """
 
     def __init__(self, handle: Handle, module: nn.Module, hook: Hook) -> None:
@@ -72,7 +72,7 @@ class InsertedModule(Change):
         return dict(self.parameters())
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state` returned."""
+        """Load what `state` returned."""
         with torch.no_grad():
             for name, value in self.parameters().items():
                 value.copy_(state[name])
@@ -95,17 +95,17 @@ class InsertedModule(Change):
 
 
 def residual(module: nn.Module) -> Hook:
-    """Return the hook for ``h + adapter(h)``, on a branch that joins the residual stream.
+    """Return the hook for ``h + adapter(h)``, on a branch before the residual sum.
 
     Houlsby et al., ICML 2019, Figure 2. The part is a block's ``attention.branch`` or ``ffn.branch``.
 
     Args:
         module: the adapter, without its residual.
     """
-    return partial(_added, module)
+    return partial(_add_update, module)
 
 
-def _added(module: nn.Module, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+def _add_update(module: nn.Module, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
     return output + module(output)
 
 
@@ -119,10 +119,13 @@ def between_norms(module: nn.Module) -> Hook:
     Args:
         module: the adapter, without its residual.
     """
-    return partial(_normed_again, module)
+    return partial(_normalise_again, module)
 
 
-def _normed_again(module: nn.Module, norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+def _normalise_again(
+    module: nn.Module, norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+) -> Tensor:
+    # norm.forward, not norm(...): a call would run this hook again
     return norm.forward(inputs[0] + module(output))
 
 
@@ -134,7 +137,7 @@ def reduced_width(width: int, reduction_factor: int) -> int:
     """
     if reduction_factor > width:
         raise InputError(
-            f"method.reduction_factor={reduction_factor} is larger than the hidden size {width}, which "
-            f"leaves no bottleneck. Allowed: 1 to {width}."
+            f"method.reduction_factor={reduction_factor} is larger than the hidden size {width}, so "
+            f"that there is no bottleneck. Allowed: 1 to {width}."
         )
     return width // reduction_factor

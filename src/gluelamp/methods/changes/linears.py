@@ -1,4 +1,4 @@
-"""The linear layers of a block by name, and a module on one that the layer's weight can take up."""
+"""The linear layers of a block by name, and modules on them that merge into the layer's weight."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def linears(parts: Anatomy, targets: Sequence[Target]) -> list[Handle]:
 
 
 def check_rank(rank: int, targets: Sequence[Handle]) -> None:
-    """Refuse an update of low rank that is not of low rank.
+    """Refuse a low-rank update whose rank is larger than that of the weight.
 
     Args:
         rank: of the update.
@@ -56,10 +56,10 @@ def check_rank(rank: int, targets: Sequence[Handle]) -> None:
 
 
 class Mergeable(nn.Module):
-    """A module on a linear layer whose effect is another weight of that layer."""
+    """A module on a linear layer that has the same effect as another weight of that layer."""
 
     def merged(self, weight: Tensor) -> Tensor:
-        """Return the weight (out, in) with which the bare layer does what this module makes it do."""
+        """Return the weight (out, in) with which the bare layer computes the same as with this module."""
         raise NotImplementedError
 
 
@@ -69,7 +69,7 @@ class ModuleOnLinear(InsertedModule):
     Args:
         handle: the linear layer.
         module: the new module.
-        hook: a forward hook of the layer that lets the module act.
+        hook: a forward hook of the layer; see `InsertedModule`.
     """
 
     def __init__(self, handle: Handle, module: Mergeable, hook: Hook) -> None:

@@ -1,4 +1,4 @@
-"""A tuner of Hugging Face ``peft`` as a change: its modules, our storage and our way back."""
+"""A tuner of Hugging Face ``peft`` as a change: its modules, with this suite's storage and removal."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from gluelamp.methods.changes.change import Change
 
 _ADAPTER = "default"
 
-# Else peft compiles a kernel where nvcc is, which knows neither bf16 nor the CPU.
+# Else peft compiles a kernel wherever it finds nvcc, and that kernel supports neither bf16 nor the CPU.
 boft._FBD_CUDA = False  # type: ignore[assignment]
 
 
 class PeftChange(Change):
-    """One ``peft`` method on a model, as a `gluelamp.methods.changes.change.Change`.
+    """One ``peft`` tuner on a model.
 
     Args:
         model: changed in place.
@@ -33,6 +33,8 @@ class PeftChange(Change):
     """
 
     def __init__(self, model: nn.Module, config: PeftConfig) -> None:
+        # peft moves a layer's own parameters below `base_layer`: a new name alone does not mark a new value.
+        # The model is frozen: the tuner's values are the new names that require gradients.
         before = {name for name, _ in model.named_parameters()} | set(model.state_dict())
         self.tuner = _injected(model, config)
         self._model = model
@@ -53,13 +55,14 @@ class PeftChange(Change):
         return dict(self._parameters)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state` returned."""
+        """Load what `state` returned."""
         with torch.no_grad():
             for name, value in self._parameters.items():
                 value.copy_(state[name])
 
     def shared(self) -> dict[str, Tensor]:
-        """Return the tuner's frozen values: VeRA's projections, SHiRA's places."""
+        """Return the tuner's frozen values: VeRA's projections, SHiRA's positions."""
+        # Some tuners hold frozen tensors as buffers, others in plain dictionaries by adapter name.
         buffers = {name: self._model.get_buffer(name) for name in self._buffers}
         return buffers | {
             f"{path}.{kind}": held[_ADAPTER]
@@ -82,7 +85,7 @@ class PeftChange(Change):
             raise InputError(f"method=peft with these options cannot be merged: {error}") from error
 
     def detach(self) -> None:
-        """Remove the tuner's modules; the backbone's own were never written to."""
+        """Remove the tuner's modules; the backbone's own parameters were not changed."""
         self.tuner.unload()
 
 
@@ -95,21 +98,21 @@ def _injected(model: nn.Module, config: PeftConfig) -> BaseTuner:
         if not all(torch.equal(value, old) for value, old in zip(own, before, strict=True)):
             raise InputError(
                 "The tuner overwrites the backbone's own weights, which all tasks share. Leave out the "
-                "option that does so, such as a start from singular vectors."
+                "option that causes this, such as an initialisation from singular vectors."
             )
     return tuner
 
 
 @contextmanager
 def _readable(model: nn.Module, targets: Iterable[nn.Module]) -> Iterator[None]:
-    """Give some linear layers of a model on the meta device values for a moment: tuners may look at them."""
+    """Give the targets of a model on the meta device values for a moment: a tuner may read them."""
     if next(model.parameters()).device.type != "meta":
         yield
         return
     with torch.device("cpu"):
         for target in targets:
             for value in target.to_empty(device="cpu").parameters():
-                # as good as any weight to count with, and no decomposition fails on it
+                # Any values will do for counting. No matrix decomposition fails on the identity.
                 nn.init.eye_(value) if value.dim() == 2 else nn.init.zeros_(value)
         yield
     model.to("meta")

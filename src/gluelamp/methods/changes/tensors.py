@@ -1,7 +1,7 @@
 """A change to one parameter of the backbone, computed from the frozen original in each forward pass.
 
-It stands on ``torch.nn.utils.parametrize``: the original stays where it is, the module sees the
-changed tensor, and removing the parametrisation either keeps the change (merge) or drops it (detach).
+It uses ``torch.nn.utils.parametrize``: the original tensor is preserved, the module reads the changed
+tensor, and removing the parametrisation either keeps the changed tensor (merge) or the original (detach).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from gluelamp.methods.changes.change import Change, below
 
 
 class Parametrization(nn.Module):
-    """The rule that makes the changed tensor from the original one.
+    """Computes the changed tensor from the original one.
 
-    A subclass defines ``forward(original) -> changed``, same shape and type, with its trainable
-    values as parameters. By default a task stores these, and nothing is shared.
+    A subclass defines ``forward(original) -> changed``, with the same shape and type, and has its trainable
+    values as parameters. By default a task stores these, and nothing is shared between tasks.
     """
 
     def stored(self, original: Tensor) -> dict[str, Tensor]:
@@ -30,7 +30,7 @@ class Parametrization(nn.Module):
         return dict(self.named_parameters())
 
     def load_stored(self, stored: Mapping[str, Tensor]) -> None:
-        """Take back what `stored` returned."""
+        """Load what `stored` returned."""
         with torch.no_grad():
             for name, value in self.named_parameters():
                 value.copy_(stored[name])
@@ -43,14 +43,14 @@ class Parametrization(nn.Module):
         """Undo anything that was written into the original."""
 
     def invalidate(self) -> None:
-        """Recompute what is cached of the trained values in the next pass; nothing by default."""
+        """Recompute cached values in the next pass; see `Change.invalidate`."""
 
 
 class Replacement(Parametrization):
-    """The tensor's place is taken by a trainable one of the same shape.
+    """A trainable tensor in place of the original.
 
     Args:
-        original: its values are the start.
+        original: its values are the initial ones.
     """
 
     def __init__(self, original: Tensor) -> None:
@@ -63,12 +63,12 @@ class Replacement(Parametrization):
 
 
 class TensorChange(Change):
-    """A parametrised tensor, as a `gluelamp.methods.changes.change.Change`.
+    """A parametrised tensor.
 
     Args:
         model: changed in place.
         name: full name of a parameter, such as ``"bert.pooler.dense.bias"``.
-        parametrization: the rule.
+        parametrization: computes the changed tensor.
     """
 
     def __init__(self, model: nn.Module, name: str, parametrization: Parametrization) -> None:
@@ -76,7 +76,7 @@ class TensorChange(Change):
         self.name = name
         self.module = model.get_submodule(path)
         self.parametrization = parametrization
-        # unsafe only skips a trial run with value checks, which a meta tensor cannot serve
+        # unsafe=True only skips a trial run that compares values, which a meta tensor does not have
         parametrize.register_parametrization(self.module, self.tensor, parametrization, unsafe=True)
 
     @property
@@ -85,37 +85,39 @@ class TensorChange(Change):
         return self.module.get_submodule(f"parametrizations.{self.tensor}").original
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """Return the rule's trainable values."""
+        """Return the parametrisation's trainable values."""
         return {f"{self.name}.{key}": p for key, p in self.parametrization.named_parameters()}
 
     def state(self) -> dict[str, Tensor]:
-        """Return what the rule stores for a task."""
+        """Return what the parametrisation stores for a task."""
         stored = self.parametrization.stored(self.original)
         return {f"{self.name}.{key}": value for key, value in stored.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state` returned."""
+        """Load what `state` returned."""
         self.parametrization.load_stored(below(state, self.name))
 
     def shared(self) -> dict[str, Tensor]:
-        """Return what the rule shares between tasks."""
+        """Return what the parametrisation stores once for all tasks."""
         return {f"{self.name}.{key}": value for key, value in self.parametrization.shared().items()}
 
     def merge(self) -> None:
-        """Keep the changed tensor as the module's own parameter."""
+        """Make the changed tensor the module's own parameter."""
         self._remove(leave_parametrized=True)
 
     def detach(self) -> None:
-        """Put the original tensor back, bit for bit."""
+        """Make the original tensor the module's own parameter again, bit for bit."""
         self.parametrization.restore(self.original)
         self._remove(leave_parametrized=False)
 
     def invalidate(self) -> None:
-        """Let the rule recompute what it cached."""
+        """Invalidate what the parametrisation cached."""
         self.parametrization.invalidate()
 
     def _remove(self, *, leave_parametrized: bool) -> None:
-        # A deep copy has the class of the original, and torch takes the tensor's property off the class.
+        # torch gives a parametrised module a class of its own, with a property for the tensor, and deletes
+        # the property from the class on removal. A deep copy of the model shares that class, and would lose
+        # its property too. So the module first gets a copy of the class, whose property alone is deleted.
         shared = type(self.module)
         self.module.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
         parametrize.remove_parametrizations(self.module, self.tensor, leave_parametrized=leave_parametrized)
@@ -123,7 +125,7 @@ class TensorChange(Change):
 
 
 def replace_tensors(model: nn.Module, names: list[str]) -> list[TensorChange]:
-    """Return one change per named parameter that trains it in full, in the order of ``names``."""
+    """Return one change for each named parameter that trains it in full, in the order of ``names``."""
     return [TensorChange(model, name, Replacement(model.get_parameter(name))) for name in names]
 
 
@@ -142,7 +144,7 @@ def weight_and_bias(linear: Handle) -> tuple[nn.Parameter, nn.Parameter]:
     named = dict(linear.module.named_parameters(recurse=False))
     if "bias" not in named:
         raise InputError(
-            f"The linear layer {linear.path!r} has no bias, and a part of this method needs one to be "
-            "written into: it cannot be merged. Run it unmerged."
+            f"The linear layer {linear.path!r} has no bias, into which a part of this method would be "
+            "written: it cannot be merged. Run it unmerged."
         )
     return named["weight"], named["bias"]
