@@ -139,7 +139,7 @@ def test_the_head_of_a_phase_is_where_training_begins() -> None:
 
 
 def test_a_budget_that_the_head_eats_up_is_refused(method: GetMethod) -> None:
-    with pytest.raises(InputError, match=r"less [\d,]+ for the head"):
+    with pytest.raises(InputError, match=r"minus [\d,]+ for the head"):
         adapt_untrained(method("fish", "density=0.001", "counts_head=true"), tiny("roberta"))
 
 

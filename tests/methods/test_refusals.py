@@ -21,11 +21,11 @@ RECIPES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "more than may be trained": (
         "pafi",
         ("density=1.0", "exclude=embeddings"),
-        r"method\.density=1\.0 asks for 21,952 of the encoder's 21,952 parameters; the candidates hold "
+        r"method\.density=1\.0 asks for 21,952 of the encoder's 21,952 parameters; the candidates have "
         r"17,088\. Allowed: 1 to that many\. Change method\.density or method\.exclude\.",
     ),
     "less than one value": ("sparse_random", ("density=1e-5",), r"method\.density=1e-05 asks for 0 of "),
-    "nothing to train": ("lt_sft", ("exclude=.",), r"asks for 110 of .*; the candidates hold 0\."),
+    "nothing to train": ("lt_sft", ("exclude=.",), r"asks for 110 of .*; the candidates have 0\."),
     "a rank above the weight's": (
         "lora",
         ("rank=33",),
@@ -75,5 +75,7 @@ def test_a_mask_of_another_backbone_is_refused(
     recipe, path = method(leaf, "density=1.0"), tmp_path / "task.safetensors"
     learnt = adapt_untrained(recipe, larger)
     save_task_state(path, learnt, provenance(learnt, "a" * 64))
-    with pytest.raises(InputError, match=r"The mask has positions in '.*' that this backbone does not have"):
+    with pytest.raises(
+        InputError, match=r"The mask has positions in '.*' that are not candidates of this backbone"
+    ):
         recipe.adapt(tiny("bert"), selection=read_selection(path))

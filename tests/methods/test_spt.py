@@ -119,7 +119,7 @@ def test_a_mixed_allocation_comes_back_from_its_file_and_leaves_no_trace(
 @pytest.mark.parametrize("other", ["distilbert", "roberta"])
 def test_an_allocation_of_another_backbone_is_refused(other: str) -> None:
     _, selection = mixed(spt("lora"))
-    with pytest.raises(InputError, match="learnt on another backbone"):
+    with pytest.raises(InputError, match="trained on another backbone"):
         spt("lora").adapt(tiny(other), selection=selection)
 
 

@@ -22,7 +22,7 @@ from tiny_models import logits, tiny
 
 def test_a_missing_file_is_refused(tmp_path: Path, method: GetMethod) -> None:
     adaptation = method("bitfit").adapt(tiny("bert"))
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="does not exist"):
         load_task_state(tmp_path / "no.safetensors", adaptation, provenance(adaptation, ""))
 
 

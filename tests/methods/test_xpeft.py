@@ -156,7 +156,7 @@ def test_bits_of_another_k_are_refused_before_anything_moves() -> None:
     state = snapshot(adapt(xpeft(top_k=K + 1), tiny("bert"), seed=0))
     adaptation = adapt(xpeft(), tiny("bert"), seed=1)
     before = logits(adaptation.model)
-    with pytest.raises(InputError, match=r"masks choose 5 adapters, but method\.top_k=4\. Load it with"):
+    with pytest.raises(InputError, match=r"masks select 5 adapters, but method\.top_k=4\. Load it with"):
         adaptation.load_task_state(state)
     assert torch.equal(logits(adaptation.model), before)
 

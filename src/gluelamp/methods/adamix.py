@@ -1,7 +1,7 @@
-"""AdaMix (Wang et al., EMNLP 2022, arXiv 2205.12410): adapters drawn at random, averaged at the end.
+"""AdaMix (Wang et al., EMNLP 2022, arXiv 2205.12410): adapters sampled in training, then averaged.
 
 Wiring, routing, initialisation and loss follow the authors' code in its GLUE setting. There the
-consistency loss works with RoBERTa alone; here it works with every backbone.
+consistency loss is available for RoBERTa alone, here for every backbone.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from gluelamp.methods.changes.inserted import InsertedModule, residual
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class AdaMix(Method):
-    """Insert ``h + up_j(GELU(down_i(h)))`` after the feed-forward network, i and j drawn in each pass.
+    """Insert ``h + up_j(GELU(down_i(h)))`` after the feed-forward network, with random i and j in each pass.
 
-    h is what the network's last linear layer returns, before dropout. Trained, with M experts and a
-    shared up-projection: L (M (d b + b) + b d + d). In evaluation the experts are averaged, and that
-    average is what a task stores: L (2 d b + b + d), an ordinary adapter. So a stored task can be used
-    but its experts cannot be trained further; a checkpoint keeps them all.
+    h is the output of the network's last linear layer, before dropout. Trained, with M experts and a
+    shared up-projection: L (M (d b + b) + b d + d). In evaluation the experts are averaged, and a
+    task stores that average: L (2 d b + b + d), an ordinary adapter. A stored task can therefore be used, but
+    its experts cannot be trained further. A training checkpoint contains all of them.
 
     Args:
         experts: M.
         bottleneck: b.
         share_up: whether there is one up-projection instead of M, as in the authors' GLUE runs.
-        consistency: the loss between two passes with other routing and dropout: half of the sum of both
-            Kullback-Leibler divergences, each without gradient to its target, as in the authors' code;
-            the squared error between the outputs, which is our choice where classes are missing; or none,
-            and one pass.
-        init_std: standard deviation from which all projections are drawn.
+        consistency: the loss between two passes with different routing and dropout. ``kl`` is half of the
+            sum of both Kullback-Leibler divergences, each without gradient to its target, as in the
+            authors' code. ``mse`` is the squared error between the outputs, our choice for tasks without
+            classes. ``none`` needs one pass only.
+        init_std: standard deviation of all projections at the start.
     """
 
     family: ClassVar[str] = "adapter"
@@ -57,7 +57,7 @@ class AdaMix(Method):
     init_std: float = Field(default=0.02, gt=0)
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
-        """Insert one mixture a block."""
+        """Insert one mixture per block."""
         width = model.config.hidden_size
         return [
             AdaMixChange(block["ffn.down"], mixture, residual(mixture))
@@ -66,7 +66,7 @@ class AdaMix(Method):
         ]
 
     def loss(self, changes: Sequence[Change], forward: Forward, task_loss: TaskLoss) -> Tensor:
-        """Return the task's loss of one pass and, if asked for, its consistency with a second pass."""
+        """Return the task's loss of one pass and, unless ``none``, its consistency with a second pass."""
         first = forward()
         if self.consistency == "none":
             return task_loss(first)
@@ -76,13 +76,15 @@ class AdaMix(Method):
         return task_loss(first) + (kl_divergence(second, first) + kl_divergence(first, second)) / 2
 
     def check_task(self, kind: TaskKind) -> None:
-        """Refuse the divergence of class probabilities where the outputs are not those of classes."""
+        """Refuse the divergence of class probabilities for a task without classes."""
         if kind != "classification" and self.consistency == "kl":
             raise no_classes(kind, "method.consistency=kl", "method.consistency=mse or none")
 
 
 class Experts(Fp32Module):
-    """Linear layers of one shape, stacked; a pass uses one of them or, in evaluation, their average.
+    """Linear layers of one shape, stacked. A training pass uses one of them, an evaluation their average.
+
+    It computes in fp32, so that the average is the same before and after rounding to bf16.
 
     Args:
         count: how many.
@@ -100,20 +102,22 @@ class Experts(Fp32Module):
         """Return the weight (outputs, inputs) and bias (outputs,) for this pass."""
         if not self.training:
             return _average(self.weight), _average(self.bias)
-        drawn = torch.randint(len(self.weight), (1,), device="cpu").to(self.weight.device)
-        return self.weight.index_select(0, drawn)[0], self.bias.index_select(0, drawn)[0]
+        # On the CPU, so that the routing does not depend on the device.
+        expert = torch.randint(len(self.weight), (1,), device="cpu").to(self.weight.device)
+        return self.weight.index_select(0, expert)[0], self.bias.index_select(0, expert)[0]
 
 
 def _average(experts: Tensor) -> Tensor:
-    """The mean over the first dimension; of equal experts it is their value to the last bit."""
+    """Return the mean over the first dimension."""
+    # Relative to the first expert, so that the mean of equal experts is their value to the last bit.
     return experts[0] + (experts - experts[0]).mean(0)
 
 
 class Mixture(nn.Module):
-    """``up_j(GELU(down_i(h)))`` with i and j drawn independently in each training pass.
+    """``up_j(GELU(down_i(h)))`` with independent random i and j in each training pass.
 
     Args:
-        method: the recipe.
+        method: the hyper-parameters.
         width: size of h.
     """
 
@@ -133,7 +137,7 @@ class Mixture(nn.Module):
 
 
 class AdaMixChange(InsertedModule):
-    """An inserted `Mixture`, of which a task stores the average; loading puts it in each expert's place."""
+    """An inserted `Mixture`, of which a task stores the average. Loading sets every expert to it."""
 
     def state(self) -> dict[str, Tensor]:
         """Return the averaged adapter, without the experts' dimension."""
@@ -144,16 +148,16 @@ def kl_divergence(target: Tensor, outputs: Tensor) -> Tensor:
     """Return KL(target || outputs) between the classes' probabilities, the mean over the batch, in nats.
 
     Args:
-        target: (batch, classes) logits; no gradient reaches them.
+        target: (batch, classes) logits; they receive no gradient.
         outputs: (batch, classes) logits.
     """
-    known, found = (torch.log_softmax(logits, -1) for logits in (target.detach(), outputs))
-    return nn.functional.kl_div(found, known, reduction="batchmean", log_target=True)
+    expected, given = (torch.log_softmax(logits, -1) for logits in (target.detach(), outputs))
+    return nn.functional.kl_div(given, expected, reduction="batchmean", log_target=True)
 
 
 def no_classes(kind: str, setting: str, instead: str) -> InputError:
-    """Return what to raise where a setting needs class probabilities and the task has none."""
+    """Return the error for a setting that needs class probabilities, on a task without them."""
     return InputError(
-        f"{setting} compares the probabilities of one task's classes, but the outputs of a {kind} are not "
-        f"those. Take {instead}."
+        f"{setting} compares the probabilities of one task's classes, but a {kind} has no "
+        f"such outputs. Take {instead}."
     )

@@ -1,6 +1,6 @@
-"""AdapterBias (Fu et al., Findings of NAACL 2022, arXiv 2205.00305): one shift, scaled for each token.
+"""AdapterBias (Fu et al., Findings of NAACL 2022, arXiv 2205.00305): one shift vector, scaled for each token.
 
-The formula and the start are those of the authors' released code.
+The formula and the initial values are those of the authors' released code.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from gluelamp.methods.changes.tensors import layer_norm_names, replace_tensors, 
 class AdapterBias(Method):
     """Add ``alpha(g) v`` to each layer's feed-forward branch, after its dropout.
 
-    g is the inner activation, which the down projection W2 also reads, and alpha(g) = w g + beta is one
-    number a token. v and beta start at zero, w is drawn. Without dropout the layer is therefore
-    ``(W2 + v w^T) g + (b2 + beta v)``: it merges exactly.
+    g is the inner activation, which is also the input of the down projection W2, and alpha(g) = w g + beta is
+    one number per token. v and beta are zero at the start, w is random. Without dropout the layer is
+    therefore ``(W2 + v w^T) g + (b2 + beta v)``: it merges exactly.
 
     Trained: L (d + f + 1), or L d + f + 1 with a shared alpha; the LayerNorms add 2 d L + 2 d.
 
@@ -50,7 +50,7 @@ class AdapterBias(Method):
     init_std: float = Field(default=0.02, gt=0)
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
-        """Put a shift on each feed-forward branch, and open the LayerNorms."""
+        """Put a shift on each feed-forward branch, and train the LayerNorms if ``train_layer_norm``."""
         norms = self._layer_norms(model, parts) if self.train_layer_norm else []
         width, inner = model.get_parameter(f"{parts.blocks[0]['ffn.down'].path}.weight").shape
         owners = parts.blocks[:1] if self.share_alpha else parts.blocks
@@ -74,7 +74,7 @@ class AdapterBias(Method):
 
 
 class TokenShift(nn.Module):
-    """``h + alpha(g) v``, for the output h of a branch and the g that entered its last projection.
+    """``h + alpha(g) v``, for the output h of a branch and the input g of its last projection.
 
     Args:
         width: d, the size of v.
@@ -87,39 +87,40 @@ class TokenShift(nn.Module):
         self.alpha = alpha
 
     def forward(self, branch: Tensor, inner: Tensor) -> Tensor:
-        """Return the branch's output (..., d), shifted by what entered its projection (..., f)."""
+        """Return the branch's output (..., d), shifted according to its projection's input (..., f)."""
         return branch + self.alpha(inner) * self.vector
 
 
 class TokenShiftChange(InsertedModule):
-    """A `TokenShift` on a feed-forward branch, which the down projection can hold.
+    """A `TokenShift` on a feed-forward branch, which merges into the down projection.
 
     Args:
-        block: where.
+        block: the block of the branch.
         shift: the module.
-        owns_alpha: False if alpha is counted and stored with an earlier block.
+        owns_alpha: whether alpha is counted and stored with this block; False for a shared alpha, which
+            belongs to the first block.
     """
 
     def __init__(self, block: Block, shift: TokenShift, owns_alpha: bool) -> None:
         self.projection = block["ffn.down"]
         self.shift = shift
         self.owns_alpha = owns_alpha
-        self._entered: list[Tensor] = []  # g, from the projection until the end of its branch
-        super().__init__(block["ffn.branch"], shift, self._shifted)
-        self._listener = self.projection.module.register_forward_pre_hook(self._listen)
+        self._inputs: list[Tensor] = []  # g, from the projection until the end of its branch
+        super().__init__(block["ffn.branch"], shift, self._shift)
+        self._reading = self.projection.module.register_forward_pre_hook(self._read)
 
-    def _listen(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._entered[:] = inputs[:1]  # a pass that failed may have left one
+    def _read(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._inputs[:] = inputs[:1]  # assigned, not appended: a failed pass may have left a tensor
 
-    def _shifted(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return self.shift(output, self._entered.pop())
+    def _shift(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return self.shift(output, self._inputs.pop())
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """Return v, and alpha where it is owned."""
+        """Return v, and alpha if it belongs to this block."""
         return {n: p for n, p in super().parameters().items() if self.owns_alpha or ".alpha." not in n}
 
     def merge(self) -> None:
-        """Write the shift into the down projection: a matrix of rank one, and a bias."""
+        """Add a matrix of rank one to the down projection's weight, and a vector to its bias."""
         weight, bias = weight_and_bias(self.projection)
         v, alpha = self.shift.vector, self.shift.alpha
         with torch.no_grad():
@@ -129,5 +130,5 @@ class TokenShiftChange(InsertedModule):
 
     def detach(self) -> None:
         """Remove the module and both hooks."""
-        self._listener.remove()
+        self._reading.remove()
         super().detach()

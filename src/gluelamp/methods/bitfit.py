@@ -1,4 +1,4 @@
-"""BitFit (Ben Zaken, Goldberg, Ravfogel, ACL 2022, arXiv 2106.10199): the biases alone."""
+"""BitFit (Ben Zaken, Goldberg, Ravfogel, ACL 2022, arXiv 2106.10199): train the biases alone."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from gluelamp.methods.changes.tensors import replace_tensors
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class BitFit(Method):
-    """Train every bias of the encoder, those of the LayerNorms among them.
+    """Train every bias of the encoder, including those of the LayerNorms.
 
     On a BERT-style encoder of L layers, width d and feed-forward width f these are L(7d + f) + d
-    values. The pooler's bias goes with the head (``head.train_pooler``).
+    values. The pooler's bias belongs to the head (``head.train_pooler``).
     """
 
     family: ClassVar[str] = "bias"

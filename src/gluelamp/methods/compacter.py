@@ -1,8 +1,8 @@
 """Compacter (Karimi Mahabadi, Henderson, Ruder, NeurIPS 2021, arXiv 2106.04647).
 
-The projections of an adapter are sums of Kronecker products (PHM layers). One factor of each product is
-shared by all adapters of the network, the other has rank one. Initialisation is that of the authors'
-code. GELU is exact; the authors' configurations of T5 take its tanh approximation.
+The projections of an adapter are sums of Kronecker products (PHM layers). One factor of each
+product is shared by all adapters of the network, the other has rank one. Initialisation is that of the
+authors' code. GELU is exact here; the authors' configurations of T5 use its tanh approximation.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from gluelamp.methods.changes.tensors import layer_norm_names, replace_tensors
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Compacter(Method):
-    """Insert ``h + up(GELU(down(h)))`` where the Houlsby adapter stands, with PHM layers as projections.
+    """Insert ``h + up(GELU(down(h)))`` at the Houlsby positions, with PHM layers as projections.
 
-    Trained: 3 (d + b) for each adapter, of which there are two a layer (Compacter) or one (Compacter++),
+    Trained: 3 (d + b) for each adapter, of which there are two per layer (Compacter) or one (Compacter++),
     and n^3 for the shared rule. LayerNorms add 4 d L + 2 d.
 
     Args:
         summands: n, the number of Kronecker products; it divides hidden size and bottleneck.
         reduction_factor: hidden size over bottleneck.
         places: ``both`` branches of each layer, or the ``ffn`` branch alone (Compacter++).
-        rule_std: standard deviation of the shared rule at the start. It is what makes an adapter almost
-            nothing at first: no projection starts at zero.
+        rule_std: standard deviation of the shared rule at the start. No projection is zero at the start, so
+            this small value alone makes an adapter's first update small.
         train_layer_norm: whether all LayerNorms of the encoder are trained too, as the authors train
             those of T5.
     """
@@ -60,7 +60,7 @@ class Compacter(Method):
     train_layer_norm: bool = False
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
-        """Insert the adapters, the first of which keeps the rule of all, and open the LayerNorms."""
+        """Insert the adapters, and train the LayerNorms if ``train_layer_norm``."""
         width = model.config.hidden_size
         bottleneck = self._bottleneck(width)
         rule = nn.Parameter(torch.empty(self.summands, self.summands, self.summands))
@@ -68,7 +68,8 @@ class Compacter(Method):
         branches = ("attention.branch", "ffn.branch") if self.places == "both" else ("ffn.branch",)
         handles = [block[branch] for block in parts.blocks for branch in branches]
         changes: list[Change] = [
-            CompacterChange(handle, KroneckerAdapter(width, bottleneck, rule), keeps_rule=not number)
+            # the shared rule is counted and stored with the first adapter
+            CompacterChange(handle, KroneckerAdapter(width, bottleneck, rule), owns_rule=not number)
             for number, handle in enumerate(handles)
         ]
         if self.train_layer_norm:
@@ -87,7 +88,7 @@ class Compacter(Method):
 
 
 class KroneckerLinear(nn.Module):
-    """``x W + bias`` with ``W = sum_i A_i (x) s_i t_i^T``, which is never formed.
+    """``x W + bias`` with ``W = sum_i A_i (x) s_i t_i^T``, which is never computed as a matrix.
 
     Entry (a p, b q) of W is ``sum_i A_i[a, b] s_i[p] t_i[q]``. Applied factor by factor, a token costs
     n (inputs + outputs) + n^3 multiplications instead of inputs * outputs.
@@ -112,7 +113,7 @@ class KroneckerLinear(nn.Module):
 
 
 def _glorot(summands: int, size: int) -> Tensor:
-    """Vectors drawn as the authors draw them: each as a matrix of its own, with gain sqrt(2)."""
+    """Return random vectors as in the authors' code: each as a separate matrix, with gain sqrt(2)."""
     bound = math.sqrt(2) * math.sqrt(6 / (size + 1))
     return torch.empty(summands, size).uniform_(-bound, bound)
 
@@ -142,18 +143,18 @@ class CompacterChange(InsertedModule):
     """An inserted `KroneckerAdapter`.
 
     Args:
-        handle: the part on which the adapter hangs.
+        handle: the part whose forward hook runs the adapter.
         adapter: the adapter.
-        keeps_rule: whether the shared rule is counted and stored with this adapter.
+        owns_rule: whether the shared rule is counted and stored with this adapter.
     """
 
-    def __init__(self, handle: Handle, adapter: KroneckerAdapter, *, keeps_rule: bool) -> None:
+    def __init__(self, handle: Handle, adapter: KroneckerAdapter, *, owns_rule: bool) -> None:
         super().__init__(handle, adapter, residual(adapter))
-        self._keeps_rule = keeps_rule
+        self._owns_rule = owns_rule
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return the adapter's trainable values."""
         values = super().parameters()
-        if not self._keeps_rule:
+        if not self._owns_rule:
             del values[f"{self.name}.rule"]
         return values

@@ -1,7 +1,8 @@
-"""Diff pruning (Guo, Rush, Kim, ACL 2021, arXiv 2012.07463): learn which differences are not zero.
+"""Diff pruning (Guo, Rush, Kim, ACL 2021, arXiv 2012.07463): train which differences are not zero.
 
-Three phases: differences are trained together with gates that an L0 penalty closes; the largest
-differences are kept; these alone are trained on. The first is a phase here, the second its choice.
+Three stages: differences are trained together with gates, which an L0 penalty closes; the largest
+differences are selected; these alone are trained further. The first stage is a preliminary phase here, the
+second its selection.
 """
 
 from __future__ import annotations
@@ -37,17 +38,19 @@ def open_probability(logit: Tensor) -> Tensor:
 
 
 def sampled_gate(logit: Tensor) -> Tensor:
-    """Draw a hard-concrete gate in [0, 1], with a gradient to its logit; temperature 1."""
+    """Sample a hard-concrete gate in [0, 1], with a gradient to its logit; temperature 1."""
+    # The logistic noise of a binary concrete variable; the bounds keep its logit finite.
     uniform = torch.rand_like(logit).clamp_(1e-6, 1 - 1e-6)
     return _stretched(torch.logit(uniform) + logit)
 
 
 def expected_gate(logit: Tensor) -> Tensor:
-    """Return the gate without noise."""
+    """Return the gate without noise, used in evaluation."""
     return _stretched(logit)
 
 
 def _stretched(logit: Tensor) -> Tensor:
+    # Stretched beyond [0, 1] and clipped, so that exact zeros and ones have positive probability.
     return (torch.sigmoid(logit) * (HIGH - LOW) + LOW).clamp(0, 1)
 
 
@@ -56,9 +59,13 @@ class GatedDifference(Parametrization):
 
     Args:
         original: the tensor.
-        structured: whether the tensor has a gate of its own beside its entries'.
-        first_logit: where the gates' logits start.
-        gate_rate: how many times faster than the differences the logits learn.
+        structured: whether the tensor has one gate in addition to those of its entries.
+        first_logit: initial value of the gates' logits.
+        gate_rate: ratio of the logits' learning rate to that of the differences. The trained values are
+            multiplied by it, since one optimiser rate applies to both. With Adam this is exact as long as
+            the gradients are far above its eps: its step does not depend on the scale of a gradient. Gates
+            thus follow the schedule and are clipped with the differences; in the released code their rate
+            is constant and they are clipped separately.
     """
 
     def __init__(self, original: Tensor, structured: bool, first_logit: float, gate_rate: float) -> None:
@@ -69,24 +76,24 @@ class GatedDifference(Parametrization):
         self.group = nn.Parameter(original.new_zeros(1)) if structured else None
 
     def forward(self, original: Tensor) -> Tensor:
-        """Return the changed tensor, with gates drawn in training."""
+        """Return the changed tensor, with random gates in training."""
         changed = original + self.gated(sampled_gate if self.training else expected_gate)
         return changed.to(original.dtype)
 
     def gated(self, gate: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return the differences that pass, (as the tensor) fp32."""
+        """Return the gated differences, of the tensor's shape, in fp32."""
         return math.prod((gate(logit) for logit in self._logits()), start=self.difference.float())
 
     def expected_open(self) -> Tensor:
-        """Return how many gates are open, in expectation: a scalar.
+        """Return the expected number of open gates, a scalar.
 
-        As released, the tensor's gate counts as one, however many entries it closes. Were it counted with all
+        As released, the tensor's gate counts as one, however many entries it closes. If it counted with all
         of them (the expected number of differences that are not zero), the penalty would close whole tensors.
         """
         return torch.stack([open_probability(logit).sum() for logit in self._logits()]).sum()
 
     def stored(self, original: Tensor) -> dict[str, Tensor]:
-        """Return the differences, under the name that a dense phase gives its values."""
+        """Return the differences, under the name of a dense phase's values."""
         return {"values": self.gated(expected_gate)}
 
     def _logits(self) -> list[Tensor]:
@@ -96,7 +103,7 @@ class GatedDifference(Parametrization):
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class GatedDifferences(Dense):
-    """The first phase: differences and gates of all candidates, with the L0 penalty.
+    """The first stage: differences and gates of all candidates, with the L0 penalty.
 
     Args:
         structured: see `DiffPruning`.
@@ -128,14 +135,14 @@ class GatedDifferences(Dense):
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class DiffPruning(TaskSparse):
-    """Train gated differences, keep the largest, and train these on with a fixed mask.
+    """Train gated differences, select the largest, and train these further with a fixed mask.
 
     Args:
-        structured: whether each tensor has a gate of its own beside its entries'.
+        structured: whether each tensor has one gate in addition to those of its entries.
         first_epochs: epochs of the gated phase.
         first_learning_rate: peak learning rate of its differences.
         gate_learning_rate: that of the gates' logits.
-        first_logit: where the logits start.
+        first_logit: initial value of the logits.
         penalty: of one open gate in the loss, as released for a model of 335 M parameters.
     """
 
@@ -176,19 +183,19 @@ class DiffPruning(TaskSparse):
     def select(
         self, model: PreTrainedModel, parts: Anatomy, results: Sequence[Mapping[str, Tensor]]
     ) -> Selection:
-        """Keep the largest differences, and begin with them."""
-        choice = super().select(model, parts, results)
-        wanted = sum(len(where) for where in choice.tensors.values())
+        """Select the largest differences, which are also the initial values."""
+        selection = super().select(model, parts, results)
+        wanted = sum(len(where) for where in selection.tensors.values())
         values = [results[-1][f"{name}.values"] for name in self.candidates(model, parts)]
         open_ones = sum(int(value.count_nonzero()) for value in values if not value.is_meta)
-        if 0 < open_ones < wanted:  # all zero: nothing was trained, only shapes count
+        if 0 < open_ones < wanted:  # with none open, this is an untrained selection
             _log.warning(
-                "the gates closed all but %s of the %s differences that the mask takes; the rest is chosen "
-                "by place alone. Lower method.penalty",
+                "the gates closed all but %s of the %s differences of the mask; the others are selected by "
+                "position alone. Lower method.penalty",
                 *(f"{open_ones:,}", f"{wanted:,}"),
             )
         start = {}
-        for key, where in choice.tensors.items():
+        for key, where in selection.tensors.items():
             name = key.removesuffix(".positions")
             start[f"{name}.delta"] = results[-1][f"{name}.values"].reshape(-1)[where.long()]
-        return replace(choice, initial_values=start)
+        return replace(selection, initial_values=start)

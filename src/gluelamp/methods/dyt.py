@@ -1,8 +1,8 @@
 """DyT, dynamic tuning (Zhao et al., NeurIPS 2024, arXiv 2403.11808): tokens skip feed-forward networks.
 
-This is the paper's MLP dispatch. The paper is about vision transformers, where dispatcher and adapter
-read the residual stream before its LayerNorm. Here they read what the feed-forward network reads, after
-it; that, and what is done with padding, is ours.
+This is the paper's MLP dispatch. The paper is about vision transformers, whose dispatcher and adapter read
+the residual stream before its LayerNorm. Here they read the feed-forward network's own input. That, and the
+treatment of padding, is our choice.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from gluelamp.methods.changes.inserted import Bottleneck, InsertedModule
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class DyT(Method):
-    """Put ``M m(u) + s adapter(u)`` in the place of ``m(u)``, the feed-forward network at its input u.
+    """Replace ``m(u)``, the output of the feed-forward network for its input u, by ``M m(u) + s adapter(u)``.
 
-    M is 1 for the active tokens and 0 for the others. A linear dispatcher gives each token a logit. In
-    training M is drawn and the network computes every token; in evaluation the tokens of positive logit
-    are active, and the network computes no other. The first token is always active, padding never.
+    M is 1 for the active tokens and 0 for the others. A linear dispatcher computes a logit for each token. In
+    training M is sampled and the network computes every token. In evaluation the tokens with a positive
+    logit are active, and the network computes no others. The first token is always active, padding never.
 
     The loss is ``task(y) + c task(y*) + k KL(y* || y) + a (rate - r)^2``. y* are the outputs of a second
-    pass in which every token is active; the divergence sends them no gradient. The rate is the share of
-    the active among the real tokens but the first, over all layers.
+    pass in which every token is active; they receive no gradient from the divergence. The rate is the
+    fraction of active tokens over all layers, without padding and first tokens.
 
     Trained: L (2 d b + b + d) for the adapters and L (d + 1) for the dispatchers.
 
     Args:
         bottleneck: b.
-        scale: s. The authors' scripts differ in it; this is the one for full image data sets.
+        scale: s. The authors' scripts use several values; this is that of full image data sets.
         dropout: between the adapter's projections.
-        tau: temperature of the drawn mask; it changes the gradient of M, not its chances.
+        tau: temperature of the sampled mask. It changes the gradient of M, not its probabilities.
         target_rate: r.
         complete_weight: c.
-        distillation: the divergence, as in the paper, or in its place the squared error between the
-            outputs, which is our choice where classes are missing.
+        distillation: ``kl`` as in the paper, or ``mse``, the squared error between the outputs, our choice
+            for tasks without classes.
         distillation_weight: k.
         rate_weight: a.
-        dispatcher_std: standard deviation of the dispatcher's first weights; its bias starts at zero, so
-            that about half of the tokens are active.
+        dispatcher_std: standard deviation of the dispatcher's weights at the start. Its bias is zero, so
+            about half of the tokens are active.
     """
 
     family: ClassVar[str] = "adapter"
@@ -85,12 +85,12 @@ class DyT(Method):
         return [DispatchChange(model, block, DispatchedNetwork(self, width)) for block in parts.blocks]
 
     def loss(self, changes: Sequence[Change], forward: Forward, task_loss: TaskLoss) -> Tensor:
-        """Return the loss of a pass with drawn masks and of one with every token active."""
+        """Return the loss of a pass with sampled masks and of one with every token active."""
         networks = [change.network for change in changes if isinstance(change, DispatchChange)]
         outputs = forward()
         rate = torch.stack([network.rate for network in networks if network.rate is not None]).mean()
         for network in networks:
-            network.rate = None  # with it the graph of the pass goes
+            network.rate = None  # releases the autograd graph of the pass
         loss = task_loss(outputs) + self.rate_weight * (rate - self.target_rate) ** 2
         if self.complete_weight == self.distillation_weight == 0:
             return loss
@@ -100,7 +100,7 @@ class DyT(Method):
         return loss + self.distillation_weight * distance(complete.detach(), outputs)
 
     def check_task(self, kind: TaskKind) -> None:
-        """Refuse the divergence of class probabilities where the outputs are not those of classes."""
+        """Refuse the divergence of class probabilities for a task without classes."""
         if kind != "classification" and self.distillation == "kl" and self.distillation_weight:
             raise no_classes(
                 kind, "method.distillation=kl", "method.distillation=mse or distillation_weight=0"
@@ -121,7 +121,7 @@ class Dispatcher(Fp32Module):
     """The mask M over tokens.
 
     Args:
-        method: the recipe.
+        method: the hyper-parameters.
         width: d.
     """
 
@@ -133,7 +133,7 @@ class Dispatcher(Fp32Module):
         nn.init.zeros_(self.score.bias)
 
     def forward(self, hidden: Tensor, real: Tensor) -> Tensor:
-        """Return M (batch, tokens), 0 or 1, in training with the gradient of the sigmoid behind it.
+        """Return M (batch, tokens), 0 or 1; in training with the gradient of the sigmoid.
 
         Args:
             hidden: u (batch, tokens, d).
@@ -143,29 +143,32 @@ class Dispatcher(Fp32Module):
         if self.training:
             logits = (logits + _logistic_noise(logits)) / self.tau
         soft = torch.sigmoid(logits)
-        drawn = (soft > 0.5).to(soft.dtype) + (soft - soft.detach())
-        return torch.cat([torch.ones_like(drawn[:, :1]), drawn[:, 1:]], dim=1) * real
+        # Straight-through estimator: the value is 0 or 1, the gradient that of the sigmoid.
+        mask = (soft > 0.5).to(soft.dtype) + (soft - soft.detach())
+        return torch.cat([torch.ones_like(mask[:, :1]), mask[:, 1:]], dim=1) * real
 
 
 def _logistic_noise(like: Tensor) -> Tensor:
-    """The difference of two Gumbel variables for each element."""
+    """Return logistic noise, the difference of two Gumbel variables, for each element."""
+    # On the CPU, so that the noise does not depend on the device.
     uniform = torch.rand(like.shape, device="cpu")
     return torch.logit(uniform, eps=torch.finfo(uniform.dtype).tiny).to(like)
 
 
 class DispatchedNetwork(nn.Module):
-    """What stands around a feed-forward network: before it the dispatcher, beside it the adapter.
+    """The dispatcher before a feed-forward network and the adapter parallel to it.
 
-    Its methods are hooks, called in each pass in the order of their definition. What one of them leaves
-    for another is gone after the pass, but for the rate.
+    Its methods are hooks, called in each pass in the order of their definition: `start` stores the attention
+    mask, `enter` chooses the active tokens, `leave` scatters the network's outputs back and adds the
+    adapter's. Nothing that they store outlives the pass, except the rate.
 
     Args:
-        method: the recipe.
+        method: the hyper-parameters.
         width: d.
     """
 
     rate: Tensor | None = None
-    """Share of active tokens among real ones but the first, if the last pass drew them."""
+    """Fraction of active tokens, without padding and first tokens, if the last pass sampled them."""
 
     def __init__(self, method: DyT, width: int) -> None:
         super().__init__()
@@ -177,42 +180,43 @@ class DispatchedNetwork(nn.Module):
         self.adapter = Bottleneck(width, method.bottleneck, inner, init)
         nn.init.zeros_(self.adapter.up.weight)
         self._real: Tensor | None = None
-        self._entered: list[tuple[Tensor, Tensor]] = []
+        self._inputs: list[tuple[Tensor, Tensor]] = []
 
     def start(self, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Before the model: note which tokens are real."""
+        """Store which tokens are not padding: a forward pre-hook of the model."""
         self._real = args[1] if len(args) > 1 else kwargs.get("attention_mask")
 
     def enter(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor | None:
-        """Before the network: choose the active tokens; in evaluation let no other pass."""
+        """Choose the active tokens, and in evaluation pass on these alone: a pre-hook of the network."""
         (hidden,) = inputs
         real, self._real = self._real, None
         if real is None:
             real = torch.ones(hidden.shape[:2], device=hidden.device)
         active = real if self.complete else self.dispatcher(hidden, real)
-        drawn = self.training and not self.complete
-        self.rate = active[:, 1:].sum() / real[:, 1:].sum().clamp_min(1) if drawn else None
+        sampled = self.training and not self.complete
+        self.rate = active[:, 1:].sum() / real[:, 1:].sum().clamp_min(1) if sampled else None
         if self.training:
-            self._entered[:] = [(hidden, active)]
+            self._inputs[:] = [(hidden, active)]
             return None
-        places = active.flatten().nonzero().squeeze(1)
-        self._entered[:] = [(hidden, places)]
-        return hidden.flatten(0, 1).index_select(0, places)
+        # Evaluation: only the active tokens of the whole batch go through the network, as one long list.
+        positions = active.flatten().nonzero().squeeze(1)
+        self._inputs[:] = [(hidden, positions)]
+        return hidden.flatten(0, 1).index_select(0, positions)
 
     def leave(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        """After the network: put the active tokens in their places and add the adapter's update."""
-        hidden, chosen = self._entered.pop()
+        """Put the active tokens back in their positions and add the adapter's update: a forward hook."""
+        hidden, active = self._inputs.pop()
         update = self.scale * self.adapter(hidden)
         if self.training:
-            return update + output * chosen.unsqueeze(-1).to(output.dtype)
-        return update.flatten(0, 1).index_add(0, chosen, output).view_as(hidden)
+            return update + output * active.unsqueeze(-1).to(output.dtype)
+        return update.flatten(0, 1).index_add(0, active, output).view_as(hidden)
 
 
 class DispatchChange(InsertedModule):
-    """A block's feed-forward network with a `DispatchedNetwork` around it.
+    """The hooks of a `DispatchedNetwork` on a block's feed-forward network.
 
     Args:
-        model: is asked for the attention mask of each pass.
+        model: its inputs contain the attention mask of each pass.
         block: of the model.
         network: the new modules.
     """

@@ -1,10 +1,10 @@
 """ETHER and ETHER+ (Bini et al., ICML 2024, arXiv 2405.20271): weights reflected at hyperplanes.
 
 The paper multiplies a linear layer's weight by block-diagonal matrices H, each block made of one or two
-unit vectors. Here H acts on the layer's input and output instead, with the same result; the weight
-changes only in a merge. A token costs O(in + out), with ETHER+ and n blocks O(n (in + out)).
+unit vectors. Here H is applied to the layer's input and output instead, with the same result. The weight
+changes only in a merge. The cost per token is O(in + out), and O(n (in + out)) for ETHER+ with n blocks.
 
-The authors' released code differs for more than one block: it cuts the weight's row-major memory, not
+The authors' released code differs for more than one block: it splits the weight's row-major memory, not
 its columns. Here block i of H acts on the i-th contiguous slice of the input, as in the paper's formula.
 """
 
@@ -28,20 +28,20 @@ from gluelamp.methods.changes.linears import Mergeable, ModuleOnLinear, Target, 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Ether(Method):
-    """Turn the weight W of linear layers into ``W H`` (one-sided) or ``G W H`` (two-sided).
+    """Replace the weight W of linear layers by ``W H`` (one-sided) or ``G W H`` (two-sided).
 
-    A vector as long as the layer's input, or output, is trained for each reflection of that side. On
+    For each reflection of a side, a vector as long as that side (the layer's input or output) is trained. On
     all six linear layers of L blocks of width d and feed-forward width f these are L (5 d + f) values
     for ETHER (reflection, input) and L (16 d + 4 (d + f)) for ETHER+ (relaxed, both), for any number of
     blocks of H.
 
-    Vectors are normalised before use, so weight decay cannot change what they do: it only shortens
-    them, which makes the optimiser's steps turn them faster. Leave it at zero.
+    Vectors are normalised before use, so weight decay has no regularising effect: it only shortens them,
+    which makes an optimiser step rotate them further. Leave it at zero.
 
     Args:
         transform: ``reflection`` is ETHER's ``I - 2 u u'``, always equally far from the identity;
             ``relaxed`` is ETHER+'s ``I - u u' + v v'``, which starts as the identity.
-        sides: whether only the layer's input is transformed, or its output (before the bias) too.
+        sides: whether only the layer's input is transformed, or also its output, before the bias.
         blocks: n, the diagonal blocks of H. It must divide the widths of all transformed sides.
         dropout: on the input of the whole layer, as in the authors' code.
         targets: the linear layers; all six as in the paper's GLUE runs.
@@ -75,7 +75,7 @@ class UnitVectors(Fp32Module):
     """One unit vector for each block of a space, in fp32, from trained vectors of any length.
 
     Args:
-        start: the first vectors (blocks, width / blocks).
+        start: the initial vectors (blocks, width / blocks).
     """
 
     def __init__(self, start: Tensor) -> None:
@@ -97,7 +97,7 @@ class Reflection(nn.Module):
 
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
-        self.u = UnitVectors(_drawn(width, blocks))
+        self.u = UnitVectors(_random_vectors(width, blocks))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the update of x (..., width)."""
@@ -107,7 +107,7 @@ class Reflection(nn.Module):
 class RelaxedReflection(Reflection):
     """ETHER+'s H, with the update ``H x - x = v (v . x) - u (u . x)`` of each block's slice of x.
 
-    It starts with ``v = -u``, where the update is zero to the last bit.
+    It starts with ``v = -u``, where the update is exactly zero.
 
     Args:
         width: length of x.
@@ -120,20 +120,22 @@ class RelaxedReflection(Reflection):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the update of x (..., width)."""
-        # v v' - u u' as (s d' + d s') / 2 with s = v + u and d = v - u: two thin products, and near the
-        # start, where s is small, nothing cancels.
+        # v v' - u u' = (s d' + d s') / 2 with s = v + u and d = v - u. The left side is a difference of two
+        # nearly equal matrices near the start, where v = -u. The right side has the small factor s instead,
+        # so that no digits are lost, and at the start it is exactly zero.
         v, u = self.v(), self.u()
         pairs = torch.stack([v + u, v - u], dim=1).to(x.dtype)
-        # All blocks in one dense product: n times the work, and on a CPU faster than a product each.
+        # One dense product with a block-diagonal matrix: n times the work, but on a CPU faster than n small
+        # products.
         along = x @ torch.block_diag(*pairs).T
         return along @ torch.block_diag(*pairs.flip(1)) / 2
 
 
-def _drawn(width: int, blocks: int) -> Tensor:
+def _random_vectors(width: int, blocks: int) -> Tensor:
     if width % blocks:
         raise InputError(
             f"method.blocks={blocks} does not divide {width}, the width of a side that this method "
-            "transforms. Allowed: common divisors of all such widths; 1 always serves."
+            "transforms. Allowed: common divisors of all such widths, such as 1."
         )
     return nn.init.kaiming_uniform_(torch.empty(blocks, width // blocks), a=math.sqrt(5))
 
@@ -148,7 +150,7 @@ class ReflectedLinear(Mergeable):
     """The transforms of one linear layer.
 
     Args:
-        method: the recipe.
+        method: the hyper-parameters.
         shape: of the layer's weight (out, in).
     """
 
@@ -165,7 +167,7 @@ class ReflectedLinear(Mergeable):
         return x + self.input(x)
 
     def after(self, linear: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        """Return the layer's output, transformed but for its bias: a forward hook of the layer."""
+        """Return the layer's output, transformed without its bias: a forward hook of the layer."""
         if self.output is None:
             return output
         bias = getattr(linear, "bias", None)
@@ -173,12 +175,13 @@ class ReflectedLinear(Mergeable):
 
     def merged(self, weight: Tensor) -> Tensor:
         """Return the transformed weight."""
-        weight = weight + self.input(weight)  # H is symmetric: it acts on rows as on columns
+        # W H: the rows of W are transformed like inputs, since H is symmetric. G W: the same on W'.
+        weight = weight + self.input(weight)
         return weight if self.output is None else weight + self.output(weight.T).T
 
 
 class ReflectedChange(ModuleOnLinear):
-    """A `ReflectedLinear` at work.
+    """A `ReflectedLinear` on its layer.
 
     Args:
         handle: the linear layer.

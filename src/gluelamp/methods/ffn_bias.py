@@ -16,7 +16,7 @@ from gluelamp.methods.changes.tensors import replace_tensors
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class FeedForwardBias(Method):
-    """Train the biases of both feed-forward projections directly, without an adapter on them.
+    """Train the biases of both feed-forward projections directly, without HiWi's adapter.
 
     Trained and stored: L (d + f) values.
     """

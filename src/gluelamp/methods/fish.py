@@ -1,4 +1,4 @@
-"""FISH Mask (Sung, Nair, Raffel, NeurIPS 2021, arXiv 2111.09839): tune where the Fisher is largest."""
+"""FISH Mask (Sung, Nair, Raffel, NeurIPS 2021, arXiv 2111.09839): train where the Fisher is largest."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from gluelamp.methods.sparse_masks import Dense, TaskSparse
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Fish(TaskSparse):
-    """Train a delta at the positions of largest empirical Fisher information, scored before training.
+    """Train a delta at the positions of largest empirical Fisher information, computed before training.
 
     Args:
         examples: training examples whose squared gradients are summed, one by one.
         labels: the ``observed`` label, as in the released GLUE runs, or the ``expected`` square over
             the model's own distribution.
-        counts_head: whether the head's values are taken out of the budget, as in the released code. On
-            RoBERTa's two-layer head that leaves little: the default counts the head apart.
+        counts_head: whether the head's values are subtracted from the budget, as in the released code.
+            RoBERTa's two-layer head needs most of it, so by default the head is outside the budget.
     """
 
     family: ClassVar[str] = "sparse"

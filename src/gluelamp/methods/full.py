@@ -16,7 +16,7 @@ from gluelamp.methods.changes.tensors import replace_tensors
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class FullFineTuning(Method):
-    """Train all parameters: the encoder's, and with the head a pre-trained pooler."""
+    """Train all parameters of the encoder, and a pre-trained pooler with the head."""
 
     family: ClassVar[str] = "full"
     checked_against: ClassVar[str] = (

@@ -1,8 +1,8 @@
 """The Hadamard adapter (Chen et al., CIKM 2023, arXiv 2407.11033): an element-wise w and b on attention.
 
-Of the paper only the abstract and summaries by others are known to us. They give ``A' = w * A + b`` on the
-attention's output before its Add & LayerNorm, the start at w = 1 and b = 0, the trained normalisation,
-and the two stages. Which point "the output" is and which LayerNorm is trained are fields here.
+Only the paper's abstract and summaries by others were available. They give ``A' = w * A + b`` on the
+attention's output before its Add & LayerNorm, the initial values w = 1 and b = 0, the trained normalisation,
+and the two stages. Which point "the output" is and which LayerNorm is trained are options here.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ _NORMS = {
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Hadamard(Method):
-    """Scale and shift each attention's output element-wise, after a first training of the head alone.
+    """Scale and shift each attention's output element-wise, after a first stage with the head alone.
 
-    Trained: 2 d a layer, and 2 d more for each LayerNorm a layer. With one of them, 4 d L is 0.034 % of
+    Trained: 2 d per layer, and 2 d for each trained LayerNorm. With one of them, 4 d L is 0.034 % of
     BERT base, nearest to the paper's 0.033 %; that in 8 of the 12 layers is its 0.022 %.
 
     Args:
-        position: on what the output projection gives, before dropout; or on the concatenated heads
-            that it reads.
+        position: on the output of the output projection, before dropout; or on its input, the
+            concatenated heads.
         norm: which LayerNorms are trained in each layer: that after attention, that after the
             feed-forward network (``output``), both or none.
         layers: numbers of the layers from 0, or None for all. The paper drops redundant layers; which
-            ones is not known to us.
-        stage1_epochs: passes over the training data with the head alone, at the head's learning rate;
-            0 trains all from the start. The number is ours.
+            ones is not in the available texts.
+        stage1_epochs: passes over the training data with the head alone, at the head's learning rate. With 0
+            everything is trained from the start. The number is our choice.
     """
 
     family: ClassVar[str] = "bias"
@@ -70,7 +70,7 @@ class Hadamard(Method):
         return (head,) if self.stage1_epochs else ()
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
-        """Put w and b on each chosen layer, and open its LayerNorms."""
+        """Put w and b on each chosen layer, and train its LayerNorms."""
         blocks = self._chosen(parts)
         norms = [block[name].path for block in blocks for name in _NORMS[self.norm]]
         return [
@@ -90,7 +90,7 @@ class Hadamard(Method):
 
 
 class ElementWise(nn.Module):
-    """``w * h + b``, at the start h.
+    """``w * h + b``, with w = 1 and b = 0 at the start.
 
     Args:
         width: d, the size of w and b.
@@ -115,7 +115,7 @@ class ElementWise(nn.Module):
 
 
 class HadamardChange(InsertedModule):
-    """An `ElementWise` on one side of a square linear layer, which can hold it.
+    """An `ElementWise` on the input or output of a square linear layer, into which it merges.
 
     Args:
         linear: the attention's output projection.
@@ -126,19 +126,19 @@ class HadamardChange(InsertedModule):
         self.vectors = vectors = ElementWise(len(linear.module.get_parameter("weight")))
         self.on_input = position == "attention_context"
         super().__init__(linear, vectors, vectors.after)
-        if self.on_input:  # there, a hook before the layer takes the other's place
+        if self.on_input:  # a hook before the layer replaces the one after it
             self._hook.remove()
             self._hook = linear.module.register_forward_pre_hook(vectors.before)
 
     def merge(self) -> None:
-        """Scale the rows or, on the input, the columns of the weight; carry the shift to the bias."""
+        """Scale the rows or, on the input, the columns of the weight, and add the shift to the bias."""
         weight, bias = weight_and_bias(self.handle)
         w, b = self.vectors.weight, self.vectors.bias
         with torch.no_grad():
-            if self.on_input:
+            if self.on_input:  # W (w * x + b) + bias
                 bias.add_(weight @ b)
                 weight.mul_(w)
-            else:
+            else:  # w * (W x + bias) + b
                 bias.mul_(w).add_(b)
                 weight.mul_(w[:, None])
         self.detach()

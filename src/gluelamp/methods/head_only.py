@@ -15,7 +15,7 @@ from gluelamp.methods.changes.change import Change
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class HeadOnly(Method):
-    """Train the head and nothing else: the floor that every method must clear."""
+    """Train the head and nothing else: a lower reference for every method."""
 
     family: ClassVar[str] = "full"
     checked_against: ClassVar[str] = "Names and closed counts (tests/methods/test_counts.py)."

@@ -1,8 +1,8 @@
 """HiWi (Liao, Meng, Monz, ACL 2023, arXiv 2305.16742): an adapter on weights or biases.
 
-The adapter reads the feed-forward parameters themselves instead of hidden states. On biases what is
-stored is the adapted bias, whatever the bottleneck; the adapter is thrown away. The form of the update
-and the choices below are ours where the paper's text is not known to us.
+The adapter's input is a feed-forward parameter itself instead of hidden states. On biases a task stores the
+adapted bias, whatever the bottleneck; the adapter is not needed after training. Only parts of the paper's
+text were available. The form of the update, activation, initial values and scale are our choice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class ParameterAdapter(Parametrization):
-    """``p + scale * f(p A) B``, with ``A`` drawn and ``B`` zero, so that it starts at ``p``.
+    """``p + scale * f(p A) B``. ``A`` is random and ``B`` zero at the start, so that it starts at ``p``.
 
     Args:
         original: the parameter p, (n,) or (m, n); the adapter acts on the last dimension.
@@ -60,8 +60,8 @@ class ParameterAdapter(Parametrization):
 class BiasAdapter(ParameterAdapter):
     """A `ParameterAdapter` of which only the adapted bias is stored.
 
-    What is stored is made of the bias as the checkpoint has it, also where passes read it in bf16. Once
-    a stored bias is loaded it stands in the adapter's place: there is nothing left to train.
+    The stored bias is computed from the checkpoint's fp32 bias, also if passes read that in bf16. A loaded
+    bias replaces the adapter: nothing is left to train.
     """
 
     adapted: Fp32Buffer | None
@@ -82,7 +82,7 @@ class BiasAdapter(ParameterAdapter):
         return {"adapted": self(self.start.values)}
 
     def load_stored(self, stored: Mapping[str, Tensor]) -> None:
-        """Put a stored bias in the adapter's place."""
+        """Replace the adapter by a stored bias."""
         self.adapted = Fp32Buffer(stored["adapted"].to(self.start.values))
 
 
@@ -95,11 +95,11 @@ class HiWi(Method):
     Args:
         target: adapt the biases (the paper's 0.03 % stored) or the weights.
         layers: the up projection, the down projection, or both.
-        bottleneck: r. On biases the effective step grows with r: lower the learning rate with it.
-        activation: f. A bias is one constant input, so a ReLU unit may be dead for the whole run;
-            GELU keeps a gradient.
+        bottleneck: r. On biases the effective step grows with r: lower the learning rate accordingly.
+        activation: f. A bias is one constant input, so a ReLU unit may be dead for the whole run. GELU
+            always has a gradient.
         scale: factor on the update.
-        init_std: standard deviation of the drawn matrix.
+        init_std: standard deviation of A at the start.
     """
 
     family: ClassVar[str] = "reparametrization"
@@ -118,10 +118,10 @@ class HiWi(Method):
     init_std: float = Field(default=0.02, gt=0)
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
-        """Put an adapter on each chosen parameter.
+        """Put an adapter on each selected parameter.
 
         Raises:
-            InputError: if the biases are chosen and a layer has none.
+            InputError: if ``target`` is ``bias`` and a layer has none.
         """
         rule = BiasAdapter if self.target == "bias" else ParameterAdapter
         layers = ("up", "down") if self.layers == "both" else (self.layers,)

@@ -1,4 +1,4 @@
-"""The Houlsby adapter (Houlsby et al., ICML 2019, arXiv 1902.00751): two adapters a layer."""
+"""The Houlsby adapter (Houlsby et al., ICML 2019, arXiv 1902.00751): two adapters per layer."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from gluelamp.methods.changes.tensors import layer_norm_names, replace_tensors
 class Houlsby(Method):
     """Insert ``h + up(GELU(down(h)))`` on both branches of each layer, before the residual sum.
 
+    Figure 2 of the paper.
+
     Trained: 2 L (2 d b + b + d) for the adapters, and 4 d L + 2 d for the LayerNorms.
 
     Args:
         bottleneck: b.
         train_layer_norm: whether all LayerNorms of the encoder are trained too, as in the paper.
-        init_std: standard deviation of the truncated normal from which both projections are drawn.
+        init_std: standard deviation of both projections at the start, a normal distribution truncated at
+            two standard deviations.
     """
 
     family: ClassVar[str] = "adapter"
@@ -46,7 +49,7 @@ class Houlsby(Method):
     init_std: float = Field(default=1e-3, gt=0)
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
-        """Insert the adapters, and open the LayerNorms."""
+        """Insert the adapters, and train the LayerNorms if ``train_layer_norm``."""
         init = partial(nn.init.trunc_normal_, std=self.init_std, a=-2 * self.init_std, b=2 * self.init_std)
         width = model.config.hidden_size
         changes: list[Change] = [

@@ -18,8 +18,8 @@ class IA3(Method):
     """Rescale keys, values and inner feed-forward activations: ``l_k * K``, ``l_v * V``, ``W2 (l_ff * g)``.
 
     All vectors start at one. g is the inner activation after its nonlinearity. Trained: L (2 d + f),
-    the paper's set; what ``peft`` takes by default on BERT matches the attention's output projection
-    too, and comes to L (3 d + f).
+    the paper's set. The default target of ``peft`` for BERT also matches the attention's output
+    projection, which gives L (3 d + f).
     """
 
     family: ClassVar[str] = "bias"

@@ -1,4 +1,4 @@
-"""LayerNorm tuning: gains and shifts of the normalisations alone."""
+"""LayerNorm tuning: train gains and shifts of the normalisations alone."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from gluelamp.methods.changes.tensors import layer_norm_names, replace_tensors
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class LayerNormTuning(Method):
-    """Train every LayerNorm of the encoder, that of the embeddings among them.
+    """Train every LayerNorm of the encoder, including that of the embeddings.
 
-    On a BERT-style encoder of L layers and width d these are 4 d L + 2 d values: what the Houlsby
-    adapter trains beside its adapters.
+    On a BERT-style encoder of L layers and width d these are 4 d L + 2 d values, the same
+    that the Houlsby adapter trains in addition to its adapters.
     """
 
     family: ClassVar[str] = "bias"

@@ -16,7 +16,7 @@ from gluelamp.methods.changes.linears import Target, check_rank, linears
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class LoRA(Method):
-    """Add ``alpha / r * B A`` to some projections; A is drawn, B starts at zero.
+    """Add ``alpha / r * B A`` to linear layers. A is random at the start, B is zero.
 
     Trained on query and value: 4 L d r values.
 
@@ -24,7 +24,7 @@ class LoRA(Method):
         rank: r.
         alpha: numerator of the scaling.
         dropout: on the input of A.
-        targets: the projections; query and value as in the paper's GLUE runs.
+        targets: the linear layers; query and value as in the paper's GLUE runs.
     """
 
     family: ClassVar[str] = "reparametrization"
@@ -43,7 +43,7 @@ class LoRA(Method):
         """Put LoRA on each target of each block.
 
         Raises:
-            InputError: if a target is missing, or the rank is larger than its weight's.
+            InputError: if a target is missing, or the rank is larger than that of its weight.
         """
         from peft import LoraConfig
 

@@ -28,7 +28,7 @@ from gluelamp.methods.changes.tensors import layer_norm_names, replace_tensors
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class LorettaRep(Method):
-    """Add ``alpha / r * B A`` to some projections, A and B tensor trains; both start drawn.
+    """Add ``alpha / r * B A`` to linear layers. A and B are tensor trains, both random at the start.
 
     Trained on query and value: 4 L TT(d, r), where TT counts the cores (see `TensorTrain`): 580 at
     d = 768 and 640 at d = 1024. LayerNorms add 4 d L + 2 d.
@@ -36,13 +36,13 @@ class LorettaRep(Method):
     Args:
         rank: r, the width between A and B.
         alpha: numerator of the scaling.
-        tensor_rank: of the tensor trains. The authors' default is 5; their shipped script runs 8.
+        tensor_rank: of the tensor trains. The authors' default is 5, and 8 in their published script.
         dropout: on the input of A.
-        targets: the projections; query and value as in the authors' code.
-        train_layer_norm: whether all LayerNorms of the encoder are trained too, as the authors' code
-            does here; counts in other papers leave them out.
-        identity_start: whether B starts at zero. The authors' code draws it, so that training does not
-            start from the backbone.
+        targets: the linear layers; query and value as in the authors' code.
+        train_layer_norm: whether all LayerNorms of the encoder are trained too, as in the authors' code
+            for this variant; counts in other papers exclude them.
+        identity_start: whether B is zero at the start. It is random in the authors' code, so training does
+            not start from the backbone.
     """
 
     family: ClassVar[str] = "reparametrization"
@@ -61,7 +61,7 @@ class LorettaRep(Method):
     identity_start: bool = False
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
-        """Put an update on each target of each block, and open the LayerNorms."""
+        """Put an update on each target of each block, and train the LayerNorms if ``train_layer_norm``."""
         places = linears(parts, self.targets)
         check_rank(self.rank, places)
         changes: list[Change] = [
@@ -78,7 +78,7 @@ class LowRankUpdate(Mergeable):
     """The update of one linear layer.
 
     Args:
-        method: the recipe.
+        method: the hyper-parameters.
         shape: of the layer's weight (out, in).
     """
 
@@ -101,19 +101,19 @@ class LowRankUpdate(Mergeable):
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class LorettaAdp(Method):
-    """Insert ``h + up(ReLU(down(h)))`` after the linear layers that end attention and feed-forward.
+    """Insert ``h + up(ReLU(down(h)))`` after the last linear layers of attention and feed-forward network.
 
-    The places are Houlsby's, before dropout and residual sum; both projections are tensor trains with
+    These are the Houlsby positions, before dropout and residual sum; both projections are tensor trains with
     dense biases. Trained: 2 L (2 TT(d, b) + b + d), where TT counts the cores (see `TensorTrain`): 780
     at d = 768 and 840 at d = 1024 for b = 64. LayerNorms add 4 d L + 2 d.
 
     Args:
         bottleneck: b.
-        tensor_rank: of the tensor trains. The authors' default is 5; their shipped script runs 8.
-        train_layer_norm: whether all LayerNorms of the encoder are trained too. The authors' code means
-            to train them, and by a slip leaves them frozen.
-        identity_start: whether ``up`` starts at zero. The authors' code draws it, so that training does
-            not start from the backbone.
+        tensor_rank: of the tensor trains. The authors' default is 5, and 8 in their published script.
+        train_layer_norm: whether all LayerNorms of the encoder are trained too. The authors' code
+            intends to train them, but leaves them frozen by mistake.
+        identity_start: whether ``up`` is zero at the start. It is random in the authors' code, so training
+            does not start from the backbone.
     """
 
     family: ClassVar[str] = "adapter"
@@ -130,7 +130,7 @@ class LorettaAdp(Method):
     identity_start: bool = False
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
-        """Insert the adapters, and open the LayerNorms."""
+        """Insert the adapters, and train the LayerNorms if ``train_layer_norm``."""
         changes: list[Change] = [
             InsertedModule(block[linear], adapter, residual(adapter))
             for block in parts.blocks
@@ -146,7 +146,7 @@ class TensorTrainAdapter(nn.Module):
     """``up(ReLU(down(h)))``, the adapter without its residual.
 
     Args:
-        method: the recipe.
+        method: the hyper-parameters.
         width: size of h.
     """
 
@@ -178,11 +178,11 @@ _LARGEST_DIVISOR, _LARGEST_REST = 8, 16
 def mode_sizes(inputs: int, outputs: int) -> tuple[int, ...]:
     """Return the mode sizes K_1 ... K_k of a matrix; their product is ``inputs * outputs``.
 
-    The released table knows the widths 768 and 1024. Elsewhere each side is factorised by itself: its
+    The released table has the widths 768 and 1024. For other widths each side is factorised separately: its
     largest divisor up to 8 is split off until at most 16, or no such divisor, is left. The outputs'
-    modes stand in reverse, so that a matrix and one of the transposed shape mirror each other:
-    (384, 64) gives 8, 8, 6 | 8, 8 and (64, 384) gives 8, 8 | 6, 8, 8. This continues what the table
-    does at (768, 64).
+    modes are in reverse order, so that a matrix and one of the transposed shape mirror each other:
+    (384, 64) gives 8, 8, 6 | 8, 8 and (64, 384) gives 8, 8 | 6, 8, 8. This is the rule of the table
+    at (768, 64).
 
     Args:
         inputs: rows.
@@ -216,19 +216,21 @@ class TensorTrain(Fp32Module):
         modes = mode_sizes(inputs, outputs)
         ranks = (1, *[rank] * (len(modes) - 1), 1)
         std = (inputs + outputs) ** (-1 / (2 * len(modes)))
+        # A product of k entries has the product of their variances, summed over the inner bonds of size r.
         self.cores = nn.ParameterList(
             torch.empty(left, size, right).normal_(0, std / right**0.5)
             for left, size, right in zip(ranks, modes, ranks[1:], strict=False)
         )
         self.shape = inputs, outputs
+        # The bond at which the modes of the rows end, if there is one: the train can be cut there.
         rows = [*accumulate(modes, mul)]
         self._edge = rows.index(inputs) + 1 if inputs in rows else len(modes)
 
     def forward(self) -> list[Tensor]:
         """Return the factors whose product is the matrix (inputs, outputs).
 
-        Where a bond stands between rows and columns these are (inputs, r) and (r, outputs), at which a
-        product with hidden states is cheap; else it is the matrix itself.
+        If a bond separates rows and columns these are (inputs, r) and (r, outputs), with which a product
+        with hidden states is cheap; else it is the matrix itself.
         """
         cores = list(self.cores)
         inputs, outputs = self.shape
@@ -249,8 +251,8 @@ class TensorTrainLinear(nn.Module):
         inputs: size of x.
         outputs: size of the result.
         rank: of the tensor train.
-        bias: whether there is a dense bias, drawn uniformly within 1 / sqrt(outputs).
-        zero: whether M (by its last core) and the bias start at zero.
+        bias: whether there is a dense bias, uniform within 1 / sqrt(outputs) at the start.
+        zero: whether M (by its last core) and the bias are zero at the start.
     """
 
     def __init__(

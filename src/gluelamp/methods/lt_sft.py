@@ -1,4 +1,4 @@
-"""LT-SFT (Ansell et al., ACL 2022, arXiv 2110.07560): tune what full fine-tuning moves most."""
+"""LT-SFT (Ansell et al., ACL 2022, arXiv 2110.07560): train what full fine-tuning changes most."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from gluelamp.methods.sparse_masks import Dense, TaskSparse
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class LtSft(TaskSparse):
-    """Fine-tune all candidates, keep the positions that moved most, go back, and train these alone.
+    """Fine-tune all candidates, select the positions that changed most, and train these from the start.
 
-    The head trained in the first phase stays, as in the released code.
+    The head of the first phase is the initial head of the second, as in the
+    released code.
 
     Args:
         density: see `Sparse`; the released default is 1 %, here 0.5 % as for the other masks.
-        first_epochs: epochs of the fine-tuning of all candidates, which leaves out the pooler unless it is
+        first_epochs: epochs of the fine-tuning of all candidates. The pooler is included only if it is
             trained with the head.
-        first_learning_rate: its peak learning rate.
+        first_learning_rate: peak learning rate of that fine-tuning.
     """
 
     family: ClassVar[str] = "sparse"
@@ -41,5 +42,5 @@ class LtSft(TaskSparse):
         return (TrainingPhase(dense, "full fine-tuning", self.first_epochs, self.first_learning_rate),)
 
     def scores(self, candidates: Mapping[str, Tensor], result: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return how far each value moved."""
+        """Return the absolute change of each value."""
         return {name: (result[name] - before).abs() for name, before in candidates.items()}

@@ -17,15 +17,15 @@ from gluelamp.methods.prefix import Prefix
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class MAM(Method):
-    """Attend to a learned prefix of length q, and put an adapter beside the feed-forward network.
+    """Attend to a trained prefix of length q, and add an adapter parallel to the feed-forward network.
 
-    Stored: 2 L d q + L (2 d b + b + d). Trained: the same, or with a network of width m that makes the
+    Stored: 2 L d q + L (2 d b + b + d). Trained: the same, or with a network of width m that computes the
     prefix, q d + m (d + 1) + 2 L d (m + 1) + L (2 d b + b + d). The defaults are those of the authors'
     GLUE script.
 
     Args:
         length: q.
-        prefix_bottleneck: m; without a network if None.
+        prefix_bottleneck: m; no network if None.
         prefix_init_std: see `gluelamp.methods.prefix.Prefix`.
         bottleneck: b, of the adapter.
         scale: factor on the adapter's update.

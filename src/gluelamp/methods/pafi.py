@@ -1,9 +1,9 @@
-"""PaFi (Liao, Meng, Monz, ACL 2023, arXiv 2305.16742): tune the weights of smallest magnitude.
+"""PaFi (Liao, Meng, Monz, ACL 2023, arXiv 2305.16742): train the weights of smallest magnitude.
 
-The mask depends on the pre-trained weights alone, so one mask serves all tasks, and a task stores its
-values without their positions. The paper's text that is known to us gives the rule (smallest absolute
-values, one common mask); which tensors take part and whether the ranking is global is taken from
-second-hand readings, and is a field here. The other orders are its ablations.
+The mask depends on the pre-trained weights alone. All tasks therefore share one mask, and a task stores its
+values without their positions. The rule (smallest absolute values, one common mask) is the paper's. Only
+parts of its text were available: which tensors are candidates, and whether the ranking is global, are our
+choice, and are options here. The other orders are ablations.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from gluelamp.methods.sparse_masks import Scope, Sparse, grouped, lowest, sparse
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class PaFi(Sparse):
-    """Train a delta at positions chosen by pre-trained magnitude.
+    """Train a delta at positions selected by pre-trained magnitude.
 
     Args:
         order: which magnitudes: ``smallest`` (PaFi), ``largest``, those nearest to the median
             (``middle``), or any (``random``).
         scope: rank over all candidate tensors together, within each block, or within each tensor.
-        mask_seed: draws the positions of order ``random``; the same for all tasks.
+        mask_seed: seed of the positions of order ``random``; the same for all tasks.
     """
 
     family: ClassVar[str] = "sparse"
@@ -49,10 +49,10 @@ class PaFi(Sparse):
     mask_seed: int = Field(default=0, ge=0)
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
-        """Choose the positions and put a trained delta at each.
+        """Select the positions and put a trained delta at each.
 
         Raises:
-            InputError: if the budget is larger than the candidates, or rounds to nothing.
+            InputError: if the budget is zero, or larger than the candidates.
         """
         candidates = self.candidates(model, parts)
         budget = self.budget(model, parts)
@@ -63,8 +63,10 @@ class PaFi(Sparse):
         for names in grouped(list(candidates), self.scope):
             group = {name: candidates[name] for name in names}
             before, seen = seen, seen + sum(value.numel() for value in group.values())
-            share = budget * seen // available - budget * before // available  # all shares sum to the budget
-            positions |= lowest(self._scores(group, generator), share)
+            # Each group's part is proportional to its size. The difference of two rounded cumulative budgets
+            # makes the parts sum to the budget exactly.
+            part = budget * seen // available - budget * before // available
+            positions |= lowest(self._scores(group, generator), part)
         return [*sparse_changes(model, positions, shares_positions=True)]
 
     def _scores(self, group: Mapping[str, Tensor], generator: torch.Generator) -> Mapping[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The parallel adapter (He et al., ICLR 2022, arXiv 2110.04366): one beside each feed-forward network."""
+"""The parallel adapter (He et al., ICLR 2022, arXiv 2110.04366): parallel to each feed-forward network."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from gluelamp.methods.changes.inserted import Bottleneck, InsertedModule
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Parallel(Method):
-    """Add ``s up(ReLU(down(u)))`` to what each feed-forward network makes of its input u.
+    """Add ``s up(ReLU(down(u)))`` to the output of each feed-forward network, where u is its input.
 
-    Initialised as LoRA is: down is drawn (Kaiming), up is zero, so that it starts as the backbone.
+    Initialised like LoRA: down is random (Kaiming), up is zero, so that training starts from the backbone.
     Trained: L (2 d b + b + d).
 
     Args:
         bottleneck: b. The default is the size of a Pfeiffer adapter on BERT base; the authors take 512
-            for generation, and 16 for GLUE beside a prefix (`gluelamp.methods.mam`).
+            for generation, and 16 for GLUE together with a prefix (`gluelamp.methods.mam`).
         scale: s; 2 in the authors' GLUE script, 4 for generation.
         dropout: between the adapter's projections; the authors take the backbone's.
     """
@@ -44,7 +44,7 @@ class Parallel(Method):
     dropout: float = Field(default=0.1, ge=0, lt=1)
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
-        """Put an adapter beside each network."""
+        """Put an adapter parallel to each network."""
         width = model.config.hidden_size
         return [
             ParallelModule(block["ffn.input"], block["ffn.branch"], self._adapter(width), self.scale)
@@ -60,26 +60,26 @@ class Parallel(Method):
 
 
 class ParallelModule(InsertedModule):
-    """A module that reads what enters one part, and adds to what leaves another.
+    """A module that reads the input of one part and adds to the output of another.
 
     Args:
         source: its input is read.
         target: runs after ``source`` in each pass; its output is added to.
         module: the new module; it becomes the target's submodule ``adapter``.
-        scale: factor on what the module returns.
+        scale: factor on the module's output.
     """
 
     def __init__(self, source: Handle, target: Handle, module: nn.Module, scale: float) -> None:
         super().__init__(target, module, self._add)
         self._scale = scale
-        self._entered: list[Tensor] = []
+        self._inputs: list[Tensor] = []  # of the current pass, from the first hook to the second
         self._reading = source.module.register_forward_pre_hook(self._read)
 
     def _read(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._entered[:] = inputs
+        self._inputs[:] = inputs  # assigned, not appended: a failed pass may have left a tensor
 
     def _add(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output + self._scale * self.module(self._entered.pop())
+        return output + self._scale * self.module(self._inputs.pop())
 
     def detach(self) -> None:
         """Remove the module and both hooks."""

@@ -1,4 +1,4 @@
-"""The Pfeiffer adapter (Pfeiffer et al., EACL 2021, arXiv 2005.00247): one adapter a layer."""
+"""The Pfeiffer adapter (Pfeiffer et al., EACL 2021, arXiv 2005.00247): one adapter per layer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Pfeiffer(Method):
 
     Args:
         reduction_factor: hidden size over bottleneck.
-        init_std: standard deviation from which both projections are drawn.
+        init_std: standard deviation of both projections at the start.
     """
 
     family: ClassVar[str] = "adapter"

@@ -1,13 +1,12 @@
-"""Prototype-based HyperAdapter, PHA (EMNLP 2023, arXiv 2310.11670): adapters that a network makes.
+"""Prototype-based HyperAdapter, PHA (EMNLP 2023, arXiv 2310.11670): adapters that a network generates.
 
-Each task has a prototype, from which one network makes the parallel adapters of all blocks. The
-prototypes are shaped by two contrastive losses between them and the examples' embeddings. Nothing of
-this needs more than one task, but only several tasks give the contrasts a meaning: with one, adapters
-are made and both losses are left out.
+Each task has a prototype, from which one hypernetwork generates the parallel adapters of all blocks. Two
+contrastive losses compare prototypes and embeddings of examples. They need several tasks: with a single
+task, adapters are generated and both losses are left out.
 
-The paper's model is T5, with made adapters in the decoder and plain ones in the encoder. Here, with
-an encoder alone, every block's adapter is made, and an example's embedding is the mean of the same
-pass's last hidden states.
+The paper's model is T5, with generated adapters in the decoder and plain ones in the encoder. Here, with an
+encoder alone, every block's adapter is generated, and an example's embedding is computed from the mean of
+the last hidden states of the same pass.
 """
 
 from __future__ import annotations
@@ -35,16 +34,16 @@ _HIDDEN = 128  # inner width of both networks, in the released code
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class PHA(Method):
-    """Make the adapters ``h + up(ReLU(down(u)))`` beside each feed-forward network from prototypes.
+    """Generate adapters ``h + up(ReLU(down(u)))`` parallel to each feed-forward network from prototypes.
 
-    With embeddings of size s, of T tasks and L blocks, trained are s (T + L) for these,
-    256 s + 128 + 129 s + 2 s for what joins them, (s + 1)(2 d b + d + b) for what makes the adapters,
-    and, if T > 1, 128 (d + 1) + 129 s for the examples' embeddings.
+    Trained, with T tasks, L blocks and embeddings of size s: s (T + L) for the embeddings,
+    256 s + 128 + 129 s + 2 s for the network that joins them, (s + 1)(2 d b + d + b) for the generators of
+    the adapters and, if T > 1, 128 (d + 1) + 129 s for the examples' embeddings.
 
     Args:
         bottleneck: b, of the adapters.
         embedding_size: s, of prototypes, of the blocks' and of the examples' embeddings.
-        contrast_weight: of each contrastive loss beside the task's.
+        contrast_weight: factor on each contrastive loss; the task's loss has 1.
         temperature: of both.
     """
 
@@ -64,13 +63,15 @@ class PHA(Method):
     temperature: float = Field(default=0.1, gt=0)
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
-        """Put a made adapter beside each network, and what makes them with the embeddings."""
+        """Put a generated adapter parallel to each network, and the hypernetwork below the embeddings."""
         tasks, width = task_ids(model), model.config.hidden_size
         network = Hypernetwork(width, self.bottleneck, len(parts.blocks), tasks.count, self.embedding_size)
         return [
             Prototypes(parts.embeddings, model, network, tasks),
             *(
-                ParallelModule(block["ffn.input"], block["ffn.branch"], MadeAdapter(network, layer, tasks), 1)
+                ParallelModule(
+                    block["ffn.input"], block["ffn.branch"], GeneratedAdapter(network, layer, tasks), 1
+                )
                 for layer, block in enumerate(parts.blocks)
             ),
         ]
@@ -81,16 +82,16 @@ class PHA(Method):
         prototypes, *_ = changes
         if not isinstance(prototypes, Prototypes) or prototypes.tasks.count == 1:
             return loss
-        examples, made_of, tasks = prototypes.contrasted()
+        examples, vectors, tasks = prototypes.contrasted()
         contrasts = between_examples(examples, tasks, self.temperature)
-        contrasts = contrasts + to_prototypes(examples, made_of, tasks, self.temperature)
+        contrasts = contrasts + to_prototypes(examples, vectors, tasks, self.temperature)
         return loss + self.contrast_weight * contrasts
 
 
 def between_examples(examples: Tensor, tasks: Tensor, temperature: float) -> Tensor:
-    """Return the supervised contrastive loss: examples of one task are drawn to each other.
+    """Return the supervised contrastive loss, which pulls examples of one task together.
 
-    Mean over the examples i that share the batch with others of their task, of the mean over these p of
+    Mean over the examples i with others of their task in the batch, of the mean over these p of
     ``-log(exp(z_i z_p / t) / sum_(a != i) exp(z_i z_a / t))``, where z is normalised.
 
     Args:
@@ -100,18 +101,19 @@ def between_examples(examples: Tensor, tasks: Tensor, temperature: float) -> Ten
     """
     normal = functional.normalize(examples)
     itself = torch.eye(len(tasks), dtype=torch.bool, device=tasks.device)
-    scores = (normal @ normal.T / temperature).masked_fill(itself, -1e9)  # finite: an example may be alone
+    # Not -inf: an example that is alone in the batch would have no finite score, and a gradient of nan.
+    scores = (normal @ normal.T / temperature).masked_fill(itself, -1e9)
     positive = (tasks[:, None] == tasks) & ~itself
-    chances = scores.log_softmax(-1).masked_fill(~positive, 0)
+    log_probabilities = scores.log_softmax(-1).masked_fill(~positive, 0)
     number = positive.sum(-1)
-    return -(chances.sum(-1) / number.clamp(min=1)).sum() / (number > 0).sum().clamp(min=1)
+    return -(log_probabilities.sum(-1) / number.clamp(min=1)).sum() / (number > 0).sum().clamp(min=1)
 
 
 def to_prototypes(examples: Tensor, prototypes: Tensor, tasks: Tensor, temperature: float) -> Tensor:
-    """Return the loss that draws examples to their task's prototype, away from the others.
+    """Return the loss that pulls examples to their task's prototype and away from the others.
 
     Mean over the examples of ``-log(exp(z k_own / t) / sum_(k != k_own) exp(z k / t))``, where z and k
-    are normalised. As in the released code the sum leaves out the own one; the loss can be negative.
+    are normalised. As in the released code the sum excludes k_own; the loss can be negative.
 
     Args:
         examples: embeddings z (batch, s).
@@ -126,7 +128,7 @@ def to_prototypes(examples: Tensor, prototypes: Tensor, tasks: Tensor, temperatu
 
 
 class Hypernetwork(SharedByRows):
-    """Makes the adapter of each task and block; knows the embedding of an example.
+    """Generates the adapter of each task and block, and computes embeddings of examples.
 
     Args:
         width: d, of the hidden states.
@@ -143,10 +145,10 @@ class Hypernetwork(SharedByRows):
         self.join = nn.Sequential(
             nn.Linear(2 * size, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, size), nn.LayerNorm(size, eps=1e-6)
         )
-        self.down_weight = _maker(size, (bottleneck, width), fan=width)
-        self.down_bias = _maker(size, (bottleneck,), fan=1)
-        self.up_weight = _maker(size, (width, bottleneck), fan=bottleneck)
-        self.up_bias = _maker(size, (width,), fan=1)
+        self.down_weight = _generator(size, (bottleneck, width), fan=width)
+        self.down_bias = _generator(size, (bottleneck,), fan=1)
+        self.up_weight = _generator(size, (width, bottleneck), fan=bottleneck)
+        self.up_bias = _generator(size, (width,), fan=1)
         if tasks > 1:
             self.embed = nn.Sequential(nn.Linear(width, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, size))
 
@@ -166,8 +168,8 @@ class Hypernetwork(SharedByRows):
         )
 
 
-def _maker(size: int, shape: tuple[int, ...], fan: int) -> nn.Sequential:
-    """A linear layer that makes a tensor, drawn so small that the adapters start near zero."""
+def _generator(size: int, shape: tuple[int, ...], fan: int) -> nn.Sequential:
+    """Return a layer that generates a tensor, so small at the start that adapters are near zero."""
     linear = nn.Linear(size, math.prod(shape))
     bound = 1e-3 * math.sqrt(3 / (size * fan))
     nn.init.uniform_(linear.weight, -bound, bound)
@@ -175,42 +177,44 @@ def _maker(size: int, shape: tuple[int, ...], fan: int) -> nn.Sequential:
     return nn.Sequential(linear, nn.Unflatten(-1, shape))
 
 
-class MadeAdapter(nn.Module):
-    """An adapter without values of its own.
+class GeneratedAdapter(nn.Module):
+    """An adapter whose values a hypernetwork generates in each pass.
 
     Args:
-        network: makes it.
-        block: where it stands.
+        network: the hypernetwork.
+        block: number of the adapter's block.
         tasks: which task each example belongs to.
     """
 
     def __init__(self, network: Hypernetwork, block: int, tasks: TaskIds) -> None:
         super().__init__()
         self.block = block
-        self._shared = (network, tasks)  # in a tuple: no submodules of this one
+        # In a tuple, so that the network is not registered as a submodule of every adapter.
+        self._shared = (network, tasks)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Return the update of hidden states (batch, length, d); by the first task's if none is told."""
+        """Return the update of hidden states (batch, length, d), by the first task's adapter without ids."""
         network, tasks = self._shared
         ids = tasks.current
         if ids is None:
             ids = torch.zeros(1, dtype=torch.long, device=hidden.device)
-        down, down_bias, up, up_bias = (made[ids] for made in network.adapters(self.block))
+        down, down_bias, up, up_bias = (values[ids] for values in network.adapters(self.block))
         inner = functional.relu(hidden @ down.mT + down_bias[:, None])
         return inner @ up.mT + up_bias[:, None]
 
 
 class Prototypes(InsertedModule):
-    """The network, with the embeddings, and the examples' embeddings of the pass at hand.
+    """The hypernetwork as a submodule of the embeddings, and the examples' embeddings of the current pass.
 
     Args:
         handle: the embeddings.
         model: the whole model; its encoder's last hidden states are read.
-        network: what makes the adapters.
+        network: the hypernetwork.
         tasks: which task each example belongs to.
     """
 
     def __init__(self, handle: Handle, model: PreTrainedModel, network: Hypernetwork, tasks: TaskIds) -> None:
+        # The hypernetwork acts through the adapters, so its own hook does nothing.
         super().__init__(handle, network, lambda *_: None)
         self.network, self.tasks = network, tasks
         self._pooled: list[Tensor] = []
@@ -228,10 +232,10 @@ class Prototypes(InsertedModule):
             Examples' embeddings (batch, s), prototypes (T, s) and the examples' tasks (batch,).
 
         Raises:
-            ValueError: if the pass was not told its tasks.
+            ValueError: if the pass had no task ids.
         """
         if self.tasks.current is None:
-            raise ValueError("A model of several tasks is trained with task_ids among its inputs.")
+            raise ValueError("A model of several tasks needs task_ids among its inputs.")
         examples = self.network.embed(self._pooled.pop())
         return examples.float(), self.network.prototypes.weight.float(), self.tasks.current
 

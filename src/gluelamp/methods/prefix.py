@@ -1,9 +1,9 @@
 """Prefix tuning (Li, Liang, ACL 2021, arXiv 2101.00190; for encoders P-tuning v2, arXiv 2110.07602).
 
-In every block each token also attends to learned keys and values. They stand for no position: the
-tokens keep theirs, and rotary or windowed attention does not touch the prefix. (The released code of
+In every block each token also attends to trained keys and values. These have no position: the positions of
+the tokens do not change, and rotary or windowed attention does not apply to the prefix. (The released code of
 P-tuning v2 and Hugging Face ``peft`` shift the position embeddings of the tokens by the prefix's
-length. P-tuning v2 also drops out elements of the prefix, which is not done here.)
+length. P-tuning v2 also applies dropout to the prefix, which is not done here.)
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ ATTENTION = "gluelamp_prefixed"
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Prefix(Method):
-    """Put q learned keys and values before those of the tokens, in every block.
+    """Put q trained keys and values before those of the tokens, in every block.
 
-    Trained: 2 L d q; with a network of width m that makes the prefix, q d + m (d + 1) + 2 L d (m + 1).
-    Stored in both cases: 2 L d q. So a stored prefix can be used, but its network is gone.
+    Trained: 2 L d q; with a network of width m that computes the prefix, q d + m (d + 1) + 2 L d (m + 1).
+    Stored in both cases: 2 L d q. A stored prefix can be used, but not trained further with its network.
 
     Args:
         length: q.
-        bottleneck: m, of ``up(tanh(down(e)))`` over q trained embeddings e of size d; without a network
+        bottleneck: m, of ``up(tanh(down(e)))`` over q trained embeddings e of size d; no network
             if None.
-        init_std: standard deviation of the prefix, or of e. The default is what P-tuning v2 and ``peft``
-            draw; the authors of MAM draw a prefix without a network at 0.02.
+        init_std: standard deviation of the prefix, or of e. The default is that of P-tuning v2 and
+            ``peft``. The authors of MAM use 0.02 for a prefix without a network.
     """
 
     family: ClassVar[str] = "prompt"
@@ -55,40 +55,41 @@ class Prefix(Method):
     init_std: float = Field(default=1.0, gt=0)
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
-        """Let every block attend to its part of the prefix."""
+        """Make every block attend to its part of the prefix."""
         attentions = [block["attention.function"].module for block in parts.blocks]
         layers, width = len(attentions), model.config.hidden_size
         if self.bottleneck is None:
             shape = (layers, 2, self.length, width)
-            prefix: FlatPrefix | MadePrefix = FlatPrefix(torch.empty(shape).normal_(0, self.init_std))
+            prefix: FlatPrefix | ComputedPrefix = FlatPrefix(torch.empty(shape).normal_(0, self.init_std))
         else:
             start = torch.empty(self.length, width).normal_(0, self.init_std)
-            prefix = MadePrefix(start, layers, self.bottleneck)
+            prefix = ComputedPrefix(start, layers, self.bottleneck)
         before = model.config._attn_implementation
         for layer, attention in enumerate(attentions):
-            # Not a submodule: all blocks' values stand in one tensor, with the embeddings.
+            # In the instance's dictionary, not as a submodule: one module, below the embeddings, holds the
+            # values of all blocks.
             vars(attention)["prefix"] = partial(prefix, layer)
         model.set_attn_implementation(ATTENTION)
-        leave = partial(_leave, model, attentions, before)
-        return [InputChange(parts.embeddings, "prefix", prefix, leave)]
+        remove = partial(_remove, model, attentions, before)
+        return [InputChange(parts.embeddings, "prefix", prefix, remove)]
 
 
-def _leave(model: PreTrainedModel, attentions: list[nn.Module], before: str) -> None:
+def _remove(model: PreTrainedModel, attentions: list[nn.Module], before: str) -> None:
     model.set_attn_implementation(before)
     for attention in attentions:
         del vars(attention)["prefix"]
 
 
 class FlatPrefix(TrainedTensor):
-    """The prefix of all blocks, (L, 2, q, d), trained as it is."""
+    """The prefix of all blocks, (L, 2, q, d), trained directly."""
 
     def forward(self, layer: int) -> Tensor:
         """Return the keys and the values of one block, (2, q, d)."""
         return self.values[layer]
 
 
-class MadePrefix(TrainedInput):
-    """A prefix that a network makes; once a stored prefix is loaded it stands in the network's place.
+class ComputedPrefix(TrainedInput):
+    """A prefix that a network computes. A loaded prefix replaces the network.
 
     Args:
         start: the first values of the embeddings (q, d).
@@ -120,7 +121,7 @@ class MadePrefix(TrainedInput):
         return torch.stack([self(layer) for layer in range(len(self.up))])
 
     def load(self, stored: Tensor) -> None:
-        """Put a stored prefix in the network's place."""
+        """Replace the network by a stored prefix."""
         self.loaded = Fp32Buffer(stored.to(self.embeddings.device))
 
 
@@ -132,7 +133,7 @@ def attention_with_prefix(
     attention_mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Let the tokens attend to a prefix too; else as `gluelamp.backbones.dropout.attention_forward`.
+    """Compute attention over a prefix and the tokens; see `gluelamp.backbones.dropout.attention_forward`.
 
     Args:
         module: the attention module; ``module.prefix()`` gives its keys and values (2, q, d).
@@ -142,11 +143,11 @@ def attention_with_prefix(
         attention_mask: additive mask over the tokens, or None.
         options: of ``attention_forward``.
     """
-    made: Callable[[], Tensor] = vars(module)["prefix"]
-    prefix = made().unflatten(-1, key.shape[1::2]).transpose(1, 2)
+    compute: Callable[[], Tensor] = vars(module)["prefix"]
+    prefix = compute().unflatten(-1, key.shape[1::2]).transpose(1, 2)
     prefix_key, prefix_value = prefix.unsqueeze(1).expand(-1, len(key), -1, -1, -1)
     if attention_mask is not None:
-        attention_mask = nn.functional.pad(attention_mask, (prefix.shape[2], 0))  # adds nothing there
+        attention_mask = nn.functional.pad(attention_mask, (prefix.shape[2], 0))  # the prefix is not masked
     key, value = torch.cat([prefix_key, key], dim=2), torch.cat([prefix_value, value], dim=2)
     return attention_forward(module, query, key, value, attention_mask, **options)
 

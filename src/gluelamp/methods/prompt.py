@@ -1,10 +1,10 @@
-"""Prompt tuning (Lester, Al-Rfou, Constant, EMNLP 2021, arXiv 2104.08691): learned tokens.
+"""Prompt tuning (Lester, Al-Rfou, Constant, EMNLP 2021, arXiv 2104.08691): trained tokens.
 
-An encoder reads its classification from the first token, which must stay the first: the learned tokens
-stand after it. (Hugging Face ``peft`` puts them before it, so that the head reads the first of them.)
-From there on they are tokens like others. They have positions of their own, absolute or relative, so
-that the tokens behind them move on by as many, and they leave as many less to the text. A head that
-reads the mean of all tokens reads theirs too.
+An encoder's head reads the first token, which must stay the first: the trained tokens are inserted after it.
+(Hugging Face ``peft`` inserts them before it, so that the head reads the first of them.) They are treated
+like any other token. They have positions, absolute or relative, so the positions of the following tokens
+increase by as many, and the text can have as many tokens fewer. A head that reads the mean of all tokens
+reads theirs too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gluelamp.methods.changes.inputs import InputChange, TrainedTensor
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Prompt(Method):
-    """Put q learned word embeddings after that of the first token.
+    """Insert q trained word embeddings after that of the first token.
 
     Trained: q d, where d is the size of a word embedding.
 
@@ -52,7 +52,7 @@ class Prompt(Method):
         return self.length
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
-        """Let the model read the prompt in each of its inputs."""
+        """Insert the prompt into every input of the model."""
         width = model.get_input_embeddings().get_parameter("weight").shape[1]
         start = torch.empty(self.length, width).uniform_(-self.init_range, self.init_range)
         prompt = PromptedInput(start, readable_tokens(parts.embeddings.module))
@@ -65,7 +65,7 @@ class PromptedInput(TrainedTensor):
 
     Args:
         start: its first values.
-        positions: tokens that the encoder can read, the prompt's among them; any number if None.
+        positions: tokens that the encoder can read, including the prompt's; unlimited if None.
     """
 
     def __init__(self, start: Tensor, positions: int | None) -> None:
@@ -75,18 +75,19 @@ class PromptedInput(TrainedTensor):
     def insert(
         self, model: PreTrainedModel, args: tuple[()], inputs: Mapping[str, Any]
     ) -> tuple[tuple[()], dict[str, Any]]:
-        """Before a forward pass: put the prompt into the model's inputs.
+        """Insert the prompt into the model's inputs: a forward pre-hook of the model.
 
         Args:
             model: the whole classifier.
-            args: none; the inputs have names.
-            inputs: ``input_ids`` (batch, length) and perhaps ``attention_mask`` and ``token_type_ids``,
-                whose entries for the prompt are those of the first token: real, of the first segment.
+            args: empty; the inputs are keyword arguments.
+            inputs: ``input_ids`` (batch, length) and optionally ``attention_mask`` and ``token_type_ids``,
+                whose entries for the prompt are those of the first token: not padding, first segment.
 
         Raises:
             InputError: if text and prompt together are longer than the encoder can read.
         """
         changed = dict(inputs)
+        # Embeddings replace token numbers: the prompt has no numbers.
         ids = changed.pop("input_ids")
         self._check_length(ids.shape[1])
         tokens = model.get_input_embeddings()(ids)

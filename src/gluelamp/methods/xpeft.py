@@ -1,9 +1,9 @@
-"""X-PEFT (Kwak, Kim, 2024, arXiv 2401.16137): tiny masks that select among many given adapters.
+"""X-PEFT (Kwak, Kim, 2024, arXiv 2401.16137): small masks that select among many given adapters.
 
-A new profile (or task) trains two mask vectors a block: one over the down-projections of N frozen
-adapters, one over their up-projections. The masks do not depend on the input, so the selected adapter
-is formed once a step, and at the end it is one ordinary adapter. Only the abstract is known to us; what
-it leaves open is a field here.
+A new profile (or task) trains two mask vectors per block: one over the down-projections of N frozen
+adapters, one over their up-projections. The masks do not depend on the input, so the selected adapters are
+summed once per step, and after training the sum is one ordinary adapter. Only the paper's abstract was
+available; what it does not settle is an option here.
 """
 
 from __future__ import annotations
@@ -27,37 +27,38 @@ from gluelamp.methods.changes.inserted import (
     between_norms,
     reduced_width,
 )
-from gluelamp.methods.xpeft_bank import Bank, bank_checksum, drawn_banks, trained_banks
+from gluelamp.methods.xpeft_bank import Bank, bank_checksum, random_banks, trained_banks
 from gluelamp.methods.xpeft_modules import Mask, SelectedAdapter, SelectedAdapterChange
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class XPeft(Method):
-    """Train masks over a bank of frozen adapters, placed as the Pfeiffer adapter is.
+    """Train masks over a bank of frozen adapters at the position of the Pfeiffer adapter.
 
-    Trained: 2 N a block. Stored: 8 N bytes a block for soft masks, 2 ceil(N / 8) for hard ones. An
-    ``inner_layer_norm`` adds 2 b values, in fp32. The bank in memory: N (2 d b) a block, half of it with
-    ``banks: shared``; a trained one has its biases, N (b + d), too. On disk, once for all tasks: a trained
-    bank; of a random one a few numbers.
+    Trained: 2 N per block. Stored: 8 N bytes per block for soft masks, 2 ceil(N / 8) for hard ones. An
+    ``inner_layer_norm`` adds 2 b values, in fp32. The bank in memory: N (2 d b) per block, half of it with
+    ``banks: shared``; a trained bank also has biases, N (b + d). On disk, once for all tasks: a trained
+    bank, or the seed specification of a random one.
 
     Args:
-        mask: ``soft`` weights by softmax; ``hard`` takes the ``top_k``, with a straight-through
+        mask: ``soft`` weights by softmax; ``hard`` selects the ``top_k``, with a straight-through
             gradient, and stores bits.
-        num_adapters: N; may be None with a trained ``bank``, which has its own.
+        num_adapters: N; None takes the number of a trained ``bank``.
         top_k: k, of hard masks.
         normalise_hard: whether the sum over the k selected adapters is divided by k.
         gumbel_tau: temperature of Gumbel noise on the logits of hard masks in training; 0 is none.
         reduction_factor: hidden size over the adapters' bottleneck.
         banks: ``separate``: each adapter has its own down- and up-projection. ``shared``: one pool of N
-            matrices (b, d) serves both, transposed on the way up; for random banks only.
+            matrices (b, d) is used for both, transposed for the up-projection; for random banks only.
         bank: a profile store whose Pfeiffer adapters are the bank (warm start); random adapters if None.
-        bank_biases: whether the biases of trained adapters are summed with the weights of their
-            projections, or dropped. Random adapters have none.
-        bank_seed: draws a random bank; the same for all tasks, so the bank is shared.
-        bank_gain: size of what the first selected adapter of a random bank returns, over that of the
-            hidden states that it reads; see `bank_std`.
-        init_std: standard deviation of the first logits. Zero would let a hard mask take the first k.
-        inner_layer_norm: whether a trained LayerNorm of the bottleneck's size stands before the ReLU.
+        bank_biases: whether the biases of trained adapters are summed with the mask weights of
+            their projections, or dropped. Random adapters have none.
+        bank_seed: seed of a random bank; the same for all tasks, so the bank is shared.
+        bank_gain: size of the update of a random bank's adapter at the start, relative to the hidden states
+            that it reads; see `bank_std`.
+        init_std: standard deviation of the logits at the start. With zero a hard mask would select the
+            first k adapters.
+        inner_layer_norm: whether a trained LayerNorm of the bottleneck's size is applied before the ReLU.
     """
 
     family: ClassVar[str] = "selected adapter"
@@ -95,13 +96,13 @@ class XPeft(Method):
             )
         if self.num_adapters is None and self.bank is None:
             raise ValueError(
-                "method.num_adapters=null needs a trained method.bank, which has a number of its own; "
-                "say how many adapters a random bank has"
+                "method.num_adapters=null needs a trained method.bank, which has a number of adapters; "
+                "set method.num_adapters for a random bank"
             )
         if self.bank is not None and self.banks == "shared":
             raise ValueError(
-                "method.banks='shared' is for random banks: the adapters of method.bank have a down- "
-                "and an up-projection of their own. Take method.banks=separate"
+                "method.banks='shared' is for random banks: the adapters of method.bank have separate "
+                "down- and up-projections. Take method.banks=separate"
             )
         if self.num_adapters is not None and (problem := self._excess(self.num_adapters)):
             raise ValueError(problem)
@@ -112,15 +113,15 @@ class XPeft(Method):
             return ""
         return (
             f"method.top_k={self.top_k} is larger than method.num_adapters={size}; "
-            "a hard mask cannot take more adapters than there are"
+            "a hard mask cannot select more adapters than exist"
         )
 
     def resolve(self, backbone: str) -> dict[str, str]:
-        """Refuse a bank of another backbone; let the bank's content stand for its path."""
+        """Refuse a bank of another backbone, and return the checksum that replaces the bank's path."""
         return {} if self.bank is None else {"bank": bank_checksum(self.bank, backbone)}
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
-        """Insert one selecting adapter a block."""
+        """Insert one selecting adapter per block."""
         handles = [block["ffn.norm"] for block in parts.blocks]
         width = model.config.hidden_size
         bottleneck = reduced_width(width, self.reduction_factor)
@@ -165,7 +166,7 @@ class XPeft(Method):
             shape = (cast("int", self.num_adapters), bottleneck, width)
             shared = self.banks == "shared"
             std = self.bank_std(bottleneck, width)
-            return drawn_banks(self.bank_seed, std, shape, len(handles), shared, device)
+            return random_banks(self.bank_seed, std, shape, len(handles), shared, device)
         places = [handle.path for handle in handles]
         biases = self.bank_biases == "same_weights"
         banks = trained_banks(self.bank, places, bottleneck, width, biases, device)
@@ -188,14 +189,14 @@ def selected_adapters(adaptation: Adaptation) -> list[SelectedAdapterChange]:
     Raises:
         InputError: if it is another method's.
     """
-    found = [change for change in adaptation.changes if isinstance(change, SelectedAdapterChange)]
-    if not found or len(found) < len(adaptation.changes):
+    changes = [change for change in adaptation.changes if isinstance(change, SelectedAdapterChange)]
+    if not changes or len(changes) < len(adaptation.changes):
         raise InputError("This is not an X-PEFT adaptation; apply method=xpeft to the model.")
-    return found
+    return changes
 
 
 def bank_bytes(adaptation: Adaptation) -> int:
-    """Return the bytes of the bank in memory, whether it is stored or drawn again.
+    """Return the bytes of the bank in memory, whether it is stored or generated from its seed.
 
     Raises:
         InputError: if it is not an X-PEFT adaptation.
@@ -229,12 +230,12 @@ def export_adapter(adaptation: Adaptation) -> Adaptation:
 
 @torch.no_grad()
 def _ordinary(adapter: SelectedAdapter) -> Bottleneck:
-    formed = adapter.eval().form()  # without the noise of training
-    plain = Bottleneck(formed.down.size(1), formed.down.size(0), nn.ReLU(), nn.init.zeros_)
+    summed = adapter.eval().summed()  # in evaluation mode, without Gumbel noise
+    plain = Bottleneck(summed.down.size(1), summed.down.size(0), nn.ReLU(), nn.init.zeros_)
     plain.to(adapter.bank_down)
     for linear, weight, bias in (
-        (plain.down, formed.down, formed.down_bias),
-        (plain.up, formed.up, formed.up_bias),
+        (plain.down, summed.down, summed.down_bias),
+        (plain.up, summed.up, summed.up_bias),
     ):
         linear.weight.copy_(weight)
         if bias is not None:

@@ -1,4 +1,4 @@
-"""The given adapters of X-PEFT: drawn from a seed, or trained before on other profiles."""
+"""The given adapters of X-PEFT: random ones from a seed, or adapters that other profiles trained."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from gluelamp.errors import InputError
 from gluelamp.methods.storage import content_hash
 from gluelamp.profiles import ProfileStore
 
-_BEGINNING = 4  # values of a drawn bank that are kept, to notice a torch that draws otherwise
+# A few values of a random bank are part of its seed specification. If another version of torch generates
+# other random numbers, the specification differs and a task state is refused.
+_CHECKED_VALUES = 4
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Bank:
         up: up-projections (N, d, b); None if the down-projections, transposed, also project up.
         down_bias: (N, b); None if all are zero.
         up_bias: (N, d); None if all are zero.
-        name: of a drawn bank, the few numbers from which it can be drawn again.
+        name: seed specification of a random bank: the few numbers from which it can be generated again.
     """
 
     down: Tensor
@@ -36,37 +38,37 @@ class Bank:
     name: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def drawn_banks(
+def random_banks(
     seed: int, std: float, shape: tuple[int, int, int], blocks: int, shared: bool, device: torch.device
 ) -> list[Bank]:
-    """Draw the banks of all blocks, without biases; equal arguments give equal banks.
+    """Return random banks for all blocks, without biases; equal arguments give equal banks.
 
     Args:
-        seed: of the draw; always on the CPU, so that each device has the same bank.
+        seed: of the generator, which is on the CPU, so that every device has the same bank.
         std: standard deviation of all entries.
         shape: N, b, d.
         blocks: L.
         shared: whether one pool serves down and up.
-        device: where the banks go; on ``meta`` nothing is drawn.
+        device: of the banks; on ``meta`` no values are generated.
     """
     count, bottleneck, width = shape
     shapes = [shape] if shared else [shape, (count, width, bottleneck)]
     generator = torch.Generator().manual_seed(seed)
 
-    def draw(size: tuple[int, int, int]) -> Tensor:
+    def generate(size: tuple[int, int, int]) -> Tensor:
         if device.type == "meta":
             return torch.empty(size, device=device)
-        drawn = torch.empty(size, device="cpu").normal_(0, std, generator=generator)
-        return drawn.to(device)
+        values = torch.empty(size, device="cpu").normal_(0, std, generator=generator)
+        return values.to(device)
 
-    drawn = [[draw(size) for size in shapes] for _ in range(blocks)]
+    banks = [[generate(size) for size in shapes] for _ in range(blocks)]
     name = {
         "bank.seed": torch.tensor(seed),
         "bank.std": torch.tensor(std, dtype=torch.float64),
         "bank.shape": torch.tensor([len(shapes), *shape]),
-        "bank.beginning": drawn[0][0].flatten()[:_BEGINNING].bfloat16(),
+        "bank.beginning": banks[0][0].flatten()[:_CHECKED_VALUES].bfloat16(),
     }
-    return [Bank(pools[0], None if shared else pools[1], name=name) for pools in drawn]
+    return [Bank(pools[0], None if shared else pools[1], name=name) for pools in banks]
 
 
 def trained_banks(
@@ -76,16 +78,16 @@ def trained_banks(
 
     Args:
         path: of the profile store.
-        places: of each block, the path of the part that carries its adapter.
+        places: of each block, the path of the part with its adapter.
         bottleneck: b that is expected.
         width: d that is expected.
         biases: whether the adapters' biases are read.
-        device: where the banks go.
+        device: of the banks.
 
     Raises:
-        InputError: if the store is not there, or has other adapters than this backbone needs.
+        InputError: if the store is missing, or has other adapters than this backbone needs.
     """
-    with torch.device("cpu"):  # where only shapes count, the default is meta
+    with torch.device("cpu"):  # the default device is meta when parameters are counted
         store = _open(path)
         _check(path, store.layout, places, bottleneck, width)
         stacked = store.read_many(store.ids)
@@ -112,7 +114,7 @@ def bank_checksum(path: str, backbone: str) -> str:
         backbone: checksum of the backbone's weights.
 
     Raises:
-        InputError: if the store is not there or belongs to another backbone.
+        InputError: if the store is missing or belongs to another backbone.
     """
     store = _open(path)
     trained_on = store.provenance.get("backbone")
@@ -128,9 +130,9 @@ def _open(path: str) -> ProfileStore:
     found = sorted(glob(path))  # noqa: PTH207 - Path.glob takes no absolute pattern
     if len(found) != 1:
         raise InputError(
-            f"method.bank={path!r} is not one profile store: {', '.join(found) or 'no file'} found. Name one "
-            "file, such as the last.profiles of a run with method=pfeiffer task.profiles=per_user; * may "
-            "stand for the parts of its path that nothing else matches."
+            f"method.bank={path!r} is not one profile store: it matches {', '.join(found) or 'no file'}. "
+            "Name one file, such as the last.profiles of a run with method=pfeiffer task.profiles=per_user. "
+            "A * in the path matches any text."
         )
     store = ProfileStore.open(Path(found[0]))
     if problems := store.problems():
@@ -144,12 +146,12 @@ def _check(
     path: str, layout: Mapping[str, Tensor], places: Sequence[str], bottleneck: int, width: int
 ) -> None:
     end = ".adapter.down.weight"
-    found = [name.removesuffix(end) for name in layout if name.endswith(end)]
-    if sorted(found) != sorted(places):
-        wrong = min(set(found) ^ set(places))
+    stored = [name.removesuffix(end) for name in layout if name.endswith(end)]
+    if sorted(stored) != sorted(places):
+        wrong = min(set(stored) ^ set(places))
         raise InputError(
             f"method.bank={path!r} does not hold one Pfeiffer adapter for each block of this backbone: "
-            f"{len(found)} are there, {len(places)} are needed, and {wrong!r} is in one of both only. "
+            f"it holds {len(stored)}, {len(places)} are needed, and {wrong!r} is in one of both only. "
             "Take a store of profiles that method=pfeiffer trained on this backbone."
         )
     b, d = layout[places[0] + end].shape

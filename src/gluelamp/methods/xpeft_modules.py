@@ -1,7 +1,8 @@
-"""The modules of X-PEFT: a mask over N given adapters, the adapter that two masks select, and its place."""
+"""The modules of X-PEFT: a mask over N given adapters, and the adapter that two masks select."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -20,10 +21,10 @@ class Mask(Fp32Module):
 
     Args:
         size: N.
-        top_k: how many adapters a hard mask takes; None makes the mask soft.
+        top_k: how many adapters a hard mask selects; None makes the mask soft.
         divides: whether a hard mask's weights are 1 / k, not 1.
         gumbel_tau: temperature of Gumbel noise on the logits of a hard mask in training; 0 is none.
-        init_std: standard deviation of the first logits.
+        init_std: standard deviation of the logits at the start.
     """
 
     def __init__(
@@ -45,26 +46,27 @@ class Mask(Fp32Module):
             return torch.softmax(self.logits, dim=0)
         logits: Tensor = self.logits
         if self.training and self.gumbel_tau:
+            # Gumbel noise: -log(-log u). The smallest positive number avoids log(0).
             uniform = torch.rand_like(logits).clamp_min(torch.finfo(logits.dtype).tiny)
             logits = (logits - torch.log(-torch.log(uniform))) / self.gumbel_tau
         soft = torch.softmax(logits, dim=0)
         hard = torch.zeros_like(soft).scatter(0, logits.topk(self.top_k).indices, 1.0)
         if self.divides:
             hard = hard / self.top_k
-        # Straight through: the hard mask, exactly, with the gradient of the softmax.
+        # Straight-through estimator: the value of the hard mask, the gradient of the softmax.
         return hard + (soft - soft.detach())
 
     def stored(self) -> Tensor:
-        """Return the logits, or the chosen adapters as ceil(N / 8) bytes, first adapter highest bit."""
+        """Return the logits, or the selected adapters as ceil(N / 8) bytes, the first in the highest bit."""
         logits = self.logits.detach()
         if self.top_k is None:
             return logits
-        chosen = logits.new_zeros(len(logits) + -len(logits) % 8)
-        chosen.scatter_(0, logits.topk(self.top_k).indices, 1.0)
-        return (chosen.view(-1, 8) @ 2.0 ** _bit_numbers(chosen)).to(torch.uint8)
+        bits = logits.new_zeros(len(logits) + -len(logits) % 8)  # padded with zeros to whole bytes
+        bits.scatter_(0, logits.topk(self.top_k).indices, 1.0)
+        return (bits.view(-1, 8) @ 2.0 ** _bit_numbers(bits)).to(torch.uint8)
 
     def load(self, stored: Tensor) -> None:
-        """Take back what `stored` returned; as for `logits_of`."""
+        """Load what `stored` returned; as for `logits_of`."""
         with torch.no_grad():
             self.logits.copy_(self.logits_of(stored))
 
@@ -75,27 +77,27 @@ class Mask(Fp32Module):
             stored: one mask, or stacked ones of several profiles (..., bytes).
 
         Raises:
-            InputError: if another number of adapters is chosen than this mask takes.
+            InputError: if the stored masks select another number of adapters than this mask.
         """
         if self.top_k is None:
             return stored
         bits = stored.unsqueeze(-1) >> _bit_numbers(stored) & 1
-        chosen = bits.flatten(-2)[..., : len(self.logits)]
-        numbers = chosen.sum(-1)
+        selected = bits.flatten(-2)[..., : len(self.logits)]
+        numbers = selected.sum(-1)
         if wrong := numbers[numbers != self.top_k].tolist():
             raise InputError(
-                f"The task state's masks choose {wrong[0]} adapters, but method.top_k="
+                f"The task state's masks select {wrong[0]} adapters, but method.top_k="
                 f"{self.top_k}. Load it with the configuration of its run."
             )
-        return chosen.to(self.logits.dtype)
+        return selected.to(self.logits.dtype)
 
 
 def _bit_numbers(like: Tensor) -> Tensor:
     return torch.arange(7, -1, -1, dtype=like.dtype, device=like.device)
 
 
-class Formed(NamedTuple):
-    """One ordinary adapter: A (b, d) and B (d, b), with their biases if the bank has any."""
+class SummedAdapter(NamedTuple):
+    """The adapter that two masks select: A (b, d) and B (d, b), with biases if the bank has any."""
 
     down: Tensor
     up: Tensor
@@ -103,27 +105,26 @@ class Formed(NamedTuple):
     up_bias: Tensor | None
 
 
-class _Kept(NamedTuple):
-    """A formed adapter with what it was formed from."""
+class _Cache(NamedTuple):
+    """A summed adapter, and the tensors and their versions from which it was computed."""
 
-    formed: Formed
-    logits: tuple[Tensor, ...]
-    places: tuple[tuple[int, int], ...]
-    bank: Tensor
+    adapter: SummedAdapter
+    tensors: tuple[Tensor, ...]
+    versions: list[tuple[int, int]]
 
 
 class SelectedAdapter(nn.Module):
     """``B relu(A h + a) + c`` with A, B and the biases a, c the masked sums over the bank.
 
-    In evaluation without gradients the sums are formed once for the masks that are there, and a pass
-    costs what one ordinary adapter costs. A write into the logits that torch does not count as a version,
-    such as one through ``.data``, is seen at the next pass that may learn.
+    In evaluation without gradients the sums are computed once and cached, so that a pass costs as much as
+    with one ordinary adapter. After a write into the logits that torch does not count as a version, such as
+    one through ``.data``, call `invalidate`.
 
     Args:
         mask_down: weights of the down-projections.
         mask_up: weights of the up-projections.
         bank: the given adapters.
-        inner_layer_norm: whether a trained LayerNorm stands before the ReLU.
+        inner_layer_norm: whether a trained LayerNorm is applied before the ReLU.
     """
 
     bank_down: Tensor
@@ -139,19 +140,19 @@ class SelectedAdapter(nn.Module):
         self.register_buffer("bank_up", bank.up, persistent=False)
         self.register_buffer("bank_down_bias", bank.down_bias, persistent=False)
         self.register_buffer("bank_up_bias", bank.up_bias, persistent=False)
-        self._kept: _Kept | None = None
+        self._cache: _Cache | None = None
 
-    def form(self) -> Formed:
+    def summed(self) -> SummedAdapter:
         """Return the adapter that the masks select now."""
         _, bottleneck, width = self.bank_down.shape
         down, up = (mask().to(self.bank_down.dtype) for mask in (self.mask_down, self.mask_up))
-        # As a product over the flattened bank: one pass over its bytes forward, one backward.
+        # As a vector times the flattened bank: it is read once forward and once backward.
         a = (down @ self.bank_down.flatten(1)).view(bottleneck, width)
         if self.bank_up is None:
             b = (up @ self.bank_down.flatten(1)).view(bottleneck, width).transpose(0, 1)
         else:
             b = (up @ self.bank_up.flatten(1)).view(width, bottleneck)
-        return Formed(
+        return SummedAdapter(
             a,
             b,
             None if self.bank_down_bias is None else down @ self.bank_down_bias,
@@ -160,41 +161,38 @@ class SelectedAdapter(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the update of hidden states (..., d)."""
-        formed = self._formed()
-        inner = self.norm(nn.functional.linear(hidden, formed.down, formed.down_bias))
-        return nn.functional.linear(torch.relu(inner), formed.up, formed.up_bias)
+        adapter = self._current()
+        inner = self.norm(nn.functional.linear(hidden, adapter.down, adapter.down_bias))
+        return nn.functional.linear(torch.relu(inner), adapter.up, adapter.up_bias)
 
-    def _formed(self) -> Formed:
-        logits = (self.mask_down.logits, self.mask_up.logits)
-        # Values from outside, as in torch.func, are no parameters: of them nothing is kept.
-        own = all(isinstance(one, nn.Parameter) and not one.is_inference() for one in logits)
-        if self.training or torch.is_grad_enabled() or not own:
-            self._kept = None
-            return self.form()
-        if self._kept is None or not self._holds(self._kept, logits):
-            self._kept = _Kept(self.form(), logits, _places(logits), self.bank_down)
-        return self._kept.formed
+    def invalidate(self) -> None:
+        """Sum the selected adapters again in the next pass."""
+        self._cache = None
 
-    def _holds(self, kept: _Kept, logits: tuple[Tensor, ...]) -> bool:
-        return (
-            all(one is before for one, before in zip(logits, kept.logits, strict=True))
-            and _places(logits) == kept.places
-            and self.bank_down is kept.bank
-        )
-
-
-def _places(tensors: tuple[Tensor, ...]) -> tuple[tuple[int, int], ...]:
-    return tuple((one.data_ptr(), one._version) for one in tensors)
+    def _current(self) -> SummedAdapter:
+        tensors = (self.mask_down.logits, self.mask_up.logits, self.bank_down)
+        # torch.func.functional_call replaces the parameters by plain tensors for one pass. Inference tensors
+        # have no version. Neither may enter the cache.
+        cacheable = all(isinstance(one, nn.Parameter) and not one.is_inference() for one in tensors[:2])
+        if self.training or torch.is_grad_enabled() or not cacheable:
+            self.invalidate()
+            return self.summed()
+        # The pointer differs after a move to another device or type, the version after an in-place write.
+        versions = [(one.data_ptr(), one._version) for one in tensors]
+        cache = self._cache
+        if cache is None or versions != cache.versions or any(map(operator.is_not, tensors, cache.tensors)):
+            self._cache = cache = _Cache(self.summed(), tensors, versions)
+        return cache.adapter
 
 
 class SelectedAdapterChange(InsertedModule):
     """An inserted `SelectedAdapter`, of which a task stores the masks alone.
 
     Args:
-        handle: the part on which the adapter hangs.
+        handle: the part whose forward hook runs the adapter.
         adapter: the selecting adapter.
-        bank_name: what is stored of the bank for all tasks, if it can be drawn again; else the whole
-            bank is stored.
+        bank_name: the seed specification that is stored of a random bank, once for all tasks. A trained bank
+            is stored in full.
     """
 
     def __init__(self, handle: Handle, adapter: SelectedAdapter, bank_name: Mapping[str, Tensor]) -> None:
@@ -216,7 +214,7 @@ class SelectedAdapterChange(InsertedModule):
         return {name: mask.stored() for name, mask in self._masks.items()} | norm
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state` returned."""
+        """Load what `state` returned."""
         for name, mask in self._masks.items():
             mask.load(state[name])
         with torch.no_grad():
@@ -226,12 +224,12 @@ class SelectedAdapterChange(InsertedModule):
 
     def invalidate(self) -> None:
         """Sum the selected adapters again in the next pass."""
-        self.adapter._kept = None
+        self.adapter.invalidate()
 
     def values_of(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the logits (P, N) that the stacked states of P tasks stand for."""
+        """Return the logits (P, N) for the stacked states of P tasks."""
         return {f"{name}.logits": mask.logits_of(states[name]) for name, mask in self._masks.items()}
 
     def shared(self) -> dict[str, Tensor]:
-        """Return the trained bank, or the name of a drawn one, which is the same in all blocks."""
+        """Return the trained bank, or the seed specification of a random one, equal in all blocks."""
         return self.bank_name or super().shared()
