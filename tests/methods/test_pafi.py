@@ -107,8 +107,8 @@ def test_a_task_costs_four_bytes_a_value_and_the_optimiser_as_many_values() -> N
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        (pafi(density=1.0, exclude="embeddings"), "the candidates hold"),
-        (pafi(exclude="."), "the candidates hold 0"),
+        (pafi(density=1.0, exclude="embeddings"), "the candidates have"),
+        (pafi(exclude="."), "the candidates have 0"),
         (pafi(density=1e-9), "asks for 0"),
     ],
     ids=["more-than-candidates", "no-candidates", "nothing"],
