@@ -3,19 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gluelamp.cli.app import run_app
-
-
-def export(raw: dict[str, Any]) -> None:
-    """Write the merged model of a composed configuration."""
-    from gluelamp.experiments.config import parse, parse_run
-    from gluelamp.experiments.export import ExportConfig, export_model
-
-    choice = parse(ExportConfig, raw.pop("export"), "export")
-    export_model(parse_run(raw), choice)
-
+from gluelamp.cli.commands import export
 
 if __name__ == "__main__":
     run_app(export, "export")

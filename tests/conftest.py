@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,23 +90,31 @@ def compose() -> Compose:
 
     from gluelamp.cli.app import CONFIGS, plain
 
-    def composed(*overrides: str) -> dict[str, Any]:
+    @cache  # composing takes a tenth of a second
+    def composed(overrides: tuple[str, ...]) -> dict[str, Any]:
         with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
             config = hydra.compose("train", overrides=list(overrides))
         for key in OmegaConf.missing_keys(config):
             OmegaConf.update(config, key, "given")
         return plain(config)
 
-    return composed
+    return lambda *overrides: deepcopy(composed(overrides))
+
+
+@pytest.fixture(scope="session")
+def tiny_config(compose: Compose, tiny_backbone: Path) -> Callable[..., RunConfig]:
+    """Return the typed configuration of a small run; the first argument is its results folder."""
+    from gluelamp.experiments.config import parse_run
+
+    def config(root: Path, *overrides: str) -> RunConfig:
+        raw = compose("backbone=tiny", f"backbone.path={tiny_backbone}", *SMALL, *overrides)
+        raw["results"]["root"] = str(root)  # not an override, so that the composition can be cached
+        return parse_run(raw)
+
+    return config
 
 
 @pytest.fixture
-def tiny_run(compose: Compose, tiny_backbone: Path, tmp_path: Path) -> TinyRun:
-    """Return the typed configuration of a small run; its results go below ``tmp_path``."""
-    from gluelamp.experiments.config import parse_run
-
-    def run(*overrides: str) -> RunConfig:
-        places = (f"backbone.path={tiny_backbone}", f"results.root={tmp_path / 'results'}")
-        return parse_run(compose("backbone=tiny", *places, *SMALL, *overrides))
-
-    return run
+def tiny_run(tiny_config: Callable[..., RunConfig], tmp_path: Path) -> TinyRun:
+    """Return the typed configuration of a small run whose results are in ``tmp_path / "results"``."""
+    return partial(tiny_config, tmp_path / "results")

@@ -1,4 +1,4 @@
-"""The one exception for bad input, and the "did you mean" sentence that goes with it."""
+"""The exception for bad input, and its "did you mean" sentence."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class InputError(ValueError):
 
 
 class UnsupportedError(InputError):
-    """A method asks for a part that the architecture does not have, whatever the method's options."""
+    """A method needs a module that the architecture does not have, with any options of the method."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """Return the error for a name that does not exist, with the nearest known name.
 
     Args:
-        kind: what the name stands for, such as ``"task"``.
+        kind: what the name refers to, such as ``"task"``.
         name: the name that was given.
         known: the names that exist.
     """

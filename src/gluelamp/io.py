@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and content hashes."""
+"""Files that are written completely or not at all, locks, and content hashes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from filelock import FileLock, Timeout
 
 from gluelamp.errors import InputError
 
@@ -66,6 +68,29 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}. Remove it and run again.") from error
+
+
+@contextmanager
+def locked(path: Path, activity: str) -> Iterator[None]:
+    """Hold a lock file, so that one process at a time writes a result.
+
+    Args:
+        path: the lock file, which is not removed. Its folder is created if it is missing.
+        activity: for the message, such as ``"results/x is being measured"``.
+
+    Raises:
+        InputError: if another process holds the lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(f"{activity} by another process; wait for it.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def file_sha256(path: Path) -> str:

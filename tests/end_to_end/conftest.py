@@ -1,8 +1,7 @@
-"""The scripts as a user calls them: in a process of their own, or faster in the test's."""
+"""The scripts, called in a process of their own or, which is faster, in the process of the test."""
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import sys
@@ -13,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 import gluelamp
+from gluelamp.cli import commands
 from gluelamp.cli.app import CONFIGS, run_app
 
 SCRIPTS = CONFIGS.parent / "scripts"
@@ -34,7 +34,7 @@ class Ended(NamedTuple):
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a child process: a home of its own, and this source tree."""
+    """The environment of a child process: a new home folder, and this source tree."""
     source = str(Path(gluelamp.__file__).parents[1])
     home = str(tmp_path_factory.mktemp("home"))
     return {**os.environ, "HOME": home, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
@@ -42,7 +42,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def small(tiny_backbone: Path) -> tuple[str, ...]:
-    """Overrides of a run of a second."""
+    """Overrides of a run that takes a second."""
     return (
         *("backbone=tiny", f"backbone.path={tiny_backbone}", "data=sample"),
         *("task.max_train_examples=80", "trainer.batch_size=4", "trainer.max_length=64"),
@@ -53,10 +53,7 @@ def small(tiny_backbone: Path) -> tuple[str, ...]:
 def train_here(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., Ended]]:
-    """Run scripts/train.py in this process, which spares it the imports."""
-    specification = importlib.util.spec_from_file_location("train_script", SCRIPTS / "train.py")
-    script = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(script)
+    """Run the command of scripts/train.py in this process, which saves the imports."""
     monkeypatch.setattr("gluelamp.training.trainer.matmul_rate", lambda *_: 1e9)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # so that the old value comes back
     root = logging.getLogger()
@@ -65,7 +62,7 @@ def train_here(
     def train(*arguments: str) -> Ended:
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         with pytest.raises(SystemExit) as end:
-            run_app(script.train, "train")
+            run_app(commands.train, "train")
         return Ended(int(end.value.code or 0), *capfd.readouterr())
 
     yield train

@@ -9,11 +9,10 @@ from typing import Any
 
 import hydra
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from gluelamp.cli.app import CONFIGS
-from gluelamp.cli.sweep import expand
+from gluelamp.cli.sweep import sweep_jobs
 from gluelamp.experiments.config import RunConfig, parse_run
 from gluelamp.experiments.plan import check_run
 from gluelamp.tasks.catalogue import TASKS
@@ -77,8 +76,7 @@ def test_each_job_of_an_experiment_passes_the_check_of_a_sweep(compose: Compose,
     own = OmegaConf.load(sweep)
     params = OmegaConf.select(own, "hydra.sweeper.params", default={})
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        jobs = [job for key, value in params.items() for job in expand([f"{key}={value}"], loader)]
+        jobs = [job for key, value in params.items() for job in sweep_jobs([f"{key}={value}"])]
     for job in jobs or [[]]:
         check_run(compose(leaf_id(sweep), *job))
     assert jobs or not params
@@ -93,6 +91,8 @@ def test_an_experiment_begins_with_the_command_that_runs_it(sweep: Path) -> None
 
 def test_the_command_line_replaces_what_an_experiment_sweeps_over() -> None:
     own = ["method=pafi,lora", "task=cola,rte"]
-    assert expand([*own, "method=hiwi", "seed=0,1"]) == [
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        jobs = sweep_jobs([*own, "method=hiwi", "seed=0,1"])
+    assert jobs == [
         ["method=hiwi", f"task={task}", f"seed={seed}"] for task in ("cola", "rte") for seed in (0, 1)
     ]

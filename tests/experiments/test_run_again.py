@@ -56,7 +56,7 @@ def test_retrain_keeps_the_run_where_bad_input_ends_it(tiny_run: TinyRun) -> Non
     assert files(run_folder(config)) == before
 
 
-@pytest.mark.parametrize("killed_in", ["open_tracker", "train_one", "write_predictions", "_clear_after"])
+@pytest.mark.parametrize("killed_in", ["open_tracker", "train_shared", "write_predictions", "_clear_after"])
 def test_retrain_keeps_the_run_until_the_new_one_is_complete(
     tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, killed_in: str
 ) -> None:
@@ -148,7 +148,7 @@ def test_a_run_that_diverges_leaves_a_failed_record(
 
 
 def test_a_failed_run_is_tried_again_from_the_start(
-    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tiny_run: TinyRun, tiny_config: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     config = tiny_run()
     with monkeypatch.context() as patch:
@@ -156,7 +156,7 @@ def test_a_failed_run_is_tried_again_from_the_start(
         with pytest.raises(DivergedError):
             execute(config)
     again = execute(config)
-    undisturbed = execute(tiny_run(f"results.root={tmp_path / 'undisturbed'}"))
+    undisturbed = execute(tiny_config(tmp_path / "undisturbed"))
     assert (again.status, again.error) == ("complete", None)
     assert again.identity == undisturbed.identity
     assert (again.metrics, again.history) == (undisturbed.metrics, undisturbed.history)

@@ -164,11 +164,13 @@ def test_what_tasks_share_is_stored_once(tiny_run: TinyRun, tmp_path: Path) -> N
     assert all(name.endswith(".positions") for name in load_file(file))
 
 
-def test_the_state_of_the_process_does_not_change_a_result(tiny_run: TinyRun, tmp_path: Path) -> None:
+def test_the_state_of_the_process_does_not_change_a_result(
+    tiny_run: TinyRun, tiny_config: TinyRun, tmp_path: Path
+) -> None:
     torch.manual_seed(1)
     first = execute(tiny_run("task=stsb"))
     torch.manual_seed(2)
-    second = execute(tiny_run("task=stsb", f"results.root={tmp_path / 'second'}"))
+    second = execute(tiny_config(tmp_path / "second", "task=stsb"))
     assert (first.metrics, first.history) == (second.metrics, second.history)
     other = execute(tiny_run("task=stsb", "seed=1"))
     assert other.history != first.history

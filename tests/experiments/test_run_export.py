@@ -11,10 +11,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig
-from gluelamp.experiments.export import ExportConfig, export_model
+from gluelamp.experiments.finished import ExportConfig, export_model, load_trained
 from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute
-from gluelamp.experiments.trained import load_trained
 
 TEXTS = ["The painter sold film 1.", "The town was in the park."]
 

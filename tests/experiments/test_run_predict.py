@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from gluelamp.errors import InputError
-from gluelamp.experiments import predict
+from gluelamp.experiments import finished
 from gluelamp.experiments.config import RunConfig
+from gluelamp.experiments.finished import PredictConfig, write_test_predictions
 from gluelamp.experiments.plan import plan_run
-from gluelamp.experiments.predict import PredictConfig, write_test_predictions
 from gluelamp.experiments.run import execute
 from gluelamp.io import read_json, write_json
 from gluelamp.tasks.data import load_task_data
@@ -44,6 +44,6 @@ def test_rows_of_another_source_than_the_run_s_are_not_predicted(
 ) -> None:
     config = tiny_run("method=head_only", "task=mnli")
     elsewhere = replace(load_task_data(glue_task("ax"), config.data), source="hub")
-    monkeypatch.setattr(predict, "load_task_data", lambda *_: elsewhere)
+    monkeypatch.setattr(finished, "load_task_data", lambda *_: elsewhere)
     with pytest.raises(InputError, match="on sample data, and the rows of 'ax' would be hub ones"):
         write_test_predictions(config, PredictConfig(task="ax"))

@@ -33,10 +33,10 @@ def content_of(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("method", ["lora", "xpeft", "fish", "lt_sft"])  # lt_sft dies in its first phase
 def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(
-    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, method: str
+    tiny_run: TinyRun, tiny_config: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, method: str
 ) -> None:
     overrides = (f"method={method}", "task=stsb", "trainer.checkpoint_steps=4", "trainer.eval_steps=3")
-    undisturbed = tiny_run(*overrides, f"results.root={tmp_path / 'undisturbed'}")
+    undisturbed = tiny_config(tmp_path / "undisturbed", *overrides)
     execute(undisturbed)
     config = tiny_run(*overrides)
     with monkeypatch.context() as patch:
@@ -51,9 +51,9 @@ def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(
     assert not list(run_folder(config).glob("phase-*"))
 
 
-@pytest.mark.parametrize("place", ["write_predictions", "_write", "_clear_after"])
+@pytest.mark.parametrize("place", ["write_predictions", "write_record", "_clear_after"])
 def test_a_run_killed_after_training_does_not_train_again(
-    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+    tiny_run: TinyRun, tiny_config: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
 ) -> None:
     config = tiny_run("task=stsb")
 
@@ -67,7 +67,7 @@ def test_a_run_killed_after_training_does_not_train_again(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_step", never)
         execute(config)
-    undisturbed = tiny_run("task=stsb", f"results.root={tmp_path / 'undisturbed'}")
+    undisturbed = tiny_config(tmp_path / "undisturbed", "task=stsb")
     execute(undisturbed)
     assert content_of(run_folder(config)) == content_of(run_folder(undisturbed))
 

@@ -16,7 +16,7 @@ from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute
-from gluelamp.experiments.user_selection import of_chosen_users
+from gluelamp.experiments.user_selection import selected_users
 from gluelamp.profiles import ProfileStore
 from gluelamp.tasks.config import TaskConfig
 from gluelamp.tasks.mixture import find_task
@@ -77,7 +77,7 @@ def test_the_metrics_are_those_of_all_rows_each_under_its_own_person(tiny_run: T
     claimed = record.protocol.selection + record.protocol.validation_reused
     assert [name for name in ("best", "last", "held_out") if name in claimed] == list(record.metrics)
     assert [entry["epoch"] for entry in record.history] == [1, 2]
-    assert not (run_folder(config) / "persons").exists()
+    assert not (run_folder(config) / "users").exists()
 
 
 def test_the_guesses_without_a_model_are_the_most_frequent_training_classes(tiny_run: TinyRun) -> None:
@@ -118,9 +118,9 @@ def test_persons_without_rows_in_every_split_have_no_adaptation_of_their_own() -
     users = {"train": ["a", "a", "b", "b", "b"], "validation": ["a"], "test": ["a"]}
     splits = {name: pd.DataFrame({"user": some}) for name, some in users.items()}
     data = TaskData(find_task("lamp1", ()), "local", splits, "0" * 64)
-    each = of_chosen_users(data, TaskConfig(name="lamp1", profiles="per_user", min_user_rows=3)).splits
+    each = selected_users(data, TaskConfig(name="lamp1", profiles="per_user", min_user_rows=3)).splits
     assert {name: list(rows["user"]) for name, rows in each.items()} == users | {"train": ["a", "a"]}
-    shared = of_chosen_users(data, TaskConfig(name="lamp1", min_user_rows=3)).splits
+    shared = selected_users(data, TaskConfig(name="lamp1", min_user_rows=3)).splits
     assert {name: list(rows["user"]) for name, rows in shared.items()} == users
 
 
@@ -147,12 +147,10 @@ def test_each_can_begin_with_what_all_have_learnt(tiny_run: TinyRun) -> None:
 
 
 def test_a_killed_run_does_not_train_again_who_was_done(
-    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tiny_run: TinyRun, tiny_config: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     config = tiny_run(*EACH, "trainer.profiles_per_pass=2", "seed=1")
-    undisturbed = tiny_run(
-        *EACH, "trainer.profiles_per_pass=2", "seed=1", f"results.root={tmp_path / 'undisturbed'}"
-    )
+    undisturbed = tiny_config(tmp_path / "undisturbed", *EACH, "trainer.profiles_per_pass=2", "seed=1")
     execute(undisturbed)
     run, groups = Trainer.run, []
 
@@ -177,7 +175,7 @@ def test_a_killed_run_does_not_train_again_who_was_done(
 
 def test_a_run_in_which_everybody_diverges_has_failed(tiny_run: TinyRun) -> None:
     config = tiny_run(*EACH, "trainer.learning_rate=1e38", "trainer.head_learning_rate=1e38")
-    with pytest.raises(DivergedError, match=r"every person .*Lower trainer\.learning_rate"):
+    with pytest.raises(DivergedError, match=r"every user .*Lower trainer\.learning_rate"):
         execute(config)
     assert json.loads((run_folder(config) / "record.json").read_text())["status"] == "failed"
 
@@ -243,7 +241,7 @@ def test_the_peak_memory_is_that_of_the_largest_group(
         (("task.profiles=shared",), r"trainer\.profiles_per_pass=4 .*task\.profiles=shared"),
         (("method=fish",), r"trainer\.profiles_per_pass=4 .*'fish'"),
         (("method=pafi",), r"trainer\.profiles_per_pass=1"),
-        (("task.min_user_rows=500",), r"No person .* is left"),
+        (("task.min_user_rows=500",), r"No user .* is left"),
         (("task.max_train_examples=48",), r"task\.max_train_examples=48 .*task\.max_users"),
         (
             ("task.profiles=shared_then_per_user", "trainer.profiles_per_pass=1", "method=spt_lora"),
@@ -272,7 +270,7 @@ def test_a_head_that_is_trained_first_does_not_hinder_a_shared_start(tiny_run: T
 
 
 def test_rows_of_nobody_cannot_be_shared_out(tiny_run: TinyRun) -> None:
-    with pytest.raises(InputError, match=r"task\.profiles='per_user' is not allowed.*nobody"):
+    with pytest.raises(InputError, match=r"task\.profiles='per_user' is not allowed.*no users"):
         plan_run(tiny_run("task=cola", "+task.profiles=per_user", "+task.min_user_rows=5"))
 
 

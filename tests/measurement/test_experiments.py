@@ -8,11 +8,10 @@ from typing import Any
 
 import hydra
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from gluelamp.cli.app import CONFIGS
-from gluelamp.cli.sweep import expand
+from gluelamp.cli.sweep import sweep_jobs
 from gluelamp.experiments.measure import MeasureConfig, parse_measure
 from gluelamp.measurement.base import MeasuredModel
 from methods.rows import ROWS
@@ -30,7 +29,7 @@ def jobs_of(experiment: Path, *keys: str) -> list[list[str]]:
     params = OmegaConf.load(experiment).hydra.sweeper.params
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         chosen = [f"{key}={value}" for key, value in params.items() if not keys or key in keys]
-        return expand(chosen, GlobalHydra.instance().config_loader())
+        return sweep_jobs(chosen)
 
 
 @each

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from gluelamp.cli.app import CONFIGS, plain
 from gluelamp.experiments.config import RunConfig, parse_run
-from gluelamp.experiments.predict import PredictConfig, write_test_predictions
+from gluelamp.experiments.finished import PredictConfig, write_test_predictions
 from gluelamp.experiments.run import execute
 
 pytestmark = [pytest.mark.real_data, pytest.mark.embedded]

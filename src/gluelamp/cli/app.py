@@ -1,6 +1,6 @@
-"""The command line's edge: Hydra composes, bad input becomes one sentence and exit code 2.
+"""The command line: Hydra composes the configuration; bad input ends with one sentence and exit code 2.
 
-Importing this module is light: ``--help`` must answer before anything heavy is loaded.
+This module imports nothing heavy: ``--help`` must answer at once.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -22,22 +22,22 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gluelamp.errors import InputError, unknown
+from gluelamp.experiments.command import CONFIGS, refuse_renamed
 
-CONFIGS = Path(__file__).parents[3] / "configs"
-_NO_LEAF = "Config group override must be a string"  # Hydra's only word on method=null
-_ONE_FLAG = "Only one of --run, --multirun, --cfg"  # Hydra's on -m --cfg job
-_OVERRIDE_KEY = re.compile(r"Could not override '([^']+)'")
+__all__ = ["CONFIGS", "RunFailedError", "explain", "names", "path", "plain", "run_app", "stop"]
 
 
 class RunFailedError(RuntimeError):
-    """A run failed, and its record says so; the message is for the user."""
+    """A run failed, and its record holds the reason. The message is for the user."""
 
 
 class JobFailedError(Exception):
-    """A job of a sweep has ended with a code other than 0, and has said why. Travels between processes.
+    """A job of a sweep ended with an exit code other than 0, and has printed the reason.
+
+    Hydra's launchers raise it again at the end of the sweep, in some cases from another process.
 
     Args:
-        code: its exit code.
+        code: the exit code of the job.
     """
 
     def __init__(self, code: int) -> None:
@@ -48,15 +48,14 @@ class JobFailedError(Exception):
 def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
     """Compose the configuration from the command line, run a task on it, and exit.
 
-    A sweep goes on after a job that failed, and exits with the first such job's code at its end. Exit
-    codes: 0; 1 if a run failed; 2 on bad input, with a sentence and no traceback; 130 if
-    interrupted.
+    A sweep continues after a job that failed, and exits with the code of the first such job. Exit codes:
+    0; 1 if a run failed; 2 on bad input; 130 if interrupted.
 
     Args:
         task: takes the composed configuration as plain containers.
         config_name: the primary configuration.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors to us instead of printing them
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises errors here, and does not print them
 
     def job(config: DictConfig) -> None:
         hydra_config = HydraConfig.get()
@@ -64,74 +63,93 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
             stop(InputError("The experiment is a sweep. Add -m."))
         code = _exit_code(task, config)
         if code and hydra_config.mode is RunMode.MULTIRUN:
-            raise JobFailedError(code)  # Hydra's launchers keep it until all jobs have ended
+            raise JobFailedError(code)
         if code:
             sys.exit(code)
 
-    _check_experiment(config_name)
     decorate = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
     try:
+        for word in sys.argv[1:]:
+            key, _, value = word.lstrip("+~").partition("=")
+            refuse_renamed(key, value)
         decorate(job)()
     except JobFailedError as error:
         sys.exit(error.code)
     except KeyboardInterrupt:
-        again = "The same command goes on where this one stopped, or, with on_existing=retrain, begins anew."
-        sys.exit(_report(f"interrupted. {again}", 130))
-    except (HydraException, OmegaConfBaseException) as error:
-        sys.exit(_report(_explain(error, config_name), 2))
-    except OSError as error:
-        sys.exit(_report(_unusable(error), 2))
-    except ValueError as error:
-        if _ONE_FLAG in str(error):
-            stop(InputError(f"{error}. Leave out -m: what is shown is a single run."))
-        if _NO_LEAF not in str(error):
-            raise
-        sys.exit(_report(_explain_no_leaf(), 2))
+        again = "The same command continues from here; with on_existing=retrain it starts from the beginning."
+        sys.exit(_print_error(f"interrupted. {again}", 130))
+    except InputError as error:
+        stop(error)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        stop(explain(error, config_name, sys.argv[1:]))
+    except OSError as error:  # after Hydra's errors, of which some are OSErrors
+        sys.exit(_print_error(_cannot_use(error), 2))
     sys.exit(0)
-
-
-def _check_experiment(config_name: str) -> None:
-    """Refuse an experiment that is for another script, and would be a heap of unknown keys."""
-    for name in [one.removeprefix("experiment=") for one in sys.argv[1:] if one.startswith("experiment=")]:
-        file = CONFIGS / "experiment" / f"{name}.yaml"
-        if not file.is_file():
-            continue  # Hydra knows the names
-        content = OmegaConf.load(file)
-        swept = OmegaConf.select(content, "hydra.sweeper.params", default={})
-        given = {str(key).partition(".")[0] for key in [*content, *swept]} - {"defaults", "hydra"}
-        if foreign := sorted(given - set(_known(config_name, []))):
-            stop(
-                InputError(
-                    f"experiment={name} gives {', '.join(foreign)}, which this script does not have. The "
-                    f"first lines of configs/experiment/{name}.yaml say which script it is for."
-                )
-            )
 
 
 def _exit_code(task: Callable[[dict[str, Any]], object], config: DictConfig) -> int:
     try:
         task(plain(config))
     except InputError as error:
-        return _report(str(error), 2)
+        return _print_error(str(error), 2)
     except RunFailedError as error:
-        return _report(str(error), 1)
-    except OSError as error:  # here, for Hydra would print a line of its own before
-        return _report(_unusable(error), 2)
+        return _print_error(str(error), 1)
+    except OSError as error:  # handled here because Hydra would add a line of its own
+        return _print_error(_cannot_use(error), 2)
+    except ValueError as error:  # a defect: run_app must not take it for an error of Hydra
+        raise RuntimeError(f"unexpected error: {error}") from error
     return 0
+
+
+def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> InputError:
+    """Return an error for a configuration that Hydra cannot compose, with the nearest known name.
+
+    Args:
+        error: of Hydra or OmegaConf.
+        config_name: the primary configuration.
+        overrides: the words of the command line, or of one job of a sweep.
+    """
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return unknown(group, name, error.options)
+    match = re.search(r"Could not override '([^']+)'", str(error))
+    if match:
+        error = unknown("key", match[1], _known_keys(config_name, overrides, match[1]))
+        experiments = [word.partition("=")[2] for word in overrides if word.startswith("experiment=")]
+        hint = "".join(f" configs/experiment/{name}.yaml names its script." for name in experiments)
+        return InputError(f"{error}{hint}")
+    # the message of the cause is often the useful one; OmegaConf adds its own notation after full_key
+    messages = [str(one).partition("full_key:")[0] for one in (error, error.__cause__) if one]
+    return InputError(f"The configuration is not valid: {': '.join(' '.join(m.split()) for m in messages)}")
+
+
+def _known_keys(config_name: str, overrides: Sequence[str], key: str) -> list[str]:
+    """Return the keys of the section that a key is in, for the chosen method, task and so on."""
+    choices = [word for word in overrides if re.fullmatch(r"(?!experiment)[\w/]+=[\w/]+", word)]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        try:
+            config = compose(config_name, [word for word in choices if not word.startswith(f"{key}=")])
+        except HydraException:
+            config = compose(config_name)
+    section = key.rpartition(".")[0]
+    node = OmegaConf.select(config, section) if section else config
+    names = [f"{section}.{name}".lstrip(".") for name in node] if isinstance(node, DictConfig) else []
+    return [name for name in names if name != key]
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """Return a composed configuration as plain containers.
 
     Raises:
-        InputError: if a value that must be given is missing, or refers to one that is not there.
+        InputError: if a mandatory value is missing, or an interpolation refers to a missing key.
     """
     try:
         content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise InputError(f"{error.full_key} is missing; give it a value.") from error
     except OmegaConfBaseException as error:
-        raise InputError(_not_valid(error)) from error
+        raise explain(error, "", []) from error
     return cast("dict[str, Any]", content)
 
 
@@ -143,12 +161,12 @@ def names(value: object, key: str) -> list[str]:
         key: for the message.
 
     Raises:
-        InputError: if there is anything but names.
+        InputError: if the value is not a list of names.
     """
     listed = [value] if isinstance(value, str) else value
     if isinstance(listed, list) and listed and all(isinstance(name, str) for name in listed):
         return listed
-    raise InputError(f"{key}={value!r} is not allowed: give a name, or a list of them as in {key}=[A,B].")
+    raise InputError(f"{key}={value!r} is not allowed: give a name, or a list of names as in {key}=[A,B].")
 
 
 def path(value: object, key: str) -> Path:
@@ -159,7 +177,7 @@ def path(value: object, key: str) -> Path:
         key: for the message.
 
     Raises:
-        InputError: if it is no text.
+        InputError: if the value is not a text.
     """
     if isinstance(value, str) and value:
         return Path(value)
@@ -168,61 +186,13 @@ def path(value: object, key: str) -> Path:
 
 def stop(error: InputError) -> NoReturn:
     """End the program on bad input."""
-    sys.exit(_report(str(error), 2))
+    sys.exit(_print_error(str(error), 2))
 
 
-def _report(message: str, code: int) -> int:
+def _print_error(message: str, code: int) -> int:
     sys.stderr.write(f"error: {message}\n")
     return code
 
 
-def _unusable(error: OSError) -> str:
+def _cannot_use(error: OSError) -> str:
     return f"{error.filename or error} cannot be used: {error.strerror or error}."
-
-
-def _explain(error: Exception, config_name: str) -> str:
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
-        return str(unknown(group, name, error.options))
-    match = _OVERRIDE_KEY.search(str(error))
-    if match:
-        return str(unknown("key", match[1], _siblings(match[1], config_name)))
-    return _not_valid(error)
-
-
-def _not_valid(error: BaseException) -> str:
-    reasons = [str(one).partition("full_key:")[0] for one in (error, error.__cause__) if one]
-    return f"The configuration is not valid: {': '.join(' '.join(reason.split()) for reason in reasons)}"
-
-
-def _explain_no_leaf() -> str:
-    given = ", ".join(one for one in sys.argv[1:] if re.fullmatch(r"[\w/]+=(null|[-.\d]+)", one))
-    return f"{given} is not allowed: give the name of a file in that folder of configs, or leave it out."
-
-
-def _siblings(key: str, config_name: str) -> list[str]:
-    """Return the known keys of the section in which a key was sought."""
-    overrides = [
-        o for o in sys.argv[1:] if re.match(r"~|.*=", o) and not o.lstrip("+~").startswith(f"{key}=")
-    ]
-    try:
-        known = _known(config_name, overrides)
-    except HydraException:
-        known = _known(config_name, [])
-    section = key.rpartition(".")[0]
-    return [name for name in known if name.rpartition(".")[0] == section]
-
-
-def _known(config_name: str, overrides: list[str]) -> list[str]:
-    """Return the keys of all sections of a composed configuration."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return list(_keys(compose(config_name, overrides=overrides), ""))
-
-
-def _keys(node: Mapping[Any, Any], prefix: str) -> Iterator[str]:
-    for key in node:
-        name = f"{prefix}{key}"
-        yield name
-        if not OmegaConf.is_missing(node, key) and isinstance(node[key], Mapping | DictConfig):
-            yield from _keys(node[key], f"{name}.")

@@ -1,73 +1,55 @@
-"""Around a sweep: all its jobs are checked before the first one trains, and a bar shows where it is."""
+"""All jobs of a sweep are checked before the first one trains; a progress bar counts them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
-from itertools import product
 from typing import Any
 
 from hydra import compose
-from hydra.core.config_loader import ConfigLoader
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
+from hydra.utils import get_method
 from omegaconf import DictConfig
 from rich.progress import Progress
 
-from gluelamp.cli.app import plain, stop
+from gluelamp.cli.app import explain, plain, stop
 from gluelamp.errors import InputError
 from gluelamp.experiments.progress import progress_bar
 
 
-def expand(overrides: list[str], loader: ConfigLoader | None = None) -> list[list[str]]:
-    """Return the overrides of each job of a sweep, such as ``["task=a,b"]`` to two lists.
+def sweep_jobs(overrides: list[str]) -> list[list[str]]:
+    """Return the overrides of each job of a sweep, such as two lists for ``["task=a,b"]``.
+
+    Hydra must be initialised: ``glob(...)`` lists the files of a group.
 
     Args:
-        overrides: as on the command line.
-        loader: knows the leaves of each folder, which a ``glob(...)`` chooses from.
+        overrides: as on the command line. Of two for the same key, the later one counts.
 
     Raises:
-        InputError: if a list of values cannot be made.
+        InputError: if there are no jobs, or a list of values is not valid.
     """
-    parsed = OverridesParser.create(loader).parse_overrides(overrides)
-    # as in Hydra's own sweeper, what the command line says of a key replaces what the experiment says
-    choices = {
-        one.get_key_element(): _values(one) if one.is_sweep_override() else [one.input_line or ""]
-        for one in parsed
-    }
-    return [list(job) for job in product(*choices.values())]
-
-
-def _values(sweep: Override) -> list[str]:
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     try:
-        return [f"{sweep.get_key_element()}={value}" for value in sweep.sweep_string_iterator()]
+        (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(overrides), None)
     except ValueError as error:
-        raise InputError(f"{sweep.input_line} is no list of values: {error}.") from error
-
-
-def _parser(name: str) -> Callable[[dict[str, Any]], object]:
-    module, _, function = name.rpartition(".")
-    if not module.startswith("gluelamp."):
+        raise InputError(f"A list of values of the sweep is not valid: {error}.") from error
+    if not jobs:
         raise InputError(
-            f"hydra.callbacks.sweep.parse={name!r} is not allowed: it must name a function inside "
-            "this package, such as 'gluelamp.experiments.plan.check_run'."
+            "The sweep has no jobs: one of its lists is empty, such as a glob(...) that matches no name, or "
+            "a range(...) without numbers."
         )
-    try:
-        return getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"hydra.callbacks.sweep.parse={name!r} does not exist: {error}.") from error
+    return jobs
 
 
 class SweepCallback(Callback):
-    """Hydra's hooks for the scripts.
+    """Hydra's hooks before, during and after a sweep.
 
     Args:
-        parse: dotted name of the function of this package that checks a job's composed
-            configuration, such as ``gluelamp.experiments.plan.check_run``; if None, nothing is checked.
+        parse: dotted name of the function that checks the composed configuration of a job, such as
+            ``gluelamp.experiments.plan.check_run``; if None, nothing is checked.
     """
 
     def __init__(self, parse: str | None = None) -> None:
@@ -78,38 +60,28 @@ class SweepCallback(Callback):
         """Compose and check every job: a sweep with a wrong value starts nothing."""
         params = config.hydra.sweeper.params or {}
         overrides = [f"{key}={value}" for key, value in params.items()]
-        loader = GlobalHydra.instance().config_loader()
+        name, job = config.hydra.job.config_name, []
         try:
-            if config.hydra.launcher.get("n_jobs") == 0:
-                raise InputError(
-                    "hydra.launcher.n_jobs=0 is not allowed: it should be a number of runs side by side, "
-                    "or -1 for as many as there are cores."
-                )
-            jobs = expand([*overrides, *config.hydra.overrides.task], loader)
-            if not jobs:
-                raise InputError(
-                    "The sweep has no jobs: one of its lists is empty, such as a glob(...) that matches no "
-                    "name, or a range(...) without numbers."
-                )
-            if self.parse:
-                check = _parser(self.parse)
-                for job in jobs:
-                    check(plain(compose(config.hydra.job.config_name, overrides=job)))
+            jobs = sweep_jobs([*overrides, *config.hydra.overrides.task])
+            check = get_method(self.parse) if self.parse else lambda _: None
+            for job in jobs if self.parse else []:
+                check(plain(compose(name, overrides=job)))
         except InputError as error:
-            stop(error)  # Hydra would only warn of an exception in a callback
-        except HydraException:
-            return  # Hydra composes all jobs itself before the first one starts, and then says this
-        if config.hydra.runtime.choices["hydra/launcher"] == "basic":  # others run jobs elsewhere
+            stop(error)  # Hydra only logs a warning for an exception in a callback
+        except (HydraException, ValueError) as error:
+            stop(explain(error, name, job))
+        # other launchers run the jobs in processes of their own, where this bar is not visible
+        if config.hydra.runtime.choices["hydra/launcher"] == "basic":
             self.progress = progress_bar()
             self.progress.add_task("runs", total=len(jobs))
             self.progress.start()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        """Move the bar."""
+        """Count a job."""
         if self.progress:
             self.progress.advance(self.progress.task_ids[0])
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Close the bar."""
+        """Remove the bar."""
         if self.progress:
             self.progress.stop()

@@ -1,1 +1,1 @@
-"""One run, from its configuration to its record, and the commands on a finished run."""
+"""One run, from its configuration to its record, and what is made from a finished run."""

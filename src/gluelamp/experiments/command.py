@@ -1,4 +1,7 @@
-"""The command-line words that train a run again."""
+"""Command-line words: those that train a run again, and keys of earlier releases.
+
+This module imports nothing heavy, so that the command line can use it before anything is loaded.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,37 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+from gluelamp.errors import InputError
+
 CONFIGS = Path(__file__).parents[3] / "configs"
+
+RENAMED_KEYS = {
+    "method.learning_rate": "trainer.learning_rate",
+    "method.head_learning_rate": "trainer.head_learning_rate",
+    "trainer.together": "trainer.profiles_per_pass",
+    "task.users": "task.profiles",
+}
+RENAMED_VALUES = {"task.profiles": {"each": "per_user", "shared_then_each": "shared_then_per_user"}}
 
 _PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
 _UNQUOTED = re.compile(r"[\w./-]+")  # what Hydra accepts without quotes
 _FILES = {"bank": "PATH"}  # a record has the checksum of such a file, not its path
+
+
+def refuse_renamed(key: str, value: object) -> None:
+    """Raise an error if a key or its value has another name now.
+
+    Args:
+        key: dotted, such as ``trainer.epochs``.
+        value: of the key.
+
+    Raises:
+        InputError: naming the new key and value.
+    """
+    new_key = RENAMED_KEYS.get(key, key)
+    new_value = RENAMED_VALUES.get(new_key, {}).get(str(value), value)
+    if (new_key, new_value) != (key, value):
+        raise InputError(f"{key}={value} has another name now. Write {new_key}={new_value}.")
 
 
 def run_overrides(
@@ -46,7 +75,7 @@ def run_overrides(
 def _differences(section: str, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[str]:
     written_otherwise = {"kind", "learning_rate", "head_learning_rate", "precision"}
     for key in values:
-        # a key that a task's config does not name has the one value that the task allows
+        # a key that is missing in a task's config has the only value that the task allows
         if key in defaults.keys() - written_otherwise and values[key] != defaults[key]:
             yield f"{section}.{key}={_FILES.get(key) or _text(values[key])}"
 

@@ -1,4 +1,4 @@
-"""The configuration of a run: Hydra's dictionary becomes typed dataclasses once, here."""
+"""The configuration of a run: Hydra's dictionary is converted to typed dataclasses here, and only here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.errors import InputError, unknown
-from gluelamp.experiments.renamed_keys import refuse_renamed
+from gluelamp.experiments.command import refuse_renamed
 from gluelamp.methods.base import Method
 from gluelamp.records.files import Name
 from gluelamp.tasks.config import DataConfig, TaskConfig
@@ -42,12 +42,12 @@ class HeadConfig:
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class TrackerConfig:
-    """Where metrics are shown while a run goes on; the record is the truth in any case.
+    """Where metrics are shown during a run. The record is written in any case.
 
     Args:
         name: ``none`` or ``wandb``.
-        project: of Weights & Biases.
-        mode: of Weights & Biases; ``auto`` is online where a key is set, and offline elsewhere.
+        project: the project at Weights & Biases.
+        mode: of Weights & Biases; ``auto`` is online if a key is set, and offline otherwise.
     """
 
     name: Literal["none", "wandb"] = "none"
@@ -57,7 +57,7 @@ class TrackerConfig:
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class ResultsConfig:
-    """Where results go.
+    """Where results are written.
 
     Args:
         root: the results folder.
@@ -68,20 +68,20 @@ class ResultsConfig:
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class RunConfig:
-    """All that defines one run.
+    """Everything that defines one run.
 
     Args:
         backbone: the encoder.
         method_name: the method's name in tables and folders, from ``method.name``.
         method: its hyper-parameters.
         task: the task.
-        data: where its rows come from.
-        trainer: how it is trained.
-        head: how the head is treated.
+        data: where the rows come from.
+        trainer: how the method is trained.
+        head: options of the task head.
         tracker: where metrics are shown.
-        results: where results go.
+        results: where results are written.
         seed: of head, method, order of examples and dropout.
-        on_existing: what to do if the run is complete already.
+        on_existing: what happens if the run is complete already.
     """
 
     backbone: BackboneConfig
@@ -200,14 +200,14 @@ def _section(values: object, name: str) -> Mapping[str, Any]:
 
 def _sentence(error: ValidationError, cls: type, section: str) -> str:
     first, *others = error.errors(include_url=False)
-    if not first["loc"]:  # raised by a check over several fields, which names its keys itself
+    if not first["loc"]:  # from a check over several fields, whose message names the keys
         return str(first["ctx"]["error"]).removesuffix(".") + "."
     # a list with one wrong item is reported twice, as the item and as the list
     keys = [_dotted(section, other["loc"]) for other in others if other["loc"] != first["loc"][:-1]]
     more = f" Also wrong: {', '.join(keys)}." if keys else ""
     key = _dotted(section, first["loc"])
     if first["type"] == "unexpected_keyword_argument":
-        known = [field.name for field in fields(cls)] if is_dataclass(cls) else []
+        known = [f.name for f in fields(cls) if f.name != "method_name"] if is_dataclass(cls) else []
         return str(unknown(f"{section or 'configuration'} key", str(first["loc"][-1]), known)) + more
     if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{key} is missing; give it a value.{more}"

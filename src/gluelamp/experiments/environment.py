@@ -1,4 +1,4 @@
-"""What a run ran with: package versions and source revision."""
+"""The software of a run: package versions and the revision of the source."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _PACKAGES = ("gluelamp", "torch", "transformers", "peft", "datasets", "evaluate"
 @lru_cache(maxsize=1)
 def package_versions() -> dict[str, str | None]:
     """Return the versions of Python and of the packages that can change a result."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
+    versions: dict[str, str | None] = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = None
-    return found
+            versions[package] = None
+    return versions
 
 
 @lru_cache(maxsize=1)
 def git_state() -> dict[str, str | bool | None]:
-    """Return revision and cleanliness of this package's source tree; None outside a repository."""
+    """Return the git revision of this package's source tree and whether it has changes; None without git."""
     folder = Path(__file__).parent
     revision = _git(folder, "rev-parse", "HEAD")
     changes = _git(folder, "status", "--porcelain", "--untracked-files=no")

@@ -50,7 +50,7 @@ def effective_config(config: RunConfig, resolved: Mapping[str, Mapping[str, Any]
         for key, neutral in options.items():
             if key in section and section[key] == neutral:
                 del section[key]
-    return content
+    return json.loads(json.dumps(content))  # JSON types only, as in the record: no tuples
 
 
 def identity(effective: Mapping[str, Any]) -> str:

@@ -17,9 +17,8 @@ from gluelamp.errors import InputError
 from gluelamp.experiments.config import HeadConfig, ResultsConfig, parse_sections
 from gluelamp.experiments.environment import package_versions
 from gluelamp.experiments.identity import identity
-from gluelamp.experiments.lock import locked
 from gluelamp.experiments.progress import progress_bar
-from gluelamp.io import read_json, write_json
+from gluelamp.io import locked, read_json, write_json
 from gluelamp.measurement.base import MeasuredModel, MeasurementKind, RecordHeader, Row
 from gluelamp.measurement.certificate import Certification
 from gluelamp.measurement.flops import Flops

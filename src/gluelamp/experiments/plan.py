@@ -1,4 +1,4 @@
-"""A run with its inputs found, before anything heavy is done."""
+"""The plan of a run: its configuration with data, weights, device and identity, before any training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gluelamp.backbones.load import Checkpoint, find_checkpoint
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig, parse_run
 from gluelamp.experiments.identity import effective_config, identity
-from gluelamp.experiments.user_selection import check_users, of_chosen_users
+from gluelamp.experiments.user_selection import check_users, selected_users
 from gluelamp.hardware import choose_device, choose_dtype
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.mixture import Mixture, find_task
@@ -27,18 +27,18 @@ _SUBSET_SEED = 0  # the rows of max_train_examples are the same in every run
 
 @dataclass(frozen=True)
 class Plan:
-    """What a configuration comes to on this machine and data.
+    """A configuration, resolved with the data and the hardware of this machine.
 
     Args:
         config: of the run.
-        effective: what of it can change the result; see `gluelamp.experiments.identity`.
+        effective: all settings that can change the result; see `gluelamp.experiments.identity`.
         task: the declaration.
         data: the rows of the task, or of each task of a mixture.
         checkpoint: the backbone's weights.
         rates: peak learning rates.
-        device: where it runs.
-        dtype: of the passes.
-        subfolder: of the run's own folder, for a run that trains beside the files of an older one.
+        device: of the training.
+        dtype: of the forward and backward passes.
+        subfolder: of the run's folder, for a run that is trained next to the files of an older one.
     """
 
     config: RunConfig
@@ -63,13 +63,13 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """Where the run's files go."""
+        """The folder of the run."""
         config = self.config
         names = (config.backbone.name, config.method_name, config.task.name, self.identity, self.subfolder)
         return self.root.joinpath("runs", *names)
 
     def training_rows(self, data: TaskData) -> pd.DataFrame:
-        """Return a task's rows to train on, at most ``task.max_train_examples``."""
+        """Return the training rows of a task, at most ``task.max_train_examples``."""
         rows, limit = data.splits["train"], self.config.task.max_train_examples
         if limit is None or limit >= len(rows):
             return rows
@@ -77,11 +77,11 @@ class Plan:
 
 
 def check_run(raw: Mapping[str, Any]) -> None:
-    """Refuse a composed configuration for what is wrong with it on any data, weights and device.
+    """Refuse a composed configuration that is wrong for all data, weights and devices.
 
     Raises:
-        InputError: as `parse_run`; or if the method cannot learn the task, or settings for persons do not
-            fit task or method.
+        InputError: as `parse_run`; or if the method cannot learn the task, or settings for users do not
+            fit the task or the method.
     """
     _checked_task(parse_run(raw))
 
@@ -94,10 +94,10 @@ def _checked_task(config: RunConfig) -> Task | Mixture:
 
 
 def plan_run(config: RunConfig) -> Plan:
-    """Find a run's inputs and give it its identity.
+    """Find the inputs of a run, and compute its identity.
 
     Raises:
-        InputError: if device, data or backbone are not there, or as `check_run`.
+        InputError: if device, data or backbone are missing, or as `check_run`.
     """
     task = _checked_task(config)
     members = task.members if isinstance(task, Mixture) else (task,)
@@ -120,20 +120,20 @@ def plan_run(config: RunConfig) -> Plan:
     if any(task.initial_head_bias):
         resolved["task"] = {"initial_head_bias": list(task.initial_head_bias)}
     effective = effective_config(config, resolved)
-    chosen = tuple(of_chosen_users(member, config.task) for member in data)
-    return Plan(config, effective, task, chosen, checkpoint, rates, device, dtype)
+    selected = tuple(selected_users(member, config.task) for member in data)
+    return Plan(config, effective, task, selected, checkpoint, rates, device, dtype)
 
 
 def _check_sources(data: tuple[TaskData, ...]) -> None:
     if len({member.source for member in data}) > 1:
-        found = ", ".join(f"{member.task.name} from {member.source}" for member in data)
+        sources = ", ".join(f"{member.task.name} from {member.source}" for member in data)
         raise InputError(
-            f"The tasks of a mixture must come from one source; data.source=auto found {found}. "
+            f"The tasks of a mixture must come from one source; data.source=auto found {sources}. "
             "Take data=local, data=hub or data=sample."
         )
 
 
 def _fingerprint(data: tuple[TaskData, ...]) -> str:
-    """The fingerprint of a task's data, or one over those of all tasks of a mixture."""
-    prints = [member.fingerprint for member in data]
-    return prints[0] if len(prints) == 1 else sha256(" ".join(prints).encode()).hexdigest()
+    """Return the fingerprint of a task's data; for a mixture, a hash of the fingerprints of its tasks."""
+    fingerprints = [member.fingerprint for member in data]
+    return fingerprints[0] if len(fingerprints) == 1 else sha256(" ".join(fingerprints).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The progress bar of a long command: on stderr, and off where that is no terminal."""
+"""The progress bar of a long command: on stderr, and only if that is a terminal."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def _console() -> Console:
 
 
 def progress_bar() -> Progress:
-    """Return a bar that is not started; one that starts while another runs stands below it."""
+    """Return a bar that is not started. A second bar is shown below a running one."""
     return Progress(
         *Progress.get_default_columns()[:2],
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=_console(),  # one for all bars: they know of each other through it
+        console=_console(),  # bars that share a console are shown below each other
         disable=not _console().is_terminal,
     )

@@ -1,17 +1,25 @@
-"""The record of a run, from its plan and from what its training gave."""
+"""The files of a finished run: its record, and its predictions for each evaluated row."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from gluelamp.experiments.command import run_overrides
 from gluelamp.experiments.environment import git_state, package_versions
 from gluelamp.experiments.plan import Plan
-from gluelamp.experiments.users import Persons, mean_history, mean_speed
+from gluelamp.experiments.users import Users, mean_history, mean_speed
 from gluelamp.hardware import describe_device
+from gluelamp.io import atomic_write
 from gluelamp.records import RUN_SCHEMA, RunRecord
+from gluelamp.tasks.encoding import EncodedSplit
+from gluelamp.tasks.mixture import Mixture
+from gluelamp.tasks.task import Task
 from gluelamp.training.evaluation import Outputs
 from gluelamp.training.held_out import HeldOut
 from gluelamp.training.profile import Progress
@@ -32,7 +40,7 @@ def new_record(plan: Plan, **results: Any) -> RunRecord:
         "schema_version": RUN_SCHEMA,
         "identity": plan.identity,
         "status": "complete",
-        "family": getattr(config.method, "family", "other"),
+        "family": config.method.family,
         "overrides": run_overrides(plan.effective, data["source"], data["revision"], checkpoint.revision),
         "config": plan.effective,
         "data": data,
@@ -118,7 +126,7 @@ def shared_record(plan: Plan, counts: Mapping[str, Any], outcome: Outcome, held_
 def per_user_record(
     plan: Plan,
     counts: Mapping[str, Any],
-    persons: Persons,
+    users: Users,
     outcomes: Mapping[str, Outcome],
     outputs: Mapping[str, Outputs],
 ) -> RunRecord:
@@ -127,7 +135,7 @@ def per_user_record(
     Args:
         plan: of the run.
         counts: ``parameters`` and ``bytes`` of the record.
-        persons: the users of the run.
+        users: of the run.
         outcomes: by user.
         outputs: of all rows, by selection.
     """
@@ -143,7 +151,7 @@ def per_user_record(
         **counts,
         protocol={**_protocol(plan), "users": len(finished), "diverged": diverged},
         metrics={
-            selection: {"epoch": fmean(epochs[selection]), **persons.metrics(outputs[selection])}
+            selection: {"epoch": fmean(epochs[selection]), **users.metrics(outputs[selection])}
             for selection in outputs
         },
         history=mean_history(finished),
@@ -155,3 +163,55 @@ def per_user_record(
 def _metrics(progress: Progress, number: int) -> dict[str, Any]:
     entry = progress.history[number]
     return {key: value for key, value in entry.items() if key not in ("step", "train_loss")}
+
+
+def write_predictions(
+    path: Path,
+    task: Task | Mixture,
+    train: EncodedSplit,
+    splits: Mapping[str, EncodedSplit],
+    outputs: Mapping[str, Outputs],
+) -> None:
+    """Write the head's outputs for each evaluated row as Parquet, for paired tests.
+
+    Columns: ``selection`` (best, last, held_out), ``split``, ``idx``, ``label``, ``output_0`` ... If the rows
+    belong to users, also ``user`` and two majority baselines: the most frequent class of the training rows
+    (for a regression their median) of all users (``baseline_all``) and of the row's user
+    (``baseline_user``).
+
+    Args:
+        path: the file.
+        task: the declaration.
+        train: the training rows.
+        splits: the evaluated splits.
+        outputs: by selection and split, (rows, outputs).
+    """
+    described = {name: _row_columns(task, train, rows) for name, rows in splits.items()}
+    frames = [
+        pd.DataFrame(
+            {"selection": selection, "split": name, **described[name]}
+            | {f"output_{column}": values[:, column] for column in range(values.shape[1])}
+        )
+        for selection, by_split in outputs.items()
+        for name, values in by_split.items()
+    ]
+    with atomic_write(path) as temporary:
+        pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False)
+
+
+def _row_columns(task: Task | Mixture, train: EncodedSplit, rows: EncodedSplit) -> dict[str, np.ndarray]:
+    columns = {"idx": rows.idx, "label": rows.labels}
+    if rows.users is None or train.users is None or isinstance(task, Mixture):
+        return columns
+
+    def baseline(labels: pd.Series) -> float:
+        return float(labels.median() if task.is_regression else labels.mode().iloc[0])
+
+    labels = pd.Series(train.labels)
+    overall = baseline(labels)
+    of_users = pd.Series(rows.users).map(labels.groupby(train.users).agg(baseline))
+    return columns | {
+        "user": rows.users,
+        "baseline_all": np.full(len(rows), overall),
+        "baseline_user": of_users.fillna(overall).to_numpy(),  # a user without training rows
+    }

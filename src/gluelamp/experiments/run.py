@@ -10,26 +10,25 @@ from pathlib import Path
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.inputs import encode_splits
-from gluelamp.experiments.lock import locked
 from gluelamp.experiments.plan import Plan, plan_run
-from gluelamp.experiments.predictions import write_predictions
-from gluelamp.experiments.record import new_record
+from gluelamp.experiments.record import new_record, write_predictions
 from gluelamp.experiments.tracking import open_tracker
-from gluelamp.experiments.training import train_each, train_one
+from gluelamp.experiments.training import train_per_user, train_shared
+from gluelamp.io import locked
 from gluelamp.records import RunRecord, read_record, write_record
 from gluelamp.training.trainer import DivergedError
 
 _log = logging.getLogger(__name__)
-_BESIDE = ".retrained"  # inside the folder of a run that is to be replaced
+_RETRAINED = ".retrained"  # inside the folder of a run that is being replaced
 
 
 def execute(config: RunConfig) -> RunRecord:
-    """Train one run and write its record, or return the record that is there.
+    """Train one run and write its record, or return the existing record.
 
     Raises:
         InputError: on bad input, before any training.
-        DivergedError: if training failed; a record with status ``failed`` is then written, unless a record
-            was there that was to be replaced: that one stays.
+        DivergedError: if the training diverged. Then a record with status ``failed`` is written, unless an
+            existing run was to be replaced, which then stays.
     """
     plan = plan_run(config)
     record = plan.folder / "record.json"
@@ -41,7 +40,7 @@ def execute(config: RunConfig) -> RunRecord:
             _log.info("skipped, complete: %s", plan.folder)
             return done
         if config.on_existing == "retrain" or record.is_file():
-            _clear(plan.folder)  # a failed run would fail again from its checkpoint
+            _clear(plan.folder)  # from its checkpoint a failed run would fail again
         return _train(plan)
 
 
@@ -58,24 +57,25 @@ def _complete(plan: Plan) -> RunRecord | None:
 
 
 def _retrain(plan: Plan) -> RunRecord:
-    """Train in a folder inside the run's own, whose files stay until the new run is complete."""
-    beside = replace(plan, subfolder=_BESIDE)
-    shutil.rmtree(beside.folder, ignore_errors=True)  # of a run that was killed
-    beside.folder.mkdir()
+    """Train in a subfolder of the run's folder, whose files stay until the new run is complete."""
+    new = replace(plan, subfolder=_RETRAINED)
+    shutil.rmtree(new.folder, ignore_errors=True)  # of a run that was killed
+    new.folder.mkdir()
     try:
-        record = _train(beside)
+        record = _train(new)
         _clear(plan.folder)
-        for path in sorted(beside.folder.iterdir(), key=lambda path: path.name == "record.json"):
+        # the record is moved last: if it is there, all other files are
+        for path in sorted(new.folder.iterdir(), key=lambda path: path.name == "record.json"):
             path.rename(plan.folder / path.name)
     finally:
-        shutil.rmtree(beside.folder)
+        shutil.rmtree(new.folder)
     return record
 
 
 def _clear(folder: Path) -> None:
-    (folder / "record.json").unlink(missing_ok=True)  # first: with a record, all else must be whole
+    (folder / "record.json").unlink(missing_ok=True)  # first: a record promises that all files are complete
     for path in folder.iterdir():
-        if path.is_dir() and path.name != _BESIDE:
+        if path.is_dir() and path.name != _RETRAINED:
             shutil.rmtree(path)
         elif not path.is_dir() and path.name != ".lock":
             path.unlink()
@@ -84,7 +84,7 @@ def _clear(folder: Path) -> None:
 def _train(plan: Plan) -> RunRecord:
     train, validation = encode_splits(plan)
     tracker = open_tracker(plan.config, plan.identity, plan.folder)
-    train_run = train_one if plan.config.task.profiles == "shared" else train_each
+    train_run = train_shared if plan.config.task.profiles == "shared" else train_per_user
     try:
         record, outputs = train_run(plan, train, validation, tracker)
     except DivergedError as error:
@@ -101,10 +101,9 @@ def _train(plan: Plan) -> RunRecord:
 
 
 def _clear_after(folder: Path) -> None:
-    """Remove what only a resumed run would need."""
-    for file in [folder / "checkpoint.pt", *folder.glob("*.profiles.lock")]:
-        file.unlink(missing_ok=True)
-    for place in [folder / "persons", *folder.glob("phase-*")]:
+    """Remove the files that only a resumed run needs."""
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    for place in [folder / "users", *folder.glob("phase-*")]:
         shutil.rmtree(place, ignore_errors=True)
 
 
@@ -113,7 +112,7 @@ def _one_line(record: RunRecord) -> str:
     metric = record.main_metric
     return (
         f"{config.backbone.name} {config.method.name} {config.task.name} "
-        f"seed {config.seed} ({record.data['source']}): {metric} best {best[metric]:.4f} "
+        f"seed {config.seed} ({record.data.source}): {metric} best {best[metric]:.4f} "
         f"(epoch {best['epoch']:g}), last {last[metric]:.4f}; "
         f"{record.speed['samples_per_second']:.0f} samples/s"
     )

@@ -1,4 +1,4 @@
-"""Trackers show a run's metrics while it goes on; the record stays the truth."""
+"""Trackers show the metrics of a run while it is training. The record does not depend on them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from pathlib import Path
 
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig
-from gluelamp.records import read_json, write_json
+from gluelamp.io import read_json, write_json
 
 
 class JsonLog:
-    """The local log: every evaluation so far in ``log.json``, rewritten whole at each.
-
-    A resumed run goes on in its log.
+    """The local log: all evaluations in ``log.json``. A resumed run continues the log.
 
     Args:
         folder: of the run.
@@ -27,6 +25,7 @@ class JsonLog:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "log.json"
         written = read_json(self.path)["evaluations"] if self.path.is_file() else []
+        # by step: a resumed run repeats the evaluations after its last checkpoint
         self.entries: dict[int, Mapping[str, float]] = {entry["step"]: entry for entry in written}
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -35,19 +34,19 @@ class JsonLog:
         write_json(self.path, {"evaluations": list(self.entries.values())})
 
     def close(self) -> None:
-        """End: there is nothing left to do."""
+        """Do nothing: the file is complete after each step."""
 
 
 class WandbTracker(JsonLog):
-    """Weights & Biases beside the local log; offline unless a key is set.
+    """Weights & Biases in addition to the local log; offline unless a key is set.
 
     Args:
         config: of the run.
-        identity: the run's name, also its id, so that a resumed run goes on in the same place.
+        identity: of the run. It is also the run's id at Weights & Biases, where a resumed run continues.
         folder: of the run.
 
     Raises:
-        InputError: if Weights & Biases refuses the project's name, or knows nobody by the key.
+        InputError: if Weights & Biases rejects the project's name or the key.
     """
 
     def __init__(self, config: RunConfig, identity: str, folder: Path) -> None:
@@ -85,7 +84,7 @@ class WandbTracker(JsonLog):
 
 
 def open_tracker(config: RunConfig, identity: str, folder: Path) -> JsonLog:
-    """Return the tracker that a configuration asks for.
+    """Return the tracker of a configuration.
 
     Args:
         config: of the run.

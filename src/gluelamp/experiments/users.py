@@ -1,4 +1,4 @@
-"""One adaptation for each person of a task: their training, and what it comes to as one run."""
+"""The users of a task: a profile is trained for each, and the results are those of one run."""
 
 from __future__ import annotations
 
@@ -22,47 +22,53 @@ from gluelamp.training.trainer import DivergedError, Outcome, Trainer
 _log = logging.getLogger(__name__)
 
 NewTrainer = Callable[[Sequence[Profile], Path], Trainer]
-"""Makes the trainer of some profiles, on a model of its own; the folder takes its checkpoint."""
+"""Makes a trainer of some profiles with a new model; its checkpoint is written to the folder."""
 
 
 @dataclass(frozen=True)
-class Persons:
-    """The persons of a task, each with rows of its own.
+class Users:
+    """The users of a task, each with their own rows.
 
     Args:
         task: the declaration.
-        train: the training rows of all.
-        validation: the validation splits of all.
-        together: how many train in one pass.
-        folder: takes what a resumed run needs: a folder for each group, and one in it for each person.
+        train: the training rows of all users.
+        validation: the validation splits of all users.
+        per_pass: number of profiles that are trained in one pass.
+        folder: holds what a resumed run needs: a folder for each group of users that are trained in the
+            same passes, and in it a folder for each user.
     """
 
     task: Task
     train: EncodedSplit
     validation: Mapping[str, EncodedSplit]
-    together: int
+    per_pass: int
     folder: Path
 
     @property
     def groups(self) -> dict[Path, list[str]]:
-        """The names of those who train in one pass, by the folder of their group."""
+        """The users of each group, by the folder of the group."""
         names = sorted(set(() if self.train.users is None else self.train.users))
-        starts = range(0, len(names), self.together)
-        return {self.folder / f"group-{start}": names[start : start + self.together] for start in starts}
+        starts = range(0, len(names), self.per_pass)
+        return {self.folder / f"group-{start}": names[start : start + self.per_pass] for start in starts}
 
-    def train_each(self, new_trainer: NewTrainer, rates: Rates, seed: int) -> dict[str, Outcome]:
-        """Train all persons, group by group; a group that was done before is not trained again.
+    def train_profiles(self, new_trainer: NewTrainer, rates: Rates, seed: int) -> dict[str, Outcome]:
+        """Train the profiles of all users, group by group. A group that is finished is not trained again.
 
         Args:
-            new_trainer: for each group.
+            new_trainer: makes the trainer of a group.
             rates: peak learning rates.
-            seed: one for all, so that a result does not depend on who else is there.
+            seed: the same for all users, so that a result does not depend on the other users.
         """
         outcomes: dict[str, Outcome] = {}
-        for place, names in self.groups.items():
-            profiles = [self._profile(name, place / str(i), rates, seed) for i, name in enumerate(names)]
-            outcomes |= zip(names, _trained(new_trainer, profiles, place), strict=True)
-            _log.info("%d persons are trained, the last of them %s", len(outcomes), names[-1])
+        for folder, names in self.groups.items():
+            profiles = [self._profile(name, folder / str(i), rates, seed) for i, name in enumerate(names)]
+            try:
+                trained = new_trainer(profiles, folder).run()
+            except DivergedError as error:
+                # raised by a preliminary phase; a method with phases trains one user at a time
+                trained = [Outcome(Progress(), {}, {}, {}, str(error))]
+            outcomes |= zip(names, trained, strict=True)
+            _log.info("%d users are trained; the last one is %s", len(outcomes), names[-1])
         return outcomes
 
     def _profile(self, name: str, folder: Path, rates: Rates, seed: int) -> Profile:
@@ -71,71 +77,62 @@ class Persons:
         return Profile(self.train.user_rows(name), validation, rates, seed, folder)
 
     def outputs(self, outcomes: Mapping[str, Outcome], selection: str) -> Outputs:
-        """Return the head's outputs for all rows, each under its own person's values.
+        """Return the head's outputs for all rows, each row with the profile of its user.
 
-        Zeros stand where a person's training ended before its first evaluation.
+        The outputs are zero for a user whose training diverged before the first evaluation.
 
         Args:
-            outcomes: by name, from `train_each`.
+            outcomes: by user, from `train_profiles`.
             selection: ``best`` or ``last``.
+
+        Returns:
+            by split, (rows, outputs).
         """
-        found = {}
+        outputs = {}
         for split, rows in self.validation.items():
-            found[split] = np.zeros((len(rows), self.task.num_outputs), np.float32)
+            outputs[split] = np.zeros((len(rows), self.task.num_outputs), np.float32)
             for name, outcome in outcomes.items():
                 if selection in outcome.outputs:
-                    found[split][rows.users == name] = outcome.outputs[selection][split]
-        return found
+                    outputs[split][rows.users == name] = outcome.outputs[selection][split]
+        return outputs
 
     def metrics(self, outputs: Outputs) -> dict[str, float]:
-        """Return the task's metrics over the rows of all persons."""
+        """Return the task's metrics over the rows of all users."""
         return evaluate_splits(self.task, dict(self.validation), outputs)
 
     def store(
-        self, path: Path, selection: str, bound_to: Mapping[str, str], method: Mapping[str, Any]
+        self, path: Path, selection: str, provenance: Mapping[str, str], method: Mapping[str, Any]
     ) -> None:
-        """Write the task states of all persons into one profile store.
+        """Write the profiles of all users into one profile store.
 
-        States of different shapes, of a method that chooses anew for each person, do not fit into one:
-        then there is none.
+        A method that selects its parameters for each user may have profiles of different shapes, which one
+        store cannot hold. Then no store is written.
 
         Args:
-            path: of the store; one that is there is replaced.
+            path: of the store; an existing one is replaced.
             selection: ``best`` or ``last``.
-            bound_to: as for `ProfileStore.create`.
+            provenance: as for `ProfileStore.create`.
             method: as for `ProfileStore.create`.
         """
         path.unlink(missing_ok=True)
         states = {name: load_file(file) for name, file in self._files(selection) if file.is_file()}
         shapes = {tuple(sorted((key, value.shape) for key, value in s.items())) for s in states.values()}
         if len(shapes) != 1:
-            _log.warning("%s is not written: the persons' task states have different shapes", path)
+            _log.warning("%s is not written: the users' profiles have different shapes", path)
             return
         example = next(iter(states.values()))
         stacked = {key: torch.stack([state[key] for state in states.values()]) for key in example}
-        with ProfileStore.create(path, example, provenance=bound_to, method=method) as store:
+        with ProfileStore.create(path, example, provenance=provenance, method=method) as store:
             store.append(list(states), stacked)
 
     def _files(self, selection: str) -> Iterator[tuple[str, Path]]:
-        for place, names in self.groups.items():
+        for folder, names in self.groups.items():
             for number, name in enumerate(names):
-                yield name, place / str(number) / f"{selection}.safetensors"
-
-
-def _trained(new_trainer: NewTrainer, profiles: Sequence[Profile], place: Path) -> list[Outcome]:
-    try:
-        trainer = new_trainer(profiles, place)
-    except DivergedError as error:  # in a phase, and who learns in phases trains alone
-        return [Outcome(Progress(), {}, {}, {}, str(error))]
-    return trainer.run()
+                yield name, folder / str(number) / f"{selection}.safetensors"
 
 
 def mean_history(outcomes: Sequence[Outcome]) -> list[dict[str, float]]:
-    """Return one entry for each evaluation: means over the persons whose training did not end before.
-
-    Args:
-        outcomes: of all persons.
-    """
+    """Return one entry per evaluation: the mean over the users whose training did not diverge."""
     histories = [outcome.progress.history for outcome in outcomes if outcome.error is None]
     return [
         {key: float(np.mean([entry[key] for entry in entries])) for key in entries[0]}
@@ -144,12 +141,9 @@ def mean_history(outcomes: Sequence[Outcome]) -> list[dict[str, float]]:
 
 
 def mean_speed(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Return the time of all groups, and their rates over that time.
-
-    Args:
-        outcomes: of all persons; those of one group have one and the same speed, and who diverged in
-            a phase has none.
-    """
+    """Return the training time of all groups, and the mean of each rate over that time."""
+    # The users of a group share one speed object, which must count once. A user whose training diverged
+    # in a phase has none.
     speeds = list({id(outcome.speed): outcome.speed for outcome in outcomes if outcome.speed}.values())
     seconds = [speed["train_seconds"] for speed in speeds]
     rates = {key: float(np.average([s[key] for s in speeds], weights=seconds)) for key in speeds[0]}

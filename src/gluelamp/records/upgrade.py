@@ -65,7 +65,7 @@ def _upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(config.get("trainer"), Mapping):
         upgraded["trainer"] = _renamed(config["trainer"], {"together": "profiles_per_pass"})
     if isinstance(config.get("method"), Mapping):
-        # The learning rates of a run stand in the section trainer. Methods with phases also recorded
+        # The learning rates of a run are in the section trainer. Methods with phases also recorded
         # them here: the head of a phase was trained at the same rate.
         rates = ("learning_rate", "head_learning_rate")
         upgraded["method"] = {key: value for key, value in config["method"].items() if key not in rates}
