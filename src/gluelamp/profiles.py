@@ -91,6 +91,7 @@ class ProfileStore:
         shapes = {name: (_name(value.dtype), list(value.shape)) for name, value in wide_first}
         meta = {"version": _VERSION, "layout": shapes, "provenance": dict(provenance), "method": dict(method)}
         content = _to_json("method", meta)
+        # "x" creates the file or fails; SQLite accepts an empty file as a new database.
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             path.open("xb").close()
@@ -114,6 +115,7 @@ class ProfileStore:
         """
         if not path.is_file():
             raise InputError(f"{path} does not exist. ProfileStore.create makes a profile store.")
+        # SQLite would only report that this is not a database.
         with path.open("rb") as file:
             if file.read(4) == _ARROW_START:
                 raise InputError(
@@ -190,6 +192,7 @@ class ProfileStore:
             (name, state, text, _checksum(name, state, text.encode()))
             for name, state, text in zip(ids, self._pack(states), texts, strict=True)
         ]
+        # IMMEDIATE takes the write lock at the start: two writers wait for each other instead of failing.
         try:
             with self._connection:  # commits, or rolls back if anything raises
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -275,6 +278,7 @@ class ProfileStore:
 
     def _pack(self, states: Mapping[str, Tensor]) -> list[bytes]:
         """Return the bytes of each profile, one tensor after another."""
+        # (P, bytes of the tensor) for each tensor; side by side they are the rows.
         stacked = [
             states[name].detach().cpu().contiguous().view(len(states[name]), like.numel()).view(torch.uint8)
             for name, like in self.layout.items()
@@ -283,6 +287,7 @@ class ProfileStore:
 
     def _unpack(self, rows: bytearray, *profiles: int) -> dict[str, Tensor]:
         """Return the tensors in the bytes of one profile, or of some stacked."""
+        # Each tensor is a slice of the row's bytes, with its own type and shape.
         pieces = torch.frombuffer(rows, dtype=torch.uint8).view(*profiles, -1).split(self._sizes, dim=-1)
         return {
             name: piece.reshape(-1).view(like.dtype).view((*profiles, *like.shape))

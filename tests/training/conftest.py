@@ -1,4 +1,4 @@
-"""Trainers on the tiny backbone and some rows of the bundled sample."""
+"""Trainers on the tiny backbone and a few rows of the bundled sample."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from solo_trainer import SoloTrainer
 TRAIN_ROWS, VALIDATION_ROWS, MAX_LENGTH = 40, 24, 64
 LORA = LoRA(dropout=0.1)
 RATES = {FullFineTuning: 1e-3, XPeft: 1e-1}
-BOUND_TO = {"backbone": "b" * 64, "shared": ""}
+PROVENANCE = {"backbone": "b" * 64, "shared": ""}
 
 Splits = tuple[EncodedSplit, dict[str, EncodedSplit]]
 
 
 class Recorder:
-    """A tracker that keeps what it is told."""
+    """A tracker that stores what it is given."""
 
     def __init__(self) -> None:
         self.logged: list[tuple[int, dict[str, float]]] = []
@@ -45,7 +45,7 @@ class Recorder:
 
 @pytest.fixture(scope="session")
 def splits(tiny_backbone: Path) -> Callable[[str], Splits]:
-    """Return some encoded rows of a task: to train on, and the validation splits."""
+    """Return a function that encodes a few rows of a task: training rows and validation splits."""
     tokenizer = AutoTokenizer.from_pretrained(tiny_backbone)
 
     @cache
@@ -64,7 +64,7 @@ def splits(tiny_backbone: Path) -> Callable[[str], Splits]:
 def make_trainer(
     tiny_backbone: Path, tmp_path: Path, splits: Callable[[str], Splits]
 ) -> Callable[..., SoloTrainer]:
-    """Return a trainer of five batches an epoch, for two epochs unless told otherwise."""
+    """Return a function that makes a trainer: five batches in an epoch, two epochs by default."""
     checkpoint = find_checkpoint(BackboneConfig("tiny", {}, path=str(tiny_backbone)))
 
     def make(
@@ -74,14 +74,14 @@ def make_trainer(
         task: str = "mrpc",
         seed: int = 0,
         rates: Rates | None = None,
-        **knobs: Any,
+        **options: Any,
     ) -> SoloTrainer:
         declaration = glue_task(task)
         train, validation = splits(task)
         torch.manual_seed(seed)
         model = load_model(checkpoint, declaration.num_outputs, ATTENTION)
-        if knobs.get("dropout") is not None:
-            set_dropout(model, knobs["dropout"])
+        if options.get("dropout") is not None:
+            set_dropout(model, options["dropout"])
         adaptation = method.adapt(model)
         (tmp_path / folder).mkdir(exist_ok=True)
         defaults = {"epochs": 2, "batch_size": 8, "bucket_batches": 2, "precision": "fp32"}
@@ -91,17 +91,19 @@ def make_trainer(
             adaptation,
             declaration,
             [Profile(train, validation, rates, seed, tmp_path / folder)],
-            TrainerConfig(**{**defaults, "device": "cpu", **knobs}),
+            TrainerConfig(**{**defaults, "device": "cpu", **options}),
             seed,
             tmp_path / folder,
-            BOUND_TO,
+            PROVENANCE,
             Recorder(),
         )
 
     return make
 
 
-@pytest.fixture(autouse=True)
-def _no_benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Spare each test the measurement of the machine's own rate."""
-    monkeypatch.setattr(trainer_module, "matmul_rate", lambda *_: 1e9)
+@pytest.fixture(scope="session", autouse=True)
+def _no_benchmark() -> Iterator[None]:
+    """Skip the measurement of the machine's own rate."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer_module, "matmul_rate", lambda *_: 1e9)
+        yield

@@ -35,16 +35,16 @@ class Recording:
                 held.copy_(new)
 
 
-@pytest.mark.parametrize("leaf", ["full", "pafi", "xpeft"])
+@pytest.mark.parametrize("name", ["full", "pafi", "xpeft"])
 def test_a_replay_takes_the_batch_and_gives_its_loss_and_gradients(
-    leaf: str,
+    name: str,
     make_trainer: Callable[..., SoloTrainer],
     compose: Callable[..., dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    method = parse_method(compose(f"method={leaf}")["method"])
-    knobs = {"method": method, "dropout": 0.0, "epochs": 6, "bucket_batches": 1}
-    expected = make_trainer("eager", **knobs).run().progress.losses
+    method = parse_method(compose(f"method={name}")["method"])
+    options = {"method": method, "dropout": 0.0, "epochs": 6, "bucket_batches": 1}
+    expected = make_trainer("eager", **options).run().progress.losses
 
     def capture(self: GraphedPasses, inputs: Batch, labels: torch.Tensor) -> _Captured:
         inputs, labels = {name: value.clone() for name, value in inputs.items()}, labels.clone()
@@ -62,17 +62,17 @@ def test_a_replay_takes_the_batch_and_gives_its_loss_and_gradients(
 
     monkeypatch.setattr(GraphedPasses, "_capture", capture)
     monkeypatch.setattr(GraphedPasses, "_check", lambda _: None)
-    trainer = make_trainer("graphs", **knobs, graphs=True)
+    trainer = make_trainer("graphs", **options, graphs=True)
     assert trainer.run().progress.losses == pytest.approx(expected, rel=1e-5)
     assert trainer.passes._captured  # type: ignore[attr-defined]
 
 
 @needs_gpu
-@pytest.mark.parametrize("leaf", METHODS)
+@pytest.mark.parametrize("name", METHODS)
 def test_replayed_steps_have_the_losses_of_launched_ones(
-    leaf: str, make_trainer: Callable[..., SoloTrainer], compose: Callable[..., dict[str, Any]]
+    name: str, make_trainer: Callable[..., SoloTrainer], compose: Callable[..., dict[str, Any]]
 ) -> None:
-    method = parse_method(compose(f"method={leaf}")["method"])
+    method = parse_method(compose(f"method={name}")["method"])
 
     def losses(graphs: bool) -> list[float]:
         trainer = make_trainer(

@@ -1,4 +1,4 @@
-"""Scores on rows that had no say in which evaluation they are from."""
+"""Cross-fitted (2-fold) epoch selection: scores on rows that did not select their evaluation."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def split_of(labels: np.ndarray) -> EncodedSplit:
 
 
 def random_outputs(rows: int, evaluations: int, seed: int) -> list[np.ndarray]:
-    draws = np.random.default_rng(seed).normal(size=(evaluations, rows, 2))
-    return list(draws.astype(np.float32))
+    values = np.random.default_rng(seed).normal(size=(evaluations, rows, 2))
+    return list(values.astype(np.float32))
 
 
 @pytest.mark.parametrize("rows", [2, 3, 101, 1043])
@@ -30,8 +30,8 @@ def test_the_halves_divide_the_rows_evenly_and_stay_the_same(rows: int) -> None:
     assert rows < 100 or abs(np.corrcoef(first, np.arange(rows))[0, 1]) < 0.2  # not by order
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_each_half_is_scored_at_the_evaluation_that_the_other_chose(seed: int) -> None:
+@pytest.mark.parametrize("seed", range(3))
+def test_each_half_is_scored_at_the_evaluation_that_the_other_half_selects(seed: int) -> None:
     labels = np.random.default_rng(100 + seed).integers(2, size=61)
     outputs = random_outputs(61, 6, seed)
     held_out = HeldOut(GLUE["cola"], {"validation": split_of(labels)})
@@ -51,9 +51,9 @@ def test_each_half_is_scored_at_the_evaluation_that_the_other_chose(seed: int) -
     assert held_out.metrics == pytest.approx({"matthews_correlation": score})
 
 
-def test_choosing_among_noise_flatters_the_best_evaluation_and_not_the_held_out_score() -> None:
+def test_selection_among_noise_biases_the_best_score_and_not_the_held_out_score() -> None:
     best, held = [], []
-    for seed in range(60):
+    for seed in range(20):
         labels = np.random.default_rng(1000 + seed).integers(2, size=200)
         outputs = random_outputs(200, 10, seed)
         follower = HeldOut(GLUE["rte"], {"validation": split_of(labels)})
@@ -61,12 +61,12 @@ def test_choosing_among_noise_flatters_the_best_evaluation_and_not_the_held_out_
             follower.update(number, {"validation": values})
         best.append(max(accuracy_score(labels, values.argmax(axis=1)) for values in outputs))
         held.append(follower.metrics["accuracy"])
-    standard_error = np.sqrt(0.25 / 200 / 60)
+    standard_error = np.sqrt(0.25 / 200 / 20)
     assert abs(np.mean(held) - 0.5) < 3 * standard_error
-    assert np.mean(best) - 0.5 > 10 * standard_error
+    assert np.mean(best) - 0.5 > 5 * standard_error  # expected: 6.9, the mean maximum of ten
 
 
-def test_of_equal_evaluations_the_first_is_kept() -> None:
+def test_of_equal_evaluations_the_first_is_selected() -> None:
     labels = np.array([0, 1, 0, 1])
     held_out = HeldOut(GLUE["rte"], {"validation": split_of(labels)})
     for number, scale in enumerate((1.0, 2.0, 3.0)):
@@ -74,7 +74,7 @@ def test_of_equal_evaluations_the_first_is_kept() -> None:
     assert held_out.numbers == (0, 0)
 
 
-def test_a_second_split_follows_the_choice_of_the_first() -> None:
+def test_the_first_split_selects_for_the_second_one_too() -> None:
     labels = np.arange(30) % 3
     held_out = HeldOut(
         GLUE["mnli"],
@@ -86,7 +86,7 @@ def test_a_second_split_follows_the_choice_of_the_first() -> None:
     assert held_out.metrics == {"accuracy": 1.0, "accuracy_mismatched": 0.0}
 
 
-def test_a_resumed_run_goes_on_with_what_was_chosen() -> None:
+def test_a_resumed_run_continues_with_the_selected_evaluations() -> None:
     labels = np.random.default_rng(7).integers(2, size=40)
     outputs = random_outputs(40, 4, 7)
     whole, killed, resumed = (HeldOut(GLUE["cola"], {"validation": split_of(labels)}) for _ in range(3))

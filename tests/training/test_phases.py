@@ -26,10 +26,12 @@ FULL = FullFineTuning()
 
 def by_hand(trainer: SoloTrainer, labels: str, batch_size: int, seed: int) -> dict[str, torch.Tensor]:
     model = trainer.model.double().eval()
-    drawn = np.random.default_rng(seed).permutation(len(trainer.profile.train))[:EXAMPLES]
+    sample = np.random.default_rng(seed).permutation(len(trainer.profile.train))[:EXAMPLES]
     total = {name: torch.zeros_like(value) for name, value in trainer.adaptation.trainable.items()}
     for start in range(0, EXAMPLES, batch_size):
-        inputs, truth = collate(trainer.profile.train, drawn[start : start + batch_size], torch.device("cpu"))
+        inputs, truth = collate(
+            trainer.profile.train, sample[start : start + batch_size], torch.device("cpu")
+        )
         chances = torch.log_softmax(model(**inputs).logits, -1)
         classes = range(chances.shape[-1]) if labels == "expected" else [None]
         for number in classes:
@@ -61,8 +63,8 @@ def test_a_resumed_run_chooses_by_the_scores_that_it_had(
 
     def learn() -> dict[str, torch.Tensor]:
         rows, config = trainer.profile.train, trainer.config
-        learner = PhaseRunner(pytest.fail, trainer.task, rows, config, Rates(1e-2, 1e-2), 0, tmp_path)  # type: ignore[arg-type]
-        return dict(learner(phase, trainer.adaptation))
+        run_phase = PhaseRunner(pytest.fail, trainer.task, rows, config, Rates(1e-2, 1e-2), 0, tmp_path)  # type: ignore[arg-type]
+        return dict(run_phase(phase, trainer.adaptation))
 
     first = learn()
     monkeypatch.setattr("gluelamp.training.phases.squared_gradients", pytest.fail)  # would round otherwise
@@ -79,9 +81,9 @@ def test_a_phase_is_not_ended_by_validation_rows(
         raise KeyboardInterrupt
 
     config = replace(trainer.config, patience=1)
-    learner = PhaseRunner(
+    run_phase = PhaseRunner(
         new_trainer, trainer.task, trainer.profile.train, config, Rates(1e-2, 2e-2), 0, tmp_path
     )
     with pytest.raises(KeyboardInterrupt):
-        learner(TrainingPhase(FULL, "first", 7, 1e-3), trainer.adaptation)
+        run_phase(TrainingPhase(FULL, "first", 7, 1e-3), trainer.adaptation)
     assert seen == [(7, None, Rates(1e-3, 2e-2))]

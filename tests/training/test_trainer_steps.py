@@ -43,9 +43,9 @@ def rates_by_step(trainer: SoloTrainer) -> list[list[float]]:
 
 
 SHAPES: dict[str, Callable[[float], float]] = {
-    "linear": lambda share: 1 - share,
-    "cosine": lambda share: (1 + math.cos(math.pi * share)) / 2,
-    "constant_with_warmup": lambda share: 1.0,
+    "linear": lambda fraction: 1 - fraction,
+    "cosine": lambda fraction: (1 + math.cos(math.pi * fraction)) / 2,
+    "constant_with_warmup": lambda fraction: 1.0,
 }
 
 
@@ -77,9 +77,9 @@ def test_a_method_without_values_of_its_own_trains_the_head(make_trainer: MakeTr
 def test_weight_decay_is_decoupled_and_reaches_all_trained_values(
     make_trainer: MakeTrainer, method: FullFineTuning | LoRA
 ) -> None:
-    """Loshchilov and Hutter, Algorithm 2: beside Adam's step, each value shrinks by rate x decay."""
-    knobs = {"method": method, "dropout": 0.0, "warmup_ratio": 0.0, "rates": Rates(1e-2, 3e-2)}
-    plain, decayed = (make_trainer(name, weight_decay=0.1 * on, **knobs) for on, name in enumerate("ab"))
+    """Loshchilov and Hutter, Algorithm 2: in addition to Adam's step, each value shrinks by rate x decay."""
+    options = {"method": method, "dropout": 0.0, "warmup_ratio": 0.0, "rates": Rates(1e-2, 3e-2)}
+    plain, decayed = (make_trainer(name, weight_decay=0.1 * on, **options) for on, name in enumerate("ab"))
     start = [master.detach().clone() for master in plain.weights.masters]
     for trainer in (plain, decayed):
         trainer._step(trainer.states)

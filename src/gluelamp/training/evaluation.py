@@ -29,6 +29,7 @@ def predict(model: PreTrainedModel, split: EncodedSplit, batch_size: int, device
     was_training = model.training
     model.eval()
     outputs = np.empty((len(split), int(model.config.num_labels or 1)), np.float32)
+    # Batches of similar lengths need little padding. Each result is written to the row of its example.
     for examples in evaluation_order(split.lengths, batch_size):
         inputs, _ = collate(split, examples, device)
         outputs[examples] = model(**inputs).logits.float().cpu().numpy()
@@ -66,6 +67,7 @@ def _evaluate_members(
     metrics: dict[str, float] = {}
     main = []
     for number, (member, columns) in enumerate(zip(mixture.members, mixture.columns, strict=True)):
+        # Each split of a mixture has rows of one member, and each member has its own columns of the head.
         own = {name: split for name, split in splits.items() if np.all(split.tasks == number)}
         scores = evaluate_splits(member, own, {name: outputs[name][:, columns] for name in own})
         main.append(scores[member.main_metric])

@@ -99,6 +99,7 @@ class GraphedPasses:
 
     def backward(self, states: Sequence[ProfileState], batches: Sequence[np.ndarray]) -> list[Tensor]:
         """Set the gradients of the values from the one batch; return its loss."""
+        # Padded to a multiple of tokens, but not beyond the positions that the run allows.
         rows, examples = states[0].profile.train, batches[0]
         length = -(-int(rows.lengths[examples].max()) // _MULTIPLE) * _MULTIPLE
         inputs, labels = collate(rows, examples, self.device, min(length, self.eager.config.max_length))
@@ -120,6 +121,7 @@ class GraphedPasses:
 
     def _capture(self, inputs: Batch, labels: Tensor) -> _Captured:
         """Record a pass on copies of a batch; nothing is computed."""
+        # The graph reads these tensors in each replay, so they must not be the batch's own.
         inputs, labels = {name: value.clone() for name, value in inputs.items()}, labels.clone()
         self.eager.adaptation.invalidate()
         graph = torch.cuda.CUDAGraph()

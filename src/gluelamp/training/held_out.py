@@ -58,6 +58,8 @@ class HeldOut:
                 )
         self._task, self._validation = task, dict(validation)
         self._first = {name: first_half(len(split)) for name, split in validation.items()}
+        # Each split is divided on its own. The main metric comes from the first split, so that a further
+        # split, such as MNLI's mismatched rows, follows its selection.
         self._halves = [
             {name: np.flatnonzero(first == is_first) for name, first in self._first.items()}
             for is_first in (True, False)
@@ -95,6 +97,7 @@ class HeldOut:
     @property
     def outputs(self) -> Outputs:
         """The outputs of each row at the evaluation that the other half selects."""
+        # Crossed: a row of the first half is scored at the evaluation that the second half selects.
         by_first, by_second = self._selected
         return {
             name: np.where(is_first[:, None], by_second.outputs[name], by_first.outputs[name])

@@ -50,6 +50,7 @@ def row_losses(task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def _loss(task: Task, outputs: Tensor, labels: Tensor, reduction: Literal["mean", "sum", "none"]) -> Tensor:
+    # A regression's head has one output, (batch, 1), and its labels are (batch,).
     if task.is_regression:
         return functional.mse_loss(outputs.squeeze(-1), labels, reduction=reduction)
     return functional.cross_entropy(outputs, labels.long(), reduction=reduction)

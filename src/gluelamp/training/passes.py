@@ -158,6 +158,7 @@ class StackedPasses:
         self.model.eval()
         values = [torch.stack(masters) for masters in self._by_name(states)]
         results: list[Outputs] = [{} for _ in states]
+        # Outputs are collected in the order of the joined rows, and then divided between the profiles.
         for name, joined in self.validation.items():
             own = [np.arange(len(state.profile.validation[name])) for state in states]
             collected = np.empty((len(joined.split), int(self.model.config.num_labels or 1)), np.float32)
@@ -186,6 +187,7 @@ class StackedPasses:
         self, joined: _JoinedSplits, states: Sequence[ProfileState], batches: Sequence[np.ndarray]
     ) -> Iterator[tuple[Tensor, np.ndarray]]:
         """Cut a batch of each profile into passes: each row's profile, and its index in the joined rows."""
+        # Profiles that have finished are not in `states`, but their rows are still in the joined split.
         starts = [joined.starts[self.numbers[id(state)]] for state in states]
         owner = np.repeat(np.arange(len(states)), [len(batch) for batch in batches])
         rows = np.concatenate([start + batch for start, batch in zip(starts, batches, strict=True)])

@@ -77,6 +77,7 @@ class PhaseRunner:
         return load_file(path)
 
     def _train(self, phase: TrainingPhase, adaptation: Adaptation, folder: Path) -> Mapping[str, Tensor]:
+        # Without early stopping: validation rows must not decide what a method selects.
         config = replace(self.config, epochs=phase.epochs, patience=None)
         rates = replace(self.rates, method=phase.learning_rate or self.rates.method)
         (outcome,) = self.new_trainer(adaptation, config, rates, folder).run()

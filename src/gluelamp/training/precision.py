@@ -87,6 +87,8 @@ class MasterWeights:
 
     def gather_gradients(self) -> None:
         """Move the gradients of the passes to the masters."""
+        # An optimiser step in fp32 needs fp32 gradients. The copy's gradient is removed, because the next
+        # backward pass would add to it.
         for parameter, master in self._pairs():
             master.grad = None if parameter.grad is None else parameter.grad.float()
             parameter.grad = None
@@ -104,6 +106,7 @@ class MasterWeights:
         Args:
             values: of each trained parameter; the masters by default.
         """
+        # Through `.data` the parameter objects stay the same: hooks and parametrisations refer to them.
         before = [parameter.data for parameter in self.live]
         for parameter, value in zip(self.live, values or self.masters, strict=True):
             parameter.data = value.data
@@ -120,6 +123,7 @@ class MasterWeights:
 
 
 def _cast(module: nn.Module, dtype: torch.dtype, in_fp32: set[int]) -> None:
+    # A module that stays in fp32 gets bf16 activations from the modules before it.
     if id(module) in in_fp32 or isinstance(module, Fp32Module):
         module.register_forward_pre_hook(_inputs_to_fp32)
         return

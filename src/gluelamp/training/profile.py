@@ -110,6 +110,7 @@ class ProfileState:
     def next_batch(self) -> np.ndarray:
         """Return the indices of the examples of the next step."""
         progress, config = self.progress, self.config
+        # The order of one epoch is computed once; a resumed run computes that of its current epoch again.
         if self._order[0] != progress.epoch:
             lengths, seed = self.profile.train.lengths, self.profile.seed
             order = training_order(lengths, config.batch_size, config.bucket_batches, seed, progress.epoch)
@@ -126,10 +127,12 @@ class ProfileState:
             examples: the batch of the gradients.
             loss: its mean loss, a scalar. It is not read here, so the device need not finish.
         """
+        # One norm over the method's values and the head, as in transformers.Trainer.
         if self.config.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.masters, self.config.max_grad_norm)
         self.optimizer.step()
         self.schedule.step()
+        # None instead of zeros: a value that the next pass does not use is then not updated.
         self.optimizer.zero_grad(set_to_none=True)
         self._unread.append(loss)
         progress = self.progress
@@ -157,6 +160,7 @@ class ProfileState:
 
     def read_losses(self) -> str | None:
         """Move the losses of the last steps to `progress`; return an error sentence if one is not finite."""
+        # One transfer for all losses: each transfer waits for the device.
         losses = torch.stack(self._unread).tolist() if self._unread else []
         self._unread.clear()
         first = self.progress.step - len(losses) + 1
@@ -175,6 +179,7 @@ class ProfileState:
             is_best: whether it is better than all evaluations before.
         """
         progress = self.progress
+        # The training loss of an entry is the mean over the steps since the evaluation before.
         since = progress.history[-1]["step"] if progress.history else 0
         entry = {
             "epoch": progress.step / self.steps_per_epoch,
@@ -189,6 +194,7 @@ class ProfileState:
         if is_best:
             progress.best = len(progress.history) - 1
             self.outputs["best"] = outputs
+        # Patience counts evaluations, not epochs, and starts again with each better one.
         patience = self.config.patience
         waited = len(progress.history) - 1 - progress.best
         progress.finished = self.is_done or (patience is not None and waited >= patience)
@@ -235,6 +241,7 @@ class ProfileState:
         # Fused: one kernel for all values. PEFT methods have many small tensors, and a step of some hundred
         # kernels would take longer than their arithmetic.
         optimizer = torch.optim.AdamW(
+            # AdamW refuses an empty group; head-only training has no values of a method.
             [group for group in groups if group["params"]],
             betas=config.betas,
             eps=config.eps,
@@ -242,5 +249,6 @@ class ProfileState:
             fused=True,
         )
         steps = config.epochs * self.steps_per_epoch
+        # A started step of warm-up counts as a full one.
         warmup = math.ceil(config.warmup_ratio * steps)
         return optimizer, get_scheduler(config.schedule, optimizer, warmup, steps)

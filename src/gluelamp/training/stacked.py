@@ -73,6 +73,7 @@ class Rows:
         """Copy (rows, ...) into (P, S, ...); positions without a row are zero."""
         if len(x) != len(self.owner):  # one for the whole batch, such as position ids
             x = x.expand(len(self.owner), *x.shape[1:])
+        # Padding rows are zeros. Their outputs are dropped by `ungroup`, so they get no gradient.
         if self.slots is not None:
             empty = x.new_zeros(self.profiles * self.width, *x.shape[1:])
             x = empty.index_copy(0, self.slots, x)
@@ -196,6 +197,7 @@ class StackedValues:
         values = {name: torch.stack([value, value]) for name, value in trained.items()}
         inputs = torch.ones(_TRIAL, dtype=torch.long, device=model.device)
         rows = Rows.from_owners(torch.arange(_TRIAL[0], device=model.device) % 2, 2)
+        # In evaluation mode and with equal values for both profiles: nothing random, and nothing is updated.
         was_training = model.training
         model.eval()
         try:

@@ -118,6 +118,7 @@ class Trainer:
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(config.precision, self.device)
         self.model = adaptation.model
+        # Dropout masks have a random stream of their own, which the checkpoint stores.
         self.dropout = install_dropout(self.model, seed)
         self.model.to(self.device)  # type: ignore[arg-type]  # the decorated method loses its signature
         values = adaptation.trainable | adaptation.head
@@ -134,6 +135,7 @@ class Trainer:
             else StackedPasses(adaptation, task, self.states, config)
         )
         self.passes = GraphedPasses(self.eager) if config.graphs else self.eager
+        # A profile's own initial values are in the masters only, so far.
         self.passes.sync_weights()
         self.errors: dict[int, str] = {}
         """By index of the profile, why its training ended early."""
@@ -161,6 +163,7 @@ class Trainer:
         reset_peak_memory(self.device)
         self._resume()
         self.model.train()
+        # The head reads the first token only, so the last block computes no other unless a method needs it.
         every_token = self.adaptation.needs_every_token
         tokens = nullcontext() if every_token else first_token_only(self.model)
         with tokens, matmul_context(self.dtype, self.device):
@@ -176,6 +179,7 @@ class Trainer:
 
     def _step(self, active: list[ProfileState]) -> None:
         batches = [state.next_batch() for state in active]
+        # The passes set all gradients; each profile then makes a step of its own.
         losses = self.passes.backward(active, batches)
         for state, batch, loss in zip(active, batches, losses, strict=True):
             state.step(batch, loss)
@@ -223,6 +227,7 @@ class Trainer:
 
     def _add_evaluation(self, state: ProfileState, outputs: Outputs) -> None:
         metrics = evaluate_splits(self.task, state.profile.validation, outputs)
+        # Of equal evaluations the first one is the best.
         progress, main = state.progress, self.task.main_metric
         sign = -1 if self.task.lower_is_better else 1
         best = progress.history[progress.best][main] if progress.best >= 0 else None
@@ -268,11 +273,13 @@ class Trainer:
     def _speed(self) -> dict[str, Any]:
         flops_per_token = self._flops_per_token()
         done = [state.progress for state in self.states]
+        # Profiles are trained at the same time: the one that was trained longest has the time of all.
         seconds = max(1e-9, *(progress.seconds for progress in done))
         tokens = sum(progress.tokens for progress in done)
         rows = [
             state.progress.step / state.steps_per_epoch * len(state.profile.train) for state in self.states
         ]
+        # Utilisation: the model's operations, compared with the matrix products that the device can do.
         rate = matmul_rate(self.device, self.dtype)
         return {
             "train_seconds": seconds,
