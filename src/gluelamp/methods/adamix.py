@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -22,7 +21,6 @@ from gluelamp.methods.changes.change import Change, Fp32Module
 from gluelamp.methods.changes.inserted import InsertedModule, residual
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class AdaMix(Method):
     """Insert ``h + up_j(GELU(down_i(h)))`` after the feed-forward network, with random i and j in each pass.
 

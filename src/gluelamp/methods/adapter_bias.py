@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -20,7 +19,6 @@ from gluelamp.methods.changes.inserted import InsertedModule
 from gluelamp.methods.changes.tensors import layer_norm_names, replace_tensors, weight_and_bias
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class AdapterBias(Method):
     """Add ``alpha(g) v`` to each layer's feed-forward branch, after its dropout.
 

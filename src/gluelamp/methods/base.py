@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, dataclass_transform
 
 import torch
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -161,13 +161,20 @@ class Adaptation:
         return self.model
 
 
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Method:
     """The hyper-parameters of one method, checked on construction.
 
-    A subclass has one field for each hyper-parameter, with a default, and defines `changes`. What belongs
-    to a run's optimisation, such as learning rates, is not part of a method.
+    A subclass has one field for each hyper-parameter, with a default, and defines `changes`. It becomes a
+    frozen pydantic dataclass without a decorator, so ``Rank(rank=0)`` raises if the field is
+    ``rank: int = Field(default=8, ge=1)``. What belongs to a run's optimisation, such as learning rates, is
+    not part of a method.
     """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))(cls)
 
     family: ClassVar[str] = "other"
     """What the method trains: ``full``, ``bias``, ``sparse``, ``reparametrization``, ``adapter``,
@@ -310,8 +317,8 @@ class Method:
             objective=one_pass if type(self).loss is Method.loss else partial(self.loss, changes),
             needs_every_token=self.needs_every_token,
         )
-        for name, value in selection.initial_values.items():
-            adaptation.trainable[name].data.copy_(value)
+        for name, initial in selection.initial_values.items():
+            adaptation.trainable[name].data.copy_(initial)
         return adaptation
 
     def head(self, parts: Anatomy, train_pooler: bool) -> dict[str, nn.Parameter]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass as validated
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
@@ -15,7 +13,6 @@ from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.tensors import replace_tensors
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class BitFit(Method):
     """Train every bias of the encoder, including those of the LayerNorms.
 

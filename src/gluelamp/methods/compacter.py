@@ -11,8 +11,7 @@ import math
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -24,7 +23,6 @@ from gluelamp.methods.changes.inserted import InsertedModule, reduced_width, res
 from gluelamp.methods.changes.tensors import layer_norm_names, replace_tensors
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Compacter(Method):
     """Insert ``h + up(GELU(down(h)))`` at the Houlsby positions, with PHM layers as projections.
 

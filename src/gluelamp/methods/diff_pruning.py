@@ -14,8 +14,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -101,7 +100,6 @@ class GatedDifference(Parametrization):
         return [self.first_logit + self.gate_rate * value.float() for value in trained]
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class GatedDifferences(Dense):
     """The first stage: differences and gates of all candidates, with the L0 penalty.
 
@@ -133,7 +131,6 @@ class GatedDifferences(Dense):
         return task_loss(forward()) + self.penalty * opened
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class DiffPruning(TaskSparse):
     """Train gated differences, select the largest, and train these further with a fixed mask.
 

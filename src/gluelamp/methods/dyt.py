@@ -13,8 +13,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -25,7 +24,6 @@ from gluelamp.methods.changes.change import Change, Fp32Module
 from gluelamp.methods.changes.inserted import Bottleneck, InsertedModule
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class DyT(Method):
     """Replace ``m(u)``, the output of the feed-forward network for its input u, by ``M m(u) + s adapter(u)``.
 

@@ -14,8 +14,7 @@ import math
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -26,7 +25,6 @@ from gluelamp.methods.changes.change import Change, Fp32Module
 from gluelamp.methods.changes.linears import Mergeable, ModuleOnLinear, Target, linears
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Ether(Method):
     """Replace the weight W of linear layers by ``W H`` (one-sided) or ``G W H`` (two-sided).
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass as validated
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
@@ -14,7 +12,6 @@ from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.tensors import replace_tensors
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class FeedForwardBias(Method):
     """Train the biases of both feed-forward projections directly, without HiWi's adapter.
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import Tensor
 
 from gluelamp.backbones.anatomy import Anatomy
@@ -16,7 +15,6 @@ from gluelamp.methods.phases import Phase, ScoringPhase
 from gluelamp.methods.sparse_masks import Dense, TaskSparse
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Fish(TaskSparse):
     """Train a delta at the positions of largest empirical Fisher information, computed before training.
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -33,7 +32,6 @@ _NORMS = {
 }
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Hadamard(Method):
     """Scale and shift each attention's output element-wise, after a first stage with the head alone.
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass as validated
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
@@ -13,7 +11,6 @@ from gluelamp.methods.base import Method
 from gluelamp.methods.changes.change import Change
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class HeadOnly(Method):
     """Train the head and nothing else: a lower reference for every method."""
 

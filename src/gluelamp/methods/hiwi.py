@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -86,7 +85,6 @@ class BiasAdapter(ParameterAdapter):
         self.adapted = Fp32Buffer(stored["adapted"].to(self.start.values))
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class HiWi(Method):
     """Adapt the biases or weights of the feed-forward layers.
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -17,7 +16,6 @@ from gluelamp.methods.changes.inserted import Bottleneck, InsertedModule, residu
 from gluelamp.methods.changes.tensors import layer_norm_names, replace_tensors
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Houlsby(Method):
     """Insert ``h + up(GELU(down(h)))`` on both branches of each layer, before the residual sum.
 

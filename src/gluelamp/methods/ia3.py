@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass as validated
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
@@ -13,7 +11,6 @@ from gluelamp.methods.base import Method
 from gluelamp.methods.changes.change import Change
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class IA3(Method):
     """Rescale keys, values and inner feed-forward activations: ``l_k * K``, ``l_v * V``, ``W2 (l_ff * g)``.
 

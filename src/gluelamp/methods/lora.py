@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
@@ -14,7 +13,6 @@ from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.linears import Target, check_rank, linears
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class LoRA(Method):
     """Add ``alpha / r * B A`` to linear layers. A is random at the start, B is zero.
 

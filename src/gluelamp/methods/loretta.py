@@ -13,8 +13,7 @@ from operator import matmul, mul
 from typing import ClassVar
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -26,7 +25,6 @@ from gluelamp.methods.changes.linears import Mergeable, ModuleOnLinear, Target, 
 from gluelamp.methods.changes.tensors import layer_norm_names, replace_tensors
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class LorettaRep(Method):
     """Add ``alpha / r * B A`` to linear layers. A and B are tensor trains, both random at the start.
 
@@ -99,7 +97,6 @@ class LowRankUpdate(Mergeable):
         return weight + self.scale * (self.A.dense() @ self.B.dense()).T
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class LorettaAdp(Method):
     """Insert ``h + up(ReLU(down(h)))`` after the last linear layers of attention and feed-forward network.
 

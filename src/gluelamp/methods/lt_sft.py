@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import Tensor
 
 from gluelamp.methods.phases import Phase, TrainingPhase
 from gluelamp.methods.sparse_masks import Dense, TaskSparse
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class LtSft(TaskSparse):
     """Fine-tune all candidates, select the positions that changed most, and train these from the start.
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
@@ -15,7 +14,6 @@ from gluelamp.methods.parallel import Parallel
 from gluelamp.methods.prefix import Prefix
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class MAM(Method):
     """Attend to a trained prefix of length q, and add an adapter parallel to the feed-forward network.
 

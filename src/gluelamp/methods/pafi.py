@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -22,7 +21,6 @@ from gluelamp.methods.changes.change import Change
 from gluelamp.methods.sparse_masks import Scope, Sparse, grouped, lowest, sparse_changes
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class PaFi(Sparse):
     """Train a delta at positions selected by pre-trained magnitude.
 

@@ -6,8 +6,7 @@ import math
 from functools import partial
 from typing import ClassVar
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -17,7 +16,6 @@ from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.inserted import Bottleneck, InsertedModule
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Parallel(Method):
     """Add ``s up(ReLU(down(u)))`` to the output of each feed-forward network, where u is its input.
 

@@ -10,8 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict, Field, model_validator
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field, model_validator
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy
@@ -71,7 +70,6 @@ _REFUSED_OPTIONS = {
 }
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Peft(Method):
     """Put a tuner of ``peft`` on linear layers of each block.
 

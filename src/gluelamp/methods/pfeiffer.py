@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar
 
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -21,7 +20,6 @@ from gluelamp.methods.changes.inserted import (
 )
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Pfeiffer(Method):
     """Insert ``up(ReLU(down(h)))`` after the feed-forward network of each layer.
 

@@ -16,8 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -32,7 +31,6 @@ from gluelamp.methods.parallel import ParallelModule
 _HIDDEN = 128  # inner width of both networks, in the released code
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class PHA(Method):
     """Generate adapters ``h + up(ReLU(down(u)))`` parallel to each feed-forward network from prototypes.
 

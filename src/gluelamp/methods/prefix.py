@@ -13,8 +13,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
@@ -27,7 +26,6 @@ from gluelamp.methods.changes.inputs import InputChange, TrainedInput, TrainedTe
 ATTENTION = "gluelamp_prefixed"
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Prefix(Method):
     """Put q trained keys and values before those of the tokens, in every block.
 

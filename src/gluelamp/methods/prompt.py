@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -25,7 +24,6 @@ from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.inputs import InputChange, TrainedTensor
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Prompt(Method):
     """Insert q trained word embeddings after that of the first token.
 

@@ -8,8 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, Field, model_validator
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field, model_validator
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -23,7 +22,6 @@ from gluelamp.methods.changes.tensors import TensorChange, replace_tensors
 Scope = Literal["global", "per_layer", "per_tensor"]
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Sparse(Method):
     """A method that trains a fraction of the encoder's single values.
 
@@ -79,7 +77,6 @@ class Sparse(Method):
         return budget
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class TaskSparse(Sparse):
     """A sparse method whose mask depends on the task's data, through phases.
 
@@ -129,7 +126,6 @@ class TaskSparse(Sparse):
         return [*sparse_changes(model, positions, shares_positions=False)]
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Dense(Sparse):
     """All candidates of a sparse method, trained in full: used in its phases."""
 

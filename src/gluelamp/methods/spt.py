@@ -12,8 +12,7 @@ from functools import partial
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -29,7 +28,6 @@ from gluelamp.methods.sparse_masks import Dense, Sparse, check_positions, sparse
 from gluelamp.methods.spt_allocation import Structure, allocate
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Spt(Sparse):
     """Train single entries of some tensors and a module at others, selected by the task's gradients.
 

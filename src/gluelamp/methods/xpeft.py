@@ -12,8 +12,7 @@ import math
 from typing import ClassVar, Literal, cast
 
 import torch
-from pydantic import ConfigDict, Field, model_validator
-from pydantic.dataclasses import dataclass as validated
+from pydantic import Field, model_validator
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -31,7 +30,6 @@ from gluelamp.methods.xpeft_bank import Bank, bank_checksum, random_banks, train
 from gluelamp.methods.xpeft_modules import Mask, SelectedAdapter, SelectedAdapterChange
 
 
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class XPeft(Method):
     """Train masks over a bank of frozen adapters at the position of the Pfeiffer adapter.
 

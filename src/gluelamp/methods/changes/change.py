@@ -40,6 +40,7 @@ class Change(Protocol):
         Nothing is cached by default. In-place writes that PyTorch counts, and `load`, need no call. A step
         of a fused optimiser and the replay of a CUDA graph do.
         """
+        return
 
 
 class Fp32Module(nn.Module):
