@@ -13,29 +13,9 @@ import pandas as pd
 import pytest
 
 from gluelamp.records import FoundRun, RunRecord, read_record, write_json
-from gluelamp.tasks.glue import glue_task
+from gluelamp.tasks.glue import GLUE
 
-METRICS = {
-    "cola": ("matthews_correlation",),
-    "mrpc": ("accuracy", "f1"),
-    "stsb": ("pearson", "spearman"),
-    "mnli": ("accuracy", "accuracy_mismatched"),
-    "rte": ("accuracy",),
-    **dict.fromkeys(("sst2", "qqp", "qnli", "wnli"), ("accuracy",)),
-}
-ROWS = {
-    "cola": {"train": 8551, "validation": 1043},
-    "mrpc": {"train": 3668, "validation": 408},
-    "stsb": {"train": 5749, "validation": 1500},
-    "mnli": {"train": 392702, "validation_matched": 9815, "validation_mismatched": 9832},
-    "rte": {"train": 2490, "validation": 277},
-    **{task: {"train": 100, "validation": 100} for task in ("sst2", "qqp", "qnli", "wnli")},
-}
-
-MAPPINGS = (
-    *("data", "backbone", "protocol", "metrics", "parameters", "bytes"),
-    *("speed", "memory", "versions", "git", "device"),
-)
+METRICS = {name: task.metrics for name, task in GLUE.items()} | {"mnli": ("accuracy", "accuracy_mismatched")}
 
 AddRecord = Callable[..., RunRecord]
 AddMeasurement = Callable[..., Path]
@@ -83,28 +63,20 @@ def add_record(tmp_path: Path) -> AddRecord:
                 *(("best", score), ("last", score and score - 0.01)),
             )
         }
-        complete = {
-            "data": {
-                "source": source,
-                "fingerprint": fingerprint,
-                "rows": ROWS[task],
-                "deviations": deviations,
-            },
-            "backbone": {"name": backbone, "checksum": checksum},
-            "metrics": scores,
-            "device": {},
-        }
+        rows = {"train": 100, "validation": 100}
         path = tmp_path / "runs" / backbone / method / task / identity / "record.json"
         content = {
             "schema_version": 1,
             "identity": identity,
             "status": "failed" if error else "complete",
             "config": config,
+            "data": {"source": source, "fingerprint": fingerprint, "rows": rows, "deviations": deviations},
+            "backbone": {"name": backbone, "checksum": checksum},
             "main_metric": METRICS[task][0],
+            "metrics": {} if error else scores,
             "history": [],
-            **{field: {} for field in MAPPINGS},
-            **complete,
-            **({"metrics": {}} if error else {}),
+            **{name: {} for name in ("protocol", "parameters", "bytes", "speed", "memory")},
+            **{name: {} for name in ("versions", "git", "device")},
             "error": error,
         }
         write_json(path, content)
@@ -124,7 +96,7 @@ def add_predictions(tmp_path: Path) -> AddPredictions:
         selections: tuple[str, ...] = ("held_out", "best", "last"),
         split: str = "validation",
     ) -> Path:
-        outputs = glue_task(record.config.task.name).num_outputs
+        outputs = GLUE[record.config.task.name].num_outputs
         values = predictions[:, None] if outputs == 1 else np.eye(outputs)[predictions.astype(int)]
         rows = {"split": split, "idx": np.arange(len(labels)), "label": labels}
         columns = {f"output_{number}": values[:, number] for number in range(outputs)}
@@ -178,7 +150,7 @@ def add_run(tmp_path: Path, add_record: AddRecord, add_predictions: AddPredictio
         write_json(path / "record.json", vars(record) | {"parameters": parameters, "bytes": stored})
         labels = np.arange(100) % 2
         is_wrong = (np.arange(100) >= start) & (np.arange(100) < start + wrong)
-        for split in glue_task(task).validation_splits:
+        for split in GLUE[task].validation_splits:
             add_predictions(record, labels, np.where(is_wrong, 1 - labels, labels), split=split)
         return path, read_record(path / "record.json")
 

@@ -209,9 +209,9 @@ def test_latency_is_evaluated_by_the_certificates_of_merged_models() -> None:
     found = claims[claims["claim"].str.contains("latency")].set_index("claim")
     assert found["verdict"].tolist() == ["supported", "contradicted", "not measured"]
     assert found["evidence"].tolist()[:2] == [
-        "Certificate PASS: time / time of the bare backbone 1.002 [0.998, 1.006]. "
+        "Certificate PASS: ratio to the time of the bare backbone 1.002 [0.998, 1.006]. "
         "Same modules, shapes, operators and FLOPs as the bare backbone.",
-        "Certificate FAIL: time / time of the bare backbone 1.002 [0.998, 1.006]. The reason.",
+        "Certificate FAIL: ratio to the time of the bare backbone 1.002 [0.998, 1.006]. The reason.",
     ]
     assert found["scale"].tolist()[0].startswith("minilm, random weights, batch 1 x 128 tokens, cpu")
 
@@ -236,7 +236,7 @@ def test_a_failed_certificate_contradicts_if_the_model_is_different_or_slower(
     failed = certificate("pafi", "FAIL", attempts=3, **changes)
     claim = row(claims_on(certificates=[failed]), "PaFi adds")
     assert claim["verdict"] == verdict
-    assert claim["evidence"].startswith("Certificate FAIL after 3 attempts: time / time")
+    assert claim["evidence"].startswith("Certificate FAIL after 3 attempts: ratio to the time")
 
 
 @pytest.mark.parametrize(

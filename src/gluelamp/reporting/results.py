@@ -80,6 +80,7 @@ class Results:
     @cached_property
     def accuracy(self) -> pd.DataFrame:
         """The scores over seeds, of tasks without users."""
+        # The bootstrap of all predictions takes most of the time. Every table below reuses these rows.
         summary = summarise(self.scores[~self.scores["has_users"]])
         return accuracy_rows(summary, read_published(self.published))
 
@@ -102,6 +103,7 @@ class Results:
     @cached_property
     def claims(self) -> pd.DataFrame:
         """The claims and their verdicts."""
+        # A claim that holds only with the optimistic selection of the epoch should be visible as such.
         alternatives = {
             selection: (sparse_rows(self.accuracy, selection), xpeft_rows(self.accuracy, [], selection))
             for selection in ("best", "last")
@@ -128,6 +130,7 @@ class Results:
 
     def pages(self) -> Iterator[Page]:
         """Yield the claims, the papers' tables and those of measurements, if they have records."""
+        # Claims are listed even if they are not measured, but not in a folder without any evidence.
         has_scores = self.accuracy["task"].isin(GLUE).any()
         if has_scores or self.certificates or any(self.measurements.values()):
             yield claims_page(self.claims)
@@ -171,6 +174,7 @@ def write_tables(root: Path, published: Path | None = None) -> list[Path]:
             f"There are no records in {root}. Run `make reproduce-glue`, or a single run with "
             "`python scripts/train.py`, or a measurement with `python scripts/measure.py`."
         )
+    # All pages are rendered before the first is written: an error leaves the old tables as they are.
     files = {file: text for page in pages for file, text in page_files(root / "tables", page).items()}
     for file, text in files.items():
         write_text(file, text)

@@ -83,7 +83,7 @@ def _over_seeds(group: pd.DataFrame) -> dict[str, Any]:
     """Return one row for the runs of one setting, in the order of seeds."""
     values = group["value"].to_numpy(float)
     has_score = not np.isnan(values).any()
-    # A metric without a score (a diverged run, a constant prediction) has no meaningful resamples either.
+    # The outputs of a run without a score (it diverged) have no meaningful resamples either.
     predictions = read_predictions(group) if has_score else None
     found = score_estimate(predictions) if predictions else None
     return {
@@ -178,6 +178,7 @@ def task_averages(rows: pd.DataFrame, label: str) -> pd.DataFrame:
     # A mean over fewer tasks, or over luckier seeds, is not comparable. Such methods have no average.
     groups = {name: group for name, group in scored.groupby(label) if len(group) == len(tasks) > 1}
     seeds = {name: tuple(group["seed_set"]) for name, group in groups.items()}
+    # The choice of the seeds must not depend on the scores.
     counts = Counter(seeds.values())
     sizes = {name: group["seeds"].sum() for name, group in groups.items()}
     best = min(groups, key=lambda name: (-counts[seeds[name]], -sizes[name], seeds[name]), default=None)

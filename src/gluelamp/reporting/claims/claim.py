@@ -83,6 +83,7 @@ def paired_scale(rows: pd.DataFrame, reference: str) -> str:
     rows = rows[rows[f"vs_{reference}_seeds"].notna()]
     if rows.empty:
         return ""
+    # The union of the tasks: one rival may have run on fewer of them.
     names = " ".join(rows[f"vs_{reference}_tasks"]).split()
     tasks = " ".join(task for task in GLUE if task in names)
     return f"{scope_title(rows.assign(seeds=rows[f'vs_{reference}_seeds']))}, {task_names(tasks)}"

@@ -28,10 +28,9 @@ def latency_claims(certificates: Sequence[Certificate]) -> Iterator[Claim]:
 
 
 def _claim(claim: str, one: Certificate) -> Claim:
-    ratio, machine, protocol = one.ratio, one.machine, one.protocol
-    time = (
-        f"time / time of the bare backbone {ratio['estimate']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]"
-    )
+    machine, protocol = one.machine, one.protocol
+    estimate, low, high = (f"{one.ratio[name]:.3f}" for name in ("estimate", "low", "high"))
+    time = f"ratio to the time of the bare backbone {estimate} [{low}, {high}]"
     reasons = " ".join(one.reasons) or "Same modules, shapes, operators and FLOPs as the bare backbone."
     attempts = f" after {len(one.attempts)} attempts" if len(one.attempts) > 1 else ""
     evidence = f"Certificate {one.verdict}{attempts}: {time}. {reasons}"

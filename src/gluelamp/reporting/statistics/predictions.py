@@ -63,6 +63,7 @@ def read_predictions(scores: pd.DataFrame) -> Predictions | None:
     """
     scores = scores.sort_values("seed", kind="stable")
     paths = [folder / PREDICTIONS for folder in scores["folder"]]
+    # A mixture has one score over several tasks, whose rows are in no single split.
     if scores["is_mixture"].any() or not all(path.is_file() for path in paths):
         return None
     if scores["fingerprint"].nunique() > 1:

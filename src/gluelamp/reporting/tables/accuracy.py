@@ -89,6 +89,7 @@ def _wide_table(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Table:
         methods = _comparable(on_task)
         columns[_task_title(on_task)] = _means(on_task, bold=possibly_best(methods) if methods else set())
         not_comparable += [] if methods else [task]
+    # The interval of the average is in `glue_main`, which has one setting per method.
     averages = task_averages(rows, "variant")
     if len(averages):
         tasks = averages["tasks"].iloc[0]
@@ -106,6 +107,7 @@ def _task_table(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Table:
     """Return everything on one task: rank and interval by the strictest selection, and all means."""
     parts = _by_selection(rows)
     strictest, *others = parts
+    # Ranks and intervals are of the strictest selection alone; the other selections are for comparison.
     first = parts[strictest].sort_values("mean", ascending=False, kind="stable")
     methods = _comparable(first)
     ranks = rank_intervals(methods).to_dict("records") if methods else []

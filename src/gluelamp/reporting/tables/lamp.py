@@ -183,6 +183,7 @@ def _method_row(task: Task, runs: pd.DataFrame) -> _Row:
         _test_rows(folder, task).assign(seed=seed)
         for folder, seed in zip(runs["folder"], runs["seed"], strict=True)
     ]
+    # The halves of the users become one set of rows here; seeds stay separate.
     rows = pd.concat(parts, ignore_index=True)
     if rows.duplicated(["seed", "idx"]).any():  # the label of a half does not contain its bank
         raise InputError(
@@ -263,6 +264,7 @@ def _difference(task: Task, row: _Row, rows: Sequence[_Row], name: str) -> dict[
     pairs = pd.concat([row.users, references[0].users], axis=1, join="inner", keys=["left", "right"])
     if pairs.empty:
         return {}
+    # Paired by user: users differ far more than methods do.
     differences = (pairs["left"] - pairs["right"]).round(_DIGITS)
     low, high = _interval(differences)
     return {

@@ -58,6 +58,7 @@ def sparse_page(rows: pd.DataFrame) -> Page:
 
 
 def _tables(rows: pd.DataFrame) -> list[Table]:
+    # In the order of MASKS: PaFi, its controls, the task-specific masks.
     masks = [mask for mask in MASKS if mask in set(rows["method"])]
     first = rows.drop_duplicates("method").set_index("method").loc[masks]
     sizes = {title: [Number(size, COUNT) for size in first[column]] for title, column in _SIZES.items()}

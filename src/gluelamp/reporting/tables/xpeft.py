@@ -90,6 +90,7 @@ def _scope_rows(scope: pd.DataFrame) -> pd.DataFrame:
 
 def _counted_rows(measured: Sequence[Measurement]) -> pd.DataFrame:
     """Return the sizes of a backbone without runs, with the head of a task of two classes."""
+    # Two classes, as most tasks of GLUE: the head is stored per profile, too.
     counted = [(one, row) for one in measured for row in one.rows if row["outputs"] == 2]
     masks = [
         {
