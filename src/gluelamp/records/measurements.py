@@ -86,11 +86,11 @@ class Measurement:
 
     Args:
         schema_version: version of this layout.
-        kind: one of :data:`MEASUREMENT_COLUMNS`.
+        kind: one of `MEASUREMENT_COLUMNS`.
         backbone: the backbone's name.
         method: the method's name.
         config: the method's fields.
-        rows: one mapping per table row, with at least the columns of :data:`MEASUREMENT_COLUMNS`.
+        rows: one mapping per table row, with at least the columns of `MEASUREMENT_COLUMNS`.
         versions: version per package.
     """
 
@@ -146,7 +146,7 @@ def find_measurements(root: Path, kind: str) -> list[Measurement]:
 
     Args:
         root: the results folder.
-        kind: one of :data:`MEASUREMENT_COLUMNS`.
+        kind: one of `MEASUREMENT_COLUMNS`.
 
     Raises:
         InputError: if there is no such kind, or if a file is not a measurement of this schema.

@@ -22,8 +22,8 @@ def add_published(
     """Merge a file of printed scores into those of one paper. Nothing is written unless every row is valid.
 
     Args:
-        file: a CSV file with the columns :data:`gluelamp.reporting.published.COLUMNS`.
-        paper: one of :data:`PAPERS`: the file in the folder that receives the rows.
+        file: a CSV file with the columns `gluelamp.reporting.published.COLUMNS`.
+        paper: one of `PAPERS`: the file in the folder that receives the rows.
         folder: of the published numbers.
         methods: the allowed names of methods.
         backbones: the allowed names of backbones.

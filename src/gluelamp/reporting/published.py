@@ -27,7 +27,7 @@ Key = tuple[str, str, str, str]
 # Runs of the suite start from the pre-trained checkpoint and are scored on the complete development set.
 COMPARABLE = "dev"
 PROTOCOL_MARKS = {"dev from MNLI": "ᵐ", "held-out part of dev": "ᵖ", "test": "ᵗ", "unstated split": "ˢ"}
-"""Classes of protocols whose scores are shown with a mark, the closest to :data:`COMPARABLE` first. Scores of
+"""Classes of protocols whose scores are shown with a mark, the closest to `COMPARABLE` first. Scores of
 all other classes, such as low-resource runs, are not shown."""
 METRIC_MARK = "ᶠ"
 BEST_EPOCH_MARK = "ᵇ"
@@ -131,7 +131,7 @@ def read_published(folder: Path) -> Mapping[Key, float]:
     and of their rows.
 
     Args:
-        folder: CSV files with the columns :data:`COLUMNS`, each named after the methods of its paper, such as
+        folder: CSV files with the columns `COLUMNS`, each named after the methods of its paper, such as
             ``lora.csv``. A missing folder holds no numbers.
 
     Raises:
@@ -147,13 +147,13 @@ def closest_scores(folder: Path) -> pd.DataFrame:
     """Return the published score closest to this suite's protocol, for each method, backbone and task.
 
     A score in the task's main metric precedes one in another metric; then the order is that of
-    :func:`published_rows`.
+    `published_rows`.
 
     Args:
-        folder: as in :func:`read_published`.
+        folder: as in `read_published`.
 
     Returns:
-        the columns :data:`COLUMNS`, ``value`` as a fraction; ``marks``, one letter for each difference of the
+        the columns `COLUMNS`, ``value`` as a fraction; ``marks``, one letter for each difference of the
         protocol; and ``comparable``: whether our score - this one is meaningful.
     """
     rows = published_rows(folder)
@@ -169,11 +169,11 @@ def closest_scores(folder: Path) -> pd.DataFrame:
 def published_rows(folder: Path) -> pd.DataFrame:
     """Return the published scores that can be shown next to a run, the preferred ones first.
 
-    The order is: the class of the protocol (:data:`COMPARABLE`, then :data:`PROTOCOL_MARKS`), then rows of
+    The order is: the class of the protocol (`COMPARABLE`, then `PROTOCOL_MARKS`), then rows of
     the method's own paper, then the files by name and their rows.
 
     Returns:
-        the columns :data:`COLUMNS`, ``value`` as a fraction, and ``split``: the class of the protocol.
+        the columns `COLUMNS`, ``value`` as a fraction, and ``split``: the class of the protocol.
     """
     rows = pd.DataFrame(
         [

@@ -43,7 +43,7 @@ def score_table(runs: Sequence[FoundRun]) -> pd.DataFrame:
         runs: the folder and the record of each run; failed runs are skipped.
 
     Returns:
-        the columns :data:`COLUMNS`, with ``value`` as a fraction (NaN if undefined), ``trained_pct`` in
+        the columns `COLUMNS`, with ``value`` as a fraction (NaN if undefined), ``trained_pct`` in
         percent of the backbone's values and ``stored_pct`` in percent of its bytes in fp32, both without the
         head; and one column per setting, such as ``trainer.epochs``, with its value as text (NaN where a run
         does not have it). These names contain a dot.
@@ -99,7 +99,7 @@ def run_settings(record: RunRecord) -> dict[str, str]:
 
 
 def table_settings(rows: pd.DataFrame) -> list[dict[str, str]]:
-    """Return the settings of each row, as :func:`run_settings` does."""
+    """Return the settings of each row, as `run_settings` does."""
     # Only settings have a dot in the name of their column, and only theirs are text: NaN means "not set".
     settings = rows[[column for column in rows if "." in column]].to_dict("records")
     return [{str(key): value for key, value in row.items() if isinstance(value, str)} for row in settings]

@@ -38,7 +38,7 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     Runs with different data, fingerprints of the data or checksums of the backbone are never in one row.
 
     Args:
-        scores: of :func:`gluelamp.reporting.scores.score_table`, without tasks with users.
+        scores: of `gluelamp.reporting.scores.score_table`, without tasks with users.
 
     Returns:
         the columns of one of the runs (settings, sizes, ...), and ``variant`` (the method, with what
@@ -100,13 +100,13 @@ def _over_seeds(group: pd.DataFrame) -> dict[str, Any]:
 
 
 def common_settings(rows: pd.DataFrame, selection: str | None = None) -> pd.DataFrame:
-    """Return the rows of a table with one setting per label; see :data:`SETTING_NOTE`.
+    """Return the rows of a table with one setting per label; see `SETTING_NOTE`.
 
     The training settings are those with the most runs. Then each task has the data with the most runs, and
     each label one setting. Different sources of data and backbones are never compared.
 
     Args:
-        rows: of :func:`summarise`, with a column ``label``: the row of the table.
+        rows: of `summarise`, with a column ``label``: the row of the table.
         selection: which score of a run counts; None is ``"held_out"``, or ``"best"`` if a run lacks it.
 
     Returns:
@@ -161,12 +161,12 @@ def _most_tasks(runs: pd.DataFrame) -> pd.DataFrame:
 def task_averages(rows: pd.DataFrame, label: str) -> pd.DataFrame:
     """Return averages over tasks that are comparable: over the same tasks and seeds for all methods.
 
-    The tasks are those of :data:`AVERAGE_TASKS` with a score. A method has an average if it has a score on
+    The tasks are those of `AVERAGE_TASKS` with a score. A method has an average if it has a score on
     all of them, with the same seeds as most of these methods (of equally frequent seeds the most seeds, then
     the first in alphabetical order).
 
     Args:
-        rows: of :func:`summarise`: one data, backbone and selection, main metrics, one row a label and task.
+        rows: of `summarise`: one data, backbone and selection, main metrics, one row a label and task.
         label: the column with the names of the methods.
 
     Returns:

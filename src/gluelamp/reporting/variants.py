@@ -56,7 +56,7 @@ def variant_labels(runs: Sequence[Run]) -> list[str]:
 def table_labels(runs: Sequence[Run]) -> list[str]:
     """Return labels for the runs of several methods in one table.
 
-    They are those of :func:`variant_labels` for each method. In addition, a run with other rows or another
+    They are those of `variant_labels` for each method. In addition, a run with other rows or another
     training than most runs of the table is labelled with the difference: it is not comparable with them.
 
     Args:

@@ -41,8 +41,8 @@ def claim_rows(
     """Return one row per claim and scale: ``claim``, ``verdict``, ``evidence`` and ``scale``.
 
     Args:
-        sparse: of :func:`gluelamp.reporting.tables.sparse_masks.sparse_rows`.
-        xpeft: of :func:`gluelamp.reporting.tables.xpeft.xpeft_rows`.
+        sparse: of `gluelamp.reporting.tables.sparse_masks.sparse_rows`.
+        xpeft: of `gluelamp.reporting.tables.xpeft.xpeft_rows`.
         certificates: all.
         counted: measurements of kind ``parameters``.
         written: measurements of kind ``storage``.
@@ -61,7 +61,7 @@ def claim_rows(
 
 
 def claims_page(rows: pd.DataFrame) -> Page:
-    """Return the page of :func:`claim_rows`."""
+    """Return the page of `claim_rows`."""
     lines = [
         [Text(row["claim"]), Text(row["verdict"], bold=True), Text(row["evidence"]), Text(row["scale"])]
         for row in rows.to_dict("records")

@@ -37,7 +37,7 @@ class Claim:
     Args:
         claim: the paper's claim, shortened.
         scale: the backbone, data and other conditions of the evidence.
-        verdict: one of :data:`VERDICTS`.
+        verdict: one of `VERDICTS`.
         evidence: the numbers, in sentences.
     """
 
@@ -51,7 +51,7 @@ def superiority(outcomes: Collection[str], is_complete: bool) -> str:
     """Return the verdict on "it is better than all of them" from one outcome for each of them.
 
     Args:
-        outcomes: of :func:`gluelamp.reporting.tables.paired.outcome`, for the method that is claimed to be
+        outcomes: of `gluelamp.reporting.tables.paired.outcome`, for the method that is claimed to be
             better.
         is_complete: whether there is an outcome for all of them.
     """
@@ -77,7 +77,7 @@ def paired_scale(rows: pd.DataFrame, reference: str) -> str:
     """Return the backbone, data, selection, seeds and tasks of comparisons; empty if there are none.
 
     Args:
-        rows: means over tasks, of :func:`gluelamp.reporting.tables.paired.compared_rows`.
+        rows: means over tasks, of `gluelamp.reporting.tables.paired.compared_rows`.
         reference: the label of the reference.
     """
     rows = rows[rows[f"vs_{reference}_seeds"].notna()]

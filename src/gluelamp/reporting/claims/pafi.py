@@ -27,7 +27,7 @@ def pafi_claims(rows: pd.DataFrame) -> Iterator[Claim]:
     """Compare PaFi with masks of the same size, by the mean over tasks.
 
     Args:
-        rows: of :func:`gluelamp.reporting.tables.sparse_masks.sparse_rows`, without the sample.
+        rows: of `gluelamp.reporting.tables.sparse_masks.sparse_rows`, without the sample.
     """
     scopes = [scope for _, scope in rows.groupby(SCOPE, sort=False)] if len(rows) else []
     for claim, rivals in ((MASKS_CLAIM, TASK_SPECIFIC), (CONTROLS_CLAIM, CONTROLS)):

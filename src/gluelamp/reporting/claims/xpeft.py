@@ -35,7 +35,7 @@ def accuracy_claims(rows: pd.DataFrame) -> Iterator[Claim]:
     """Compare every kind of masks with one adapter and with no adapter, by the mean over tasks.
 
     Args:
-        rows: of :func:`gluelamp.reporting.tables.xpeft.xpeft_rows`, without the sample.
+        rows: of `gluelamp.reporting.tables.xpeft.xpeft_rows`, without the sample.
     """
     scopes = [scope for _, scope in rows.groupby(SCOPE, sort=False)] if f"vs_{ADAPTER}" in rows else []
     claims = [claim for scope in scopes for claim in _scope_claims(scope)]

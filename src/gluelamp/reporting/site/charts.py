@@ -37,7 +37,7 @@ def trade_off(
         rows: one per method, with ``method``, ``family``, ``score``, ``low``, ``high``, ``interval`` (text),
             ``seeds``, the cost, ``front`` (whether no method is both cheaper and better) and ``label``
             (whether there is space for its name). A method without cost is a horizontal line.
-        cost: one of :data:`COSTS`.
+        cost: one of `COSTS`.
         families: of this chart and of the charts next to it.
         title: of the task.
         width: in pixels, or as wide as the page has space for.
@@ -108,7 +108,7 @@ def latency(rows: Rows, states: Sequence[str], title: str, width: Width = "conta
     shape = alt.Shape("state:N", title=None).scale(domain=states)
     facts = ["method:N", "state:N", alt.Tooltip("ratio:Q", format=".3f"), "interval:N"]
     marks = {"y": y, "color": colour, "opacity": _OPACITY, "tooltip": facts}
-    # The rule at 1 has data of its own: with the chart's data it would be drawn once per row.
+    # The rule at 1 has data of its own: with the chart's data it would be rendered once per row.
     layers = [
         alt.Chart(alt.Data(values=[{}])).mark_rule(stroke=GREY, strokeDash=_DASHES).encode(x=alt.datum(1)),
         chart.mark_rule(strokeWidth=1.5).encode(x=_ratio("low"), x2="high:Q", **marks),

@@ -1,6 +1,6 @@
 """Intervals, paired comparisons and ranks from stored predictions.
 
-:class:`Predictions` holds one method on one task: the predictions of all seeds, row by row. The rows are
+`Predictions` holds one method on one task: the predictions of all seeds, row by row. The rows are
 resampled by a bootstrap, with the same resamples for all methods of a task, so that comparisons are paired.
 """
 

@@ -28,7 +28,7 @@ def difference(first: Predictions, second: Predictions) -> Estimate:
     Both methods are scored on the same resamples of the rows. Seeds are not paired, although runs with the
     same seed share the order of the examples: three pairs have two degrees of freedom, half of those of six
     runs. If runs with the same seed are correlated, these intervals are wider than necessary. See
-    :func:`gluelamp.reporting.statistics.estimates.estimate`.
+    `gluelamp.reporting.statistics.estimates.estimate`.
 
     Raises:
         InputError: if the rows or the metrics differ.

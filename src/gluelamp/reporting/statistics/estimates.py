@@ -103,7 +103,7 @@ def score_estimate(predictions: Predictions) -> Estimate:
     """Return the mean score over seeds, with its error.
 
     The interval covers the expected score on other examples with other seeds; with one seed, the score of
-    that seed on other examples. See :func:`estimate`.
+    that seed on other examples. See `estimate`.
     """
     mean = predictions.scores.mean()
     found = estimate(mean, predictions.resampled.mean(axis=0), [predictions])
@@ -113,7 +113,7 @@ def score_estimate(predictions: Predictions) -> Estimate:
 def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
     """Return the mean of independent estimates, such as those of several tasks.
 
-    Squared errors add up, and the degrees of freedom are Satterthwaite's, as in :func:`estimate`.
+    Squared errors add up, and the degrees of freedom are Satterthwaite's, as in `estimate`.
     """
     variances = np.square([one.error for one in estimates])
     uncertainty = sum(part**2 / one.freedom for part, one in zip(variances, estimates, strict=True))

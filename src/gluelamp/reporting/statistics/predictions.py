@@ -53,7 +53,7 @@ def read_predictions(scores: pd.DataFrame) -> Predictions | None:
     """Read the predictions of the runs of one score.
 
     Args:
-        scores: rows of :func:`gluelamp.reporting.scores.score_table` that differ in the seed alone.
+        scores: rows of `gluelamp.reporting.scores.score_table` that differ in the seed alone.
 
     Returns:
         None if a run has no predictions file, or if it trained on several tasks at once.

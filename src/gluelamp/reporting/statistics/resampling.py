@@ -39,12 +39,12 @@ def weighted_scores(
 
 
 def score_range(metric: str) -> tuple[float, float]:
-    """Return the smallest and the largest possible score of a metric of :func:`weighted_scores`."""
+    """Return the smallest and the largest possible score of a metric of `weighted_scores`."""
     return (0.0, 1.0) if metric in ("accuracy", "f1") else (-1.0, 1.0)
 
 
 def resampled_scores(metric: str, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """Return the scores of :data:`RESAMPLES` bootstrap samples of the rows, shape (seeds, resamples).
+    """Return the scores of `RESAMPLES` bootstrap samples of the rows, shape (seeds, resamples).
 
     The resamples depend on the number of rows alone, so all methods of a task have the same ones.
     """

@@ -43,8 +43,8 @@ def accuracy_rows(summary: pd.DataFrame, published: Mapping[PublishedKey, float]
     """Add the published scores to a summary, where the data allow it.
 
     Args:
-        summary: of :func:`gluelamp.reporting.summary.summarise`.
-        published: as fractions, of :func:`gluelamp.reporting.published.read_published`.
+        summary: of `gluelamp.reporting.summary.summarise`.
+        published: as fractions, of `gluelamp.reporting.published.read_published`.
     """
     keys = zip(*(summary[column] for column in ("method", "backbone", "task", "metric")), strict=True)
     values = pd.Series([published.get(key) for key in keys], index=summary.index, dtype=float)
@@ -52,7 +52,7 @@ def accuracy_rows(summary: pd.DataFrame, published: Mapping[PublishedKey, float]
 
 
 def accuracy_page(rows: pd.DataFrame, failed: Sequence[RunRecord]) -> Page:
-    """Return the page of :func:`accuracy_rows`: tables per data and backbone, and the failed runs."""
+    """Return the page of `accuracy_rows`: tables per data and backbone, and the failed runs."""
     tables: list[Table] = []
     main = rows[rows["is_main"].astype(bool)]
     for (data, backbone), scope in main.groupby(["data", "backbone"], sort=False):

@@ -87,7 +87,7 @@ class _Row:
     Args:
         method: the name.
         label: the name with its variant.
-        profiles: one of :data:`PROTOCOLS`.
+        profiles: one of `PROTOCOLS`.
         rows: the test rows of all runs, with their seeds.
         metrics: the task's metrics over the rows of all users, means over seeds.
         users: the main metric of each user, a mean over seeds, in the order of names.
@@ -111,10 +111,10 @@ def lamp_rows(scores: pd.DataFrame) -> pd.DataFrame:
     Runs that differ in ``task.user_group`` alone are one row, with the users of both groups.
 
     Args:
-        scores: of :func:`gluelamp.reporting.scores.score_table`, of tasks with users.
+        scores: of `gluelamp.reporting.scores.score_table`, of tasks with users.
 
     Returns:
-        the columns :data:`LAMP_COLUMNS`, scores as fractions, and for the page ``deviations``.
+        the columns `LAMP_COLUMNS`, scores as fractions, and for the page ``deviations``.
 
     Raises:
         InputError: if the predictions of a run are missing.
@@ -290,7 +290,7 @@ def _verdict(task: Task, low: float, high: float) -> str:
 
 
 def lamp_page(rows: pd.DataFrame, failed: Sequence[RunRecord]) -> Page:
-    """Return the page of :func:`lamp_rows`: a table per data, task and backbone, and the failed runs."""
+    """Return the page of `lamp_rows`: a table per data, task and backbone, and the failed runs."""
     tables = [_table(section) for _, section in rows.groupby(SECTION, sort=False)]
     if failed:
         tables.append(failed_runs(failed))

@@ -76,13 +76,13 @@ def main_rows(
     The paper's backbone is included without runs, too: with counted sizes and published scores.
 
     Args:
-        summary: of :func:`gluelamp.reporting.summary.summarise`.
+        summary: of `gluelamp.reporting.summary.summarise`.
         measured: measurements of kind ``parameters``.
-        published: of :func:`gluelamp.reporting.published.closest_scores`.
+        published: of `gluelamp.reporting.published.closest_scores`.
         counts: published sizes.
 
     Returns:
-        the columns :data:`COLUMNS`, scores as fractions; sizes in percent of the backbone, the minimum and
+        the columns `COLUMNS`, scores as fractions; sizes in percent of the backbone, the minimum and
         the maximum over a method's runs or, if it has none, over its counted settings; ``gap`` is ours -
         published where the protocols allow it, with the interval of ours alone.
     """
@@ -175,7 +175,7 @@ def _published_sizes(counts: Sequence[PublishedCount], kind: str) -> dict[str, s
 
 
 def main_page(rows: pd.DataFrame) -> Page:
-    """Return the page of :func:`main_rows`."""
+    """Return the page of `main_rows`."""
     tables = [_table(scope) for _, scope in rows.groupby(SCOPE, sort=False)]
     return Page("glue_main", "PaFi and HiWi: the main table", _READING, rows, tables)
 

@@ -25,13 +25,13 @@ def compared_rows(rows: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame
     """Add the differences to references to the scores of one data and backbone.
 
     Args:
-        rows: of :func:`gluelamp.reporting.summary.common_settings`.
+        rows: of `gluelamp.reporting.summary.common_settings`.
         references: labels; the columns of one without scores are empty.
 
     Returns:
-        the columns :data:`gluelamp.reporting.summary.SCORE_COLUMNS`, and for each reference ``vs_<label>``
-        (the difference) and ``vs_<label>_<column>`` for the other columns :data:`FOUND`. The mean over tasks
-        has its own row, with task :data:`OVERALL`.
+        the columns `gluelamp.reporting.summary.SCORE_COLUMNS`, and for each reference ``vs_<label>``
+        (the difference) and ``vs_<label>_<column>`` for the other columns `FOUND`. The mean over tasks
+        has its own row, with task `OVERALL`.
     """
     table = rows[SCORE_COLUMNS]
     for reference in references:
@@ -53,12 +53,12 @@ def paired_rows(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
     Holm's correction is over the comparisons of one task, and over the comparisons of the means.
 
     Args:
-        rows: of :func:`gluelamp.reporting.summary.common_settings`, of one data and backbone; those without
+        rows: of `gluelamp.reporting.summary.common_settings`, of one data and backbone; those without
             predictions are skipped.
         reference: the label that is subtracted.
 
     Returns:
-        ``label``, ``task`` (:data:`OVERALL` for the mean) and the columns :data:`FOUND`: label - reference
+        ``label``, ``task`` (`OVERALL` for the mean) and the columns `FOUND`: label - reference
         as fractions, with 95 % intervals; ``verdict`` is ``better``, ``worse`` or ``tie``; the names of the
         ``tasks``; and the smallest number of ``seeds`` of a method and task.
     """
@@ -79,10 +79,10 @@ def paired_rows(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def outcome(row: Mapping[str, Any] | pd.Series, reference: str) -> str:
-    """Return ``better``, ``worse`` or ``tie``, or :data:`ONE_SEED` if one of the two has one seed.
+    """Return ``better``, ``worse`` or ``tie``, or `ONE_SEED` if one of the two has one seed.
 
     Args:
-        row: of :func:`compared_rows`, with this comparison.
+        row: of `compared_rows`, with this comparison.
         reference: the label of the reference.
     """
     return ONE_SEED if row[f"vs_{reference}_seeds"] < 2 else str(row[f"vs_{reference}_verdict"])
@@ -92,7 +92,7 @@ def score_cells(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, list[Cel
     """Return the scores of labels as one column per task, by its title.
 
     Args:
-        rows: of :func:`compared_rows`.
+        rows: of `compared_rows`.
         labels: the lines of the table. If numbers of seeds differ, each score has its own.
     """
     by_place, differ = _by_place(rows), rows["seeds"].nunique() > 1
@@ -106,7 +106,7 @@ def difference_tables(rows: pd.DataFrame, labels: Sequence[str], reference: str,
     """Return the table of differences to a reference per task and of their mean; none if there are none.
 
     Args:
-        rows: of :func:`compared_rows`, with this reference.
+        rows: of `compared_rows`, with this reference.
         labels: the lines of the table.
         reference: the label that is subtracted.
         title: of the table of scores.

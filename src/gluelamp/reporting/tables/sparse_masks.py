@@ -33,11 +33,11 @@ def sparse_rows(summary: pd.DataFrame, selection: str | None = None) -> pd.DataF
     """Return one row per data, backbone, budget, mask and task, and one for the mean over tasks.
 
     Args:
-        summary: of :func:`gluelamp.reporting.summary.summarise`; a budget without PaFi is skipped.
-        selection: as for :func:`gluelamp.reporting.summary.common_settings`.
+        summary: of `gluelamp.reporting.summary.summarise`; a budget without PaFi is skipped.
+        selection: as for `gluelamp.reporting.summary.common_settings`.
 
     Returns:
-        the columns of :func:`gluelamp.reporting.tables.paired.compared_rows`, with PaFi as the reference;
+        the columns of `gluelamp.reporting.tables.paired.compared_rows`, with PaFi as the reference;
         masks of one budget have the same ``trained``.
     """
     masks = summary[summary["method"].isin(MASKS)]
@@ -52,7 +52,7 @@ def sparse_rows(summary: pd.DataFrame, selection: str | None = None) -> pd.DataF
 
 
 def sparse_page(rows: pd.DataFrame) -> Page:
-    """Return the page of :func:`sparse_rows`."""
+    """Return the page of `sparse_rows`."""
     tables = [table for _, scope in rows.groupby(SCOPE, sort=False) for table in _tables(scope)]
     return Page("sparse_masks", "Sparse masks at equal budget", _READING, rows, tables)
 

@@ -53,12 +53,12 @@ def xpeft_rows(
     The paper's backbone is included without runs, too: with its bytes.
 
     Args:
-        summary: of :func:`gluelamp.reporting.summary.summarise`; the references alone are skipped.
+        summary: of `gluelamp.reporting.summary.summarise`; the references alone are skipped.
         measured: measurements of kind ``xpeft_bytes``.
-        selection: as for :func:`gluelamp.reporting.summary.common_settings`.
+        selection: as for `gluelamp.reporting.summary.common_settings`.
 
     Returns:
-        the columns of :func:`gluelamp.reporting.tables.paired.compared_rows` for both references, with
+        the columns of `gluelamp.reporting.tables.paired.compared_rows` for both references, with
         ``mask`` (hard or soft) and ``num_adapters``; no row if there is nothing.
     """
     # Results without X-PEFT do not have these settings.
@@ -114,11 +114,11 @@ def _counted_rows(measured: Sequence[Measurement]) -> pd.DataFrame:
 
 
 def xpeft_page(rows: pd.DataFrame, published: pd.DataFrame) -> Page:
-    """Return the page of :func:`xpeft_rows`.
+    """Return the page of `xpeft_rows`.
 
     Args:
         rows: at least one.
-        published: of :func:`gluelamp.reporting.published.closest_scores`.
+        published: of `gluelamp.reporting.published.closest_scores`.
     """
     tables = [table for _, scope in rows.groupby(SCOPE, sort=False) for table in _tables(scope, published)]
     return Page("xpeft", "X-PEFT: masks, bytes and scores", _READING, rows, tables)

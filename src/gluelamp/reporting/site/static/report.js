@@ -1,7 +1,7 @@
-// Draws the charts, makes the tables sortable and filterable, and opens runs. All data are in the page.
+// Renders the charts, makes the tables sortable and filterable, and opens runs. All data are in the page.
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 
-// Charts. They are drawn again when the page changes between light and dark.
+// Charts. They are rendered again when the page changes between light and dark.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const themes = read("themes");
 const specifications = read("charts");
