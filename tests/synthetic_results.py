@@ -10,7 +10,8 @@ import pandas as pd
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from gluelamp.records import SCHEMA_VERSION, write_json
+from gluelamp.io import write_json
+from gluelamp.records import SCHEMA_VERSION
 
 # name: class, trained values, bytes of a task, how often its predictions are right
 METHODS: dict[str, tuple[str, int, int, float]] = {

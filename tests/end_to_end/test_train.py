@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from gluelamp.cli.app import CONFIGS
-from gluelamp.records import find_records
+from gluelamp.records import find_runs
 
 TRAIN = CONFIGS.parent / "scripts" / "train.py"
 SWEEP = (
@@ -75,7 +75,7 @@ def test_one_run_writes_into_its_results_folder_only(
     assert (process.returncode, err) == (0, "")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     assert not list(Path(environment["HOME"]).iterdir())
-    (record,) = find_records(tmp_path / "mine")
+    ((_, record),) = find_runs(tmp_path / "mine")
     assert (record.status, record.config.method.name) == ("complete", "hiwi")
     score = record.metrics["best"]["matthews_correlation"]
     line = out.splitlines()[-1].partition("] ")[2]
@@ -84,7 +84,7 @@ def test_one_run_writes_into_its_results_folder_only(
 
 
 def test_a_sweep_trains_each_combination_once(undisturbed: Path) -> None:
-    records = find_records(undisturbed / "results")
+    records = [record for _, record in find_runs(undisturbed / "results")]
     names = [(record.config.method.name, record.config.task.name) for record in records]
     assert sorted(names) == [("lora", "cola"), ("lora", "stsb"), ("pafi", "cola"), ("pafi", "stsb")]
     assert {record.status for record in records} == {"complete"}
@@ -136,7 +136,7 @@ def test_a_job_that_fails_in_another_process_fails_the_sweep(start: Start, tmp_p
     assert process.returncode == 1
     assert "error: The loss of step " in err
     assert "Traceback" not in out + err
-    assert sorted(record.status for record in find_records(tmp_path / "results")) == ["complete", "failed"]
+    assert sorted(record.status for _, record in find_runs(tmp_path / "results")) == ["complete", "failed"]
 
 
 def wait_for(process: subprocess.Popen[str], condition: Callable[[], object]) -> None:

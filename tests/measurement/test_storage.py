@@ -50,4 +50,4 @@ def test_a_trained_pooler_is_stored_with_the_head(measured_model: Models) -> Non
 def test_a_run_writes_a_file_of_this_size(measured_model: Models, tiny_run: TinyRun) -> None:
     record = execute(tiny_run("method=hiwi", "task=cola", "trainer.epochs=1"))
     row = measure_files(measured_model("tiny", "hiwi"))
-    assert row["task_file_bytes"] == record.bytes["file"]
+    assert row["task_file_bytes"] == record.bytes.file

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gluelamp.records import FoundRun, RunRecord, read_record, write_json
+from gluelamp.io import write_json
+from gluelamp.records import FoundRun, RunRecord, read_record
 from gluelamp.tasks.glue import GLUE
 
 METRICS = {name: task.metrics for name, task in GLUE.items()} | {"mnli": ("accuracy", "accuracy_mismatched")}

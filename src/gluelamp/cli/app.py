@@ -110,7 +110,7 @@ def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> Inp
         overrides: the words of the command line, or of one job of a sweep.
     """
     if isinstance(error, MissingConfigException) and error.options:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        group, _, name = (error.missing_cfg_file or "").rpartition("/")
         return unknown(group, name, error.options)
     match = re.search(r"Could not override '([^']+)'", str(error))
     if match:
@@ -134,8 +134,9 @@ def _known_keys(config_name: str, overrides: Sequence[str], key: str) -> list[st
             config = compose(config_name)
     section = key.rpartition(".")[0]
     node = OmegaConf.select(config, section) if section else config
-    names = [f"{section}.{name}".lstrip(".") for name in node] if isinstance(node, DictConfig) else []
-    return [name for name in names if name != key]
+    prefix = f"{section}." if section else ""
+    known = [prefix + str(name) for name in node] if isinstance(node, DictConfig) else []
+    return [name for name in known if name != key]
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def shared_record(plan: Plan, counts: Mapping[str, Any], outcome: Outcome, held_
     file_bytes = (plan.folder / "best.safetensors").stat().st_size
     return new_record(
         plan,
-        **counts | {"bytes": {**counts["bytes"], "file": file_bytes}},
+        **{**counts, "bytes": {**counts["bytes"], "file": file_bytes}},
         metrics={
             "best": _metrics(progress, progress.best),
             "last": _metrics(progress, len(progress.history) - 1),

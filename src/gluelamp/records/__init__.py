@@ -5,7 +5,6 @@
 <root>/certificates/<backbone>/<method>-<hash>.json
 """
 
-from gluelamp.io import read_json, write_json, write_text
 from gluelamp.records.measurements import (
     MEASUREMENT_COLUMNS,
     SCHEMA_VERSION,
@@ -19,7 +18,6 @@ from gluelamp.records.runs import (
     RUN_SCHEMA,
     FoundRun,
     RunRecord,
-    find_records,
     find_runs,
     read_record,
     write_record,
@@ -35,12 +33,8 @@ __all__ = [
     "RunRecord",
     "find_certificates",
     "find_measurements",
-    "find_records",
     "find_runs",
     "read_certificate",
-    "read_json",
     "read_record",
-    "write_json",
     "write_record",
-    "write_text",
 ]

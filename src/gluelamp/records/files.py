@@ -29,10 +29,10 @@ def check_version(path: Path, content: Any, versions: Sequence[int]) -> int:
         InputError: if the content has another version, or none.
     """
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version not in versions:
-        readable = " and ".join(map(str, versions))
-        raise InputError(f"{path}: key 'schema_version' is {version!r}; this release reads {readable}.")
-    return version
+    if isinstance(version, int) and version in versions:
+        return version
+    readable = " and ".join(map(str, versions))
+    raise InputError(f"{path}: key 'schema_version' is {version!r}; this release reads {readable}.")
 
 
 def validate(path: Path, content: Any, layout: type[_Layout]) -> _Layout:
@@ -47,10 +47,12 @@ def validate(path: Path, content: Any, layout: type[_Layout]) -> _Layout:
         InputError: naming the file, the first key that is wrong, and what is wrong.
     """
     try:
-        return _adapter(layout).validate_python(content)
+        adapter: TypeAdapter[_Layout] = _adapter(layout)  # type: ignore[arg-type]  # a class is hashable
+        return adapter.validate_python(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
+        # pydantic appends the types of a union to the place of the value
+        key = ".".join(str(part) for part in first["loc"] if part not in ("int", "float"))
         if first["type"].startswith("missing"):
             raise InputError(f"{path}: key {key!r} is missing.") from error
         if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -60,6 +62,6 @@ def validate(path: Path, content: Any, layout: type[_Layout]) -> _Layout:
         raise InputError(f"{path}: key {key!r} is {first['input']!r}. {first['msg']}.") from error
 
 
-@cache
+@cache  # making an adapter takes longer than reading a record
 def _adapter(layout: Any) -> TypeAdapter[Any]:
     return TypeAdapter(layout)

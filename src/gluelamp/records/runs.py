@@ -13,7 +13,7 @@ from gluelamp.io import read_json, write_json
 from gluelamp.records.files import check_version, validate
 from gluelamp.records.upgrade import upgrade_run
 
-RUN_SCHEMA = 2
+RUN_SCHEMA: Literal[2] = 2
 
 
 class Section(BaseModel):
@@ -21,24 +21,6 @@ class Section(BaseModel):
 
     # strict: "0" is not a seed. A value is never converted, so that the hash of a config stays the same.
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
-
-    def keys(self) -> list[str]:  # noqa: D102
-        return list(self.model_dump(mode="json", exclude_unset=True))
-
-    def __getitem__(self, key: str) -> Any:
-        return self.model_dump(mode="json", exclude_unset=True)[key]
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.keys()
-
-    def items(self) -> Any:  # noqa: D102
-        return self.model_dump(mode="json", exclude_unset=True).items()
-
-    def get(self, key: str, default: Any = None) -> Any:  # noqa: D102
-        return self.model_dump(mode="json", exclude_unset=True).get(key, default)
-
-
-Mapping.register(Section)
 
 
 class NamedSection(Section):
@@ -307,8 +289,3 @@ def find_runs(root: Path) -> list[FoundRun]:
     """
     paths = sorted(root.glob("runs/*/*/*/*/record.json"))
     return [(path.parent, read_record(path)) for path in paths]
-
-
-def find_records(root: Path) -> list[RunRecord]:
-    """Return the records that `find_runs` finds."""
-    return [record for _, record in find_runs(root)]

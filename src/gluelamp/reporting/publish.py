@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from gluelamp.errors import InputError, unknown
-from gluelamp.records import write_text
+from gluelamp.io import write_text
 from gluelamp.reporting.published import COLUMNS, PublishedScore, read_rows
 from gluelamp.reporting.rendering import as_csv
 

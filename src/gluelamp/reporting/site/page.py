@@ -14,7 +14,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gluelamp.errors import InputError
-from gluelamp.records import write_text
+from gluelamp.io import write_text
 from gluelamp.reporting.measurements import measurement_rows
 from gluelamp.reporting.rendering import POINTS, Page, Table
 from gluelamp.reporting.rendering.html import inline, symbol_html, table_html
