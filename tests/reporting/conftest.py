@@ -105,8 +105,8 @@ def add_predictions(tmp_path: Path) -> AddPredictions:
         config = record.config
         names = (config.backbone.name, config.method.name, config.task.name)
         path = tmp_path.joinpath("runs", *names, record.identity, "predictions.parquet")
-        kept = [pd.read_parquet(path)] if path.exists() else []
-        pd.concat([*kept, *frames]).to_parquet(path, index=False)
+        present = [pd.read_parquet(path)] if path.exists() else []
+        pd.concat([*present, *frames]).to_parquet(path, index=False)
         return path
 
     return add

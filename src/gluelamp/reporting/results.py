@@ -174,7 +174,7 @@ def write_tables(root: Path, published: Path | None = None) -> list[Path]:
             f"There are no records in {root}. Run `make reproduce-glue`, or a single run with "
             "`python scripts/train.py`, or a measurement with `python scripts/measure.py`."
         )
-    # All pages are rendered before the first is written: an error leaves the old tables as they are.
+    # All pages are rendered before the first is written: after an error, the old tables are unchanged.
     files = {file: text for page in pages for file, text in page_files(root / "tables", page).items()}
     for file, text in files.items():
         write_text(file, text)

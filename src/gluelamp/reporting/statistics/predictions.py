@@ -71,7 +71,7 @@ def read_predictions(scores: pd.DataFrame) -> Predictions | None:
         raise InputError(
             f"The runs {folders} have different data. The seeds of one score must have the same data."
         )
-    # The runs differ in the seed alone, so the first one stands for all in task, metric and selection.
+    # The runs differ in the seed alone, so all have its task, metric and selection.
     first = scores.iloc[0]
     task = known_task(first["task"])
     metric, split = _metric_and_split(task, first["metric"])

@@ -119,7 +119,7 @@ def lamp_rows(scores: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: if the predictions of a run are missing.
     """
-    # No selection of the epoch: a user has too few validation rows for one. This leaves one row per run.
+    # No selection of the epoch: a user has too few validation rows for one. The result has one row per run.
     runs = scores[(scores["selection"] == "last") & scores["is_main"]]
     short = {name: runs[name].str[:CHECKSUM_DIGITS] for name in ("fingerprint", "checksum")}
     place = runs["task"].map(list(TASKS).index)
