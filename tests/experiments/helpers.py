@@ -33,11 +33,11 @@ def poison(monkeypatch: pytest.MonkeyPatch, step: int, folder: str = "") -> None
     backward = SinglePasses.backward
 
     def poisoned(
-        self: SinglePasses, learners: Sequence[ProfileState], batches: Sequence[np.ndarray]
+        self: SinglePasses, states: Sequence[ProfileState], batches: Sequence[np.ndarray]
     ) -> list[torch.Tensor]:
-        meant = learners[0].progress.step == step - 1 and folder in str(learners[0].profile.folder)
+        meant = states[0].progress.step == step - 1 and folder in str(states[0].profile.folder)
         factor = float("nan") if meant else 1
-        return [loss * factor for loss in backward(self, learners, batches)]
+        return [loss * factor for loss in backward(self, states, batches)]
 
     monkeypatch.setattr(SinglePasses, "backward", poisoned)
 

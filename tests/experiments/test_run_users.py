@@ -168,7 +168,7 @@ def test_a_killed_run_does_not_train_again_who_was_done(
     step = Trainer._step
     monkeypatch.setattr(Trainer, "_step", lambda self, active: (steps.append(active), step(self, active)))
     execute(config)
-    trained = {id(learner) for active in steps for learner in active}
+    trained = {id(state) for active in steps for state in active}
     assert len(trained) == 2
     np.testing.assert_array_equal(outputs(predictions(config)), outputs(predictions(undisturbed)))
 

@@ -1,4 +1,4 @@
-"""Rows of several profiles in one pass: each as in a pass of its own, of every method and architecture."""
+"""Rows of several profiles in one pass: each as in a pass of its own, for every method and architecture."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CELLS = [
     for row in ROWS
     for architecture in row.on
     if architecture not in row.refuses
-    # what only others show, and the shared tester covers there: relative positions as buckets of biases
+    # MPNet alone has relative positions as buckets of biases, which full fine-tuning trains.
     if architecture in ARCHITECTURES or (row.config, architecture) == ("full", "mpnet")
 ]
 TOGETHER = [(row, architecture) for row, architecture in CELLS if architecture not in row.alone_on]
@@ -118,7 +118,7 @@ def together(cell: Cell, stacked: StackedValues) -> tuple[Tensor, Values]:
 
 
 @pytest.mark.parametrize(("row", "architecture"), TOGETHER, ids=[f"{r}-{a}" for r, a in TOGETHER])
-def test_each_row_passes_as_with_its_own_profile_alone(
+def test_each_row_is_computed_as_with_its_own_profile_alone(
     row: Row, architecture: str, method: GetMethod
 ) -> None:
     cell = make_cell(row, architecture, method)
@@ -137,7 +137,7 @@ def test_each_row_passes_as_with_its_own_profile_alone(
 
 
 @pytest.mark.parametrize(("row", "architecture"), ALONE, ids=[f"{r}-{a}" for r, a in ALONE])
-def test_what_cannot_pass_together_says_so_before_any_pass(
+def test_what_cannot_be_stacked_is_refused_before_any_pass(
     row: Row, architecture: str, method: GetMethod
 ) -> None:
     cell = make_cell(row, architecture, method)

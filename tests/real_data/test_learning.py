@@ -113,8 +113,8 @@ def trainer_of(pretrained: tuple[Any, Any], compose: Compose, tmp_path: Path) ->
         torch.manual_seed(0)
         folder = tmp_path / f"{name}-{faster}"  # a trainer takes up the checkpoint that it finds
         folder.mkdir()
-        learner = PhaseRunner(new, task, train, config, rates, 0, folder)
-        adaptation = method.adapt(model, selection=run_phases(method, model, learner))
+        runner = PhaseRunner(new, task, train, config, rates, 0, folder)
+        adaptation = method.adapt(model, selection=run_phases(method, model, runner))
         return new(adaptation, config, Rates(faster * rates.method, faster * rates.head), folder)
 
     return make

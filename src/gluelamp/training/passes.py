@@ -130,7 +130,7 @@ class StackedPasses:
 
     def backward(self, states: Sequence[ProfileState], batches: Sequence[np.ndarray]) -> Sequence[Tensor]:
         """Set the gradients of each profile's values from its batch; return the mean loss of each batch."""
-        # New leaves of autograd, (P, *shape) for each name: `backward` adds up their gradients over all
+        # New autograd inputs, (P, *shape) for each name: `backward` adds up their gradients over all
         # passes, while each pass frees its activations.
         values = [torch.stack(masters).detach().requires_grad_() for masters in self._by_name(states)]
         losses = torch.zeros(len(states), device=self.model.device)

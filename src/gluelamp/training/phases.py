@@ -1,4 +1,4 @@
-"""The preliminary phases of a method: training or scoring on the task's data before its own training."""
+"""Preliminary phases: training or scoring on the task's data, before the method itself is trained."""
 
 from __future__ import annotations
 
