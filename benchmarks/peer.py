@@ -1,4 +1,4 @@
-"""The peer of the training benchmarks: LoRA r=8 of ``peft`` on query and value, in Hugging Face Trainer."""
+"""The reference of the training benchmarks: LoRA r=8 of ``peft`` in Hugging Face Trainer."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def peer_trainer(
     padded_to: int | None = None,
     **options: Any,
 ) -> transformers.Trainer:
-    """Load the backbone anew, put an adapter on it, and return its trainer.
+    """Load the backbone, add a LoRA adapter, and return its trainer.
 
     Args:
-        checkpoint: of the backbone.
-        outputs: of the head.
-        rows: to train on.
-        folder: takes what the trainer writes.
-        device: a GPU is used if this is one.
-        padded_to: tokens of every row; those of a batch's longest if None.
-        options: of the trainer, beside those that keep it quiet.
+        checkpoint: checkpoint of the backbone.
+        outputs: number of outputs of the head.
+        rows: training rows.
+        folder: folder for the files of the trainer.
+        device: the GPU or the CPU.
+        padded_to: tokens to which every row is padded; those of the longest row of a batch if None.
+        options: further training arguments.
     """
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint.folder, num_labels=outputs)
@@ -59,7 +59,7 @@ def peer_trainer(
     return trainer
 
 
-def _examples(rows: EncodedSplit) -> Any:  # a sequence, which the trainer takes for a data set
+def _examples(rows: EncodedSplit) -> Any:  # a list, which the trainer accepts as a data set
     bounds = zip(rows.offsets[:-1], rows.offsets[1:], strict=True)
     return [
         {"input_ids": rows.tokens[start:end], "attention_mask": [1] * int(end - start), "labels": int(label)}

@@ -1,20 +1,21 @@
 #!/usr/bin/env python3
-"""Profiles a minute: LoRA r=8 for each of many persons, together, one by one, and with peft.
+"""Profiles per minute: LoRA r=8 for each of many users, trained together, one by one, and with peft.
 
     python benchmarks/profiles.py
     python benchmarks/profiles.py --data ../data/lamp --rounds 5
 
-MiniLM, 20 texts a profile (of LaMP-2N's bundled sample without --data), 10 epochs, batches of 16, the same
-rate, dropout and order of magnitude of everything else. The peer works as the scripts of LaMP do: for each
-person the backbone is loaded anew, gets an adapter of peft, and meets Hugging Face Trainer; as it is run
-(fp32, dynamic padding) and at its best (bf16). A turn is timed as a whole: loading, training, saving what
-was learnt. Ours also writes its checkpoint and evaluates one row. All take turns, in an order drawn anew
-each round; the figures are medians over the rounds, and the ratios medians of the rounds' ratios.
+MiniLM, 20 texts per profile (of the bundled sample of LaMP-2N without --data), 10 epochs, batches of 16, and
+the same learning rate and dropout for all. The reference works as the scripts of LaMP do: for each user it
+loads the backbone, adds an adapter of peft and runs Hugging Face Trainer, as commonly used (fp32, dynamic
+padding) and at its fastest (bf16). A whole run is timed: loading, training and saving. gluelamp also writes
+its checkpoint and evaluates one row. All contenders run in interleaved rounds, in a new random order in each
+round. The printed values are medians over the rounds, and the ratios are medians of the ratios within a
+round.
 
-The floor is what the machine needs for a profile's matrix products, without any padding, at the rate of
-one large product, which the clock tells: on a busy machine the share reached says nothing. A profiler
-tells how much of our time are matrix products, and so what could be gained by sparing all else. Peak
-memory is that of a process of its own.
+The bound is the time of a profile's matrix products without any padding, at the measured rate of one large
+matrix product. On a busy machine this rate is too low, and so is the percentage of the bound that is reached.
+A profiler measures the fraction of our time in matrix products, which limits what any other optimisation can
+gain. Peak memory is measured in separate processes.
 """
 
 from __future__ import annotations
@@ -61,13 +62,13 @@ Turn = Callable[[Sequence[EncodedSplit]], None]
 
 @dataclass(frozen=True)
 class Setting:
-    """What all contenders share.
+    """The setting of all contenders.
 
     Args:
-        config: of our run.
-        checkpoint: of the backbone.
-        profiles: the rows of each person.
-        words: a text, on average.
+        config: the configuration of a run of gluelamp.
+        checkpoint: checkpoint of the backbone.
+        profiles: the rows of each user.
+        words: mean number of words per text.
     """
 
     config: RunConfig
@@ -77,27 +78,27 @@ class Setting:
 
     @property
     def device(self) -> torch.device:
-        """Where all run."""
+        """The device of all contenders."""
         return choose_device(self.config.trainer.device)
 
-    def some(self, count: int) -> list[EncodedSplit]:
-        """Return so many profiles from all over: the first are those of persons with many texts."""
-        return [self.profiles[int(at)] for at in np.linspace(0, len(self.profiles) - 1, count)]
+    def subset(self, count: int) -> list[EncodedSplit]:
+        """Return evenly spaced profiles, since the first profiles are of users with many texts."""
+        return [self.profiles[int(index)] for index in np.linspace(0, len(self.profiles) - 1, count)]
 
     def adaptation(self) -> Adaptation:
-        """Return a fresh adaptation, always with the same first values."""
+        """Return a new adaptation; its initial values are the same in every call."""
         torch.manual_seed(0)
         return self.config.method.adapt(load_model(self.checkpoint, TASK.num_outputs, ATTENTION))
 
 
 @dataclass(frozen=True)
 class Contender:
-    """What takes turns.
+    """A timed way to train profiles.
 
     Args:
-        turn: trains some profiles.
-        profiles: how many in a turn.
-        dtype: of the passes.
+        turn: trains the given profiles.
+        profiles: number of profiles per round.
+        dtype: number format of the passes.
     """
 
     turn: Turn
@@ -106,42 +107,42 @@ class Contender:
 
 
 class TrainerAlone(Trainer):
-    """The trainer without the measurement of its speed after training, which takes time too."""
+    """The trainer without its own measurement of speed after training, which also takes time."""
 
     def _speed(self) -> dict[str, Any]:
         return {}
 
 
 def prepare(data: str | None, profiles: int) -> Setting:
-    """Draw and encode the texts; a person with more texts is drawn from again where persons are few."""
+    """Sample and encode the texts. If there are fewer users than profiles, users are sampled repeatedly."""
     source = ["data=sample"] if data is None else ["data=local", f"data.root={data}"]
-    knobs = {
+    options = {
         **{"epochs": EPOCHS, "batch_size": BATCH, "learning_rate": RATE, "max_length": LENGTH},
-        **{"warmup_ratio": 0.0, "eval_steps": 10**6},  # as the peer; no evaluation but the last
+        **{"warmup_ratio": 0.0, "eval_steps": 10**6},  # as the reference; only the last evaluation
     }
-    overrides = [f"trainer.{name}={value}" for name, value in knobs.items()]
+    overrides = [f"trainer.{name}={value}" for name, value in options.items()]
     config = compose_run("method=lora", f"task={TASK.name}", *source, *overrides)
     checkpoint = find_checkpoint(config.backbone)
     rows = pd.concat(load_task_data(TASK, config.data).splits.values())
     counts = rows["user"].value_counts()
-    persons = [rows[rows["user"] == person] for person in counts.index[counts >= TEXTS]]
-    drawn = [
-        persons[number % len(persons)].sample(TEXTS, random_state=number).assign(user=f"profile {number}")
+    users = [rows[rows["user"] == user] for user in counts.index[counts >= TEXTS]]
+    texts = [
+        users[number % len(users)].sample(TEXTS, random_state=number).assign(user=f"profile {number}")
         for number in range(profiles)
     ]
-    split = encode(pd.concat(drawn), TASK, load_tokenizer(checkpoint), LENGTH)
-    words = float(pd.concat(drawn)["text"].str.split().str.len().mean())
+    split = encode(pd.concat(texts), TASK, load_tokenizer(checkpoint), LENGTH)
+    words = float(pd.concat(texts)["text"].str.split().str.len().mean())
     return Setting(config, checkpoint, [split.user_rows(f"profile {n}") for n in range(profiles)], words)
 
 
 def train_together(setting: Setting, precision: Precision, splits: Sequence[EncodedSplit]) -> None:
-    """Train some profiles in one of our runs."""
+    """Train the profiles together in one run of gluelamp."""
     adaptation = setting.adaptation()
     one_row = replace(splits[0], users=np.array(["first", *["other"] * (TEXTS - 1)], object)).user_rows(
         "first"
     )
     config = replace(setting.config.trainer, precision=precision)
-    bound_to = {"backbone": setting.checkpoint.checksum, "shared": ""}
+    provenance = {"backbone": setting.checkpoint.checksum, "shared": ""}
     with tempfile.TemporaryDirectory() as folder:
         profiles = [
             Profile(split, {"validation": one_row}, Rates(RATE, RATE), number, Path(folder, str(number)))
@@ -149,17 +150,17 @@ def train_together(setting: Setting, precision: Precision, splits: Sequence[Enco
         ]
         for profile in profiles:
             profile.folder.mkdir()
-        TrainerAlone(adaptation, TASK, profiles, config, 0, Path(folder), bound_to).run()
+        TrainerAlone(adaptation, TASK, profiles, config, 0, Path(folder), provenance).run()
 
 
 def train_one_by_one(setting: Setting, precision: Precision, splits: Sequence[EncodedSplit]) -> None:
-    """Train some profiles in one of our runs each."""
+    """Train the profiles in separate runs of gluelamp."""
     for split in splits:
         train_together(setting, precision, [split])
 
 
 def train_peer(setting: Setting, bf16: bool, splits: Sequence[EncodedSplit]) -> None:
-    """Train some profiles as the scripts of LaMP do."""
+    """Train the profiles as the scripts of LaMP do."""
     options = {"per_device_train_batch_size": BATCH, "num_train_epochs": EPOCHS, "learning_rate": RATE}
     for split in splits:
         with tempfile.TemporaryDirectory() as folder:
@@ -170,48 +171,48 @@ def train_peer(setting: Setting, bf16: bool, splits: Sequence[EncodedSplit]) -> 
             trainer.save_model(folder)
 
 
-def contenders(setting: Setting, together: Sequence[int], few: int) -> dict[str, Contender]:
-    """Return all rows of the table."""
+def contenders(setting: Setting, together: Sequence[int], single: int) -> dict[str, Contender]:
+    """Return all contenders by name."""
     bf16, fp32 = torch.bfloat16, torch.float32
-    found = {
-        PEER: Contender(partial(train_peer, setting, False), few, fp32),
-        PEER_BF16: Contender(partial(train_peer, setting, True), few, bf16),
-        ALONE: Contender(partial(train_one_by_one, setting, "bf16"), few, bf16),
+    entries = {
+        PEER: Contender(partial(train_peer, setting, False), single, fp32),
+        PEER_BF16: Contender(partial(train_peer, setting, True), single, bf16),
+        ALONE: Contender(partial(train_one_by_one, setting, "bf16"), single, bf16),
     }
     for size in together:
-        found[ours(size)] = Contender(partial(train_together, setting, "bf16"), size, bf16)
+        entries[ours(size)] = Contender(partial(train_together, setting, "bf16"), size, bf16)
     in_fp32 = min(IN_FP32, max(together))
-    found[ours(in_fp32, "fp32")] = Contender(partial(train_together, setting, "fp32"), in_fp32, fp32)
-    return found
+    entries[ours(in_fp32, "fp32")] = Contender(partial(train_together, setting, "fp32"), in_fp32, fp32)
+    return entries
 
 
 def ours(size: int, precision: str = "bf16") -> str:
-    """Return the name of a row."""
+    """Return the name of profiles that are trained together."""
     return f"gluelamp, {size} together, {precision}"
 
 
 def time_in_turns(
-    known: Mapping[str, Contender], setting: Setting, rounds: int, clock: Callable[[], float]
+    timed: Mapping[str, Contender], setting: Setting, rounds: int, clock: Callable[[], float]
 ) -> dict[str, np.ndarray]:
-    """Return each contender's seconds a profile in each round, (rounds,)."""
+    """Return the seconds per profile of each contender in each round, (rounds,)."""
     order = random.Random(0)
-    for contender in known.values():
-        contender.turn(setting.some(min(2, contender.profiles)))  # warm-up
-    times: dict[str, list[float]] = {name: [] for name in known}
+    for contender in timed.values():
+        contender.turn(setting.subset(min(2, contender.profiles)))  # warm-up
+    times: dict[str, list[float]] = {name: [] for name in timed}
     for _ in range(rounds):
-        for name in order.sample(list(known), len(known)):
-            contender = known[name]
+        for name in order.sample(list(timed), len(timed)):
+            contender = timed[name]
             synchronize(setting.device)
             start = clock()
-            contender.turn(setting.some(contender.profiles))
+            contender.turn(setting.subset(contender.profiles))
             synchronize(setting.device)
             times[name].append((clock() - start) / contender.profiles)
     return {name: np.array(values) for name, values in times.items()}
 
 
 def flops_each(setting: Setting) -> float:
-    """Return the operations of a profile's matrix products, where each row passes without padding."""
-    adaptation, split = setting.adaptation(), concatenated(setting.some(8))
+    """Return the FLOPs of a profile's matrix products, without padding."""
+    adaptation, split = setting.adaptation(), concatenated(setting.subset(8))
     model = adaptation.model.to(setting.device).train()  # type: ignore[arg-type]
     with first_token_only(model), FlopCounterMode(display=False) as counter:
         for row in range(len(split)):
@@ -220,8 +221,8 @@ def flops_each(setting: Setting) -> float:
     return float(counter.get_total_flops() / len(split) * TEXTS * EPOCHS)
 
 
-def share_of_products(setting: Setting, size: int) -> float:
-    """Return which part of the time of two epochs of some profiles lies in matrix products."""
+def fraction_of_products(setting: Setting, size: int) -> float:
+    """Return the fraction of time in matrix products, over two epochs of several profiles."""
     short = replace(
         setting, config=replace(setting.config, trainer=replace(setting.config.trainer, epochs=2))
     )
@@ -236,18 +237,18 @@ def share_of_products(setting: Setting, size: int) -> float:
 
 
 def report_products(setting: Setting, sizes: Sequence[int], times: Mapping[str, np.ndarray]) -> None:
-    """Print the share of matrix products, and the ratio to the peer were nothing else to do."""
+    """Print the fraction of time in matrix products, and the speedup if nothing else took time."""
     size = max(sizes)
-    share = share_of_products(setting, size)
+    fraction = fraction_of_products(setting, size)
     ratio = float(np.median(times[PEER] / times[ours(size)]))
     print(
-        f"\nMatrix products are {share:.0%} of the time of {size} together, bf16: were all else free, it "
-        f"would be {ratio / share:.2f}x of {PEER}"
+        f"\nMatrix products take {fraction:.0%} of the time of {size} together, bf16. If all else took no "
+        f"time, the speed would be {ratio / fraction:.2f}x of {PEER}"
     )
 
 
 def peak_bytes(setting: Setting, size: int) -> int:
-    """Return the peak memory of one epoch of some profiles, less what this process held before."""
+    """Return the peak memory of one epoch of several profiles minus the memory in use before."""
     once = replace(setting.config, trainer=replace(setting.config.trainer, epochs=1))
     reset_peak_memory(setting.device)
     before = int(peak_memory(setting.device)["peak_bytes"])
@@ -256,7 +257,7 @@ def peak_bytes(setting: Setting, size: int) -> int:
 
 
 def report_memory(setting: Setting, sizes: Sequence[int]) -> None:
-    """Print how peak memory grows with the profiles, beside what one profile is."""
+    """Print the growth of peak memory with the number of profiles, and the memory of one profile's values."""
     with own_processes() as pool:
         peaks = [pool.submit(peak_bytes, setting, size).result() for size in sizes]
     adaptation = setting.adaptation()
@@ -276,20 +277,20 @@ def report_memory(setting: Setting, sizes: Sequence[int]) -> None:
 
 
 def report(
-    known: Mapping[str, Contender], times: Mapping[str, np.ndarray], floors: Mapping[torch.dtype, float]
+    timed: Mapping[str, Contender], times: Mapping[str, np.ndarray], bounds: Mapping[torch.dtype, float]
 ) -> bool:
     """Print the table and the goals; return whether all are met."""
-    print(f"{'':38s}{'s/profile':>10s}{'min':>8s}{'max':>8s}{'a minute':>10s}{'floor s':>9s}{'reached':>9s}")
-    medians = {name: float(np.median(found)) for name, found in times.items()}
+    print(f"{'':38s}{'s/profile':>10s}{'min':>8s}{'max':>8s}{'per min':>10s}{'bound s':>9s}{'reached':>9s}")
+    medians = {name: float(np.median(seconds)) for name, seconds in times.items()}
     for name, median in medians.items():
-        floor, found = floors[known[name].dtype], times[name]
+        bound, seconds = bounds[timed[name].dtype], times[name]
         print(
-            f"{name:38s}{median:10.3f}{found.min():8.3f}{found.max():8.3f}{60 / median:10.1f}"
-            f"{floor:9.3f}{floor / median:9.0%}"
+            f"{name:38s}{median:10.3f}{seconds.min():8.3f}{seconds.max():8.3f}{60 / median:10.1f}"
+            f"{bound:9.3f}{bound / median:9.0%}"
         )
-    together = [name for name in known if "together, bf16" in name]
+    together = [name for name in timed if "together, bf16" in name]
     best = min(together, key=medians.__getitem__)
-    in_fp32 = next(name for name in known if "together, fp32" in name)
+    in_fp32 = next(name for name in timed if "together, fp32" in name)
     passed = True
     print()
     for name, peer, goal in (
@@ -305,37 +306,41 @@ def report(
 
 
 def main() -> int:
-    """Time all contenders in turn, print the tables, and say PASS or FAIL."""
+    """Time all contenders, print the tables and the result, PASS or FAIL."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", help="folder with LaMP_2 of LaMP-2N, or a prepared copy")
     parser.add_argument("--together", default="1,8,32,128", help="profiles in one run")
-    parser.add_argument("--profiles", type=int, default=6, help="a turn, of those that train one by one")
+    parser.add_argument(
+        "--profiles", type=int, default=6, help="profiles per round of the contenders that train one by one"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--processor-time", action="store_true", help="not the clock's: for a busy machine without a GPU"
+        "--processor-time",
+        action="store_true",
+        help="time the processor instead of the wall clock: for a busy machine without a GPU",
     )
     arguments = parser.parse_args()
     silence()
     together = sorted(int(size) for size in arguments.together.split(","))
     setting = prepare(arguments.data, max(*together, arguments.profiles))
-    known = contenders(setting, together, arguments.profiles)
+    timed = contenders(setting, together, arguments.profiles)
     clock = time.process_time if arguments.processor_time else time.perf_counter
     processors = torch.get_num_threads() if arguments.processor_time else 1
-    times = time_in_turns(known, setting, arguments.rounds, clock)
+    times = time_in_turns(timed, setting, arguments.rounds, clock)
     operations = flops_each(setting)
     rates = {dtype: matmul_rate(setting.device, dtype) for dtype in (torch.bfloat16, torch.float32)}
     tokens = np.mean([split.lengths.mean() for split in setting.profiles])
     print(
-        f"{TEXTS} texts of {setting.words:.0f} words ({tokens:.0f} tokens) a profile, {EPOCHS} epochs, "
+        f"{TEXTS} texts of {setting.words:.0f} words ({tokens:.0f} tokens) per profile, {EPOCHS} epochs, "
         f"batch {BATCH}, {setting.device}, {torch.get_num_threads()} threads, {arguments.rounds} rounds"
     )
     print(
-        f"{operations / 1e9:.0f} GFLOP a profile; this machine's products reach "
+        f"{operations / 1e9:.0f} GFLOP per profile; matrix products on this machine reach "
         + ", ".join(f"{rate / 1e9:.0f} GFLOP/s in {str(dtype)[6:]}" for dtype, rate in rates.items())
     )
-    passed = report(known, times, {dtype: operations * processors / rate for dtype, rate in rates.items()})
+    passed = report(timed, times, {dtype: operations * processors / rate for dtype, rate in rates.items()})
     report_products(setting, together, times)
-    sizes = [size for size in together if size > 1]  # one alone passes in another way
+    sizes = [size for size in together if size > 1]  # a single profile is not stacked
     if len(sizes) > 1:
         report_memory(setting, sizes)
     print("\nPASS" if passed else "\nFAIL")

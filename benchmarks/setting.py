@@ -1,4 +1,4 @@
-"""What benchmarks share: composed runs, silence, and processes that measure memory."""
+"""Functions of several benchmarks: composed runs, logging, and processes that measure memory."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from gluelamp.experiments.config import RunConfig, parse_run
 
 
 def compose_run(*overrides: str) -> RunConfig:
-    """Return the configuration of a run, as the command line composes it."""
+    """Return the configuration of a run, composed as on the command line."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return parse_run(plain(compose("train", overrides=list(overrides))))
 
 
 def silence() -> None:
-    """Let the libraries say nothing."""
+    """Turn off the log lines and progress bars of the libraries."""
     logging.getLogger("transformers").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
 
 
 @contextmanager
 def own_processes() -> Iterator[Executor]:
-    """Run each call in a process of its own, whose peak memory is the call's."""
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # glibc then gives freed tensors back at once
+    """Run each call in its own process, so that the peak memory of the process is that of the call."""
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # makes glibc return freed tensors to the system at once
     context = get_context("forkserver")
     context.set_forkserver_preload(["__main__", "peft"])
     with ProcessPoolExecutor(1, context, silence, max_tasks_per_child=1) as pool:

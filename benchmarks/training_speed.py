@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Training speed of LoRA r=8 on CoLA with MiniLM, beside Hugging Face Trainer with peft.
+"""Training speed of LoRA r=8 on CoLA with MiniLM, compared with Hugging Face Trainer and peft.
 
     python benchmarks/training_speed.py --data ../data/glue
 
-Same data, batch size, machine and run; the rows take turns, so that a drift of the machine hits all
-alike. The peer is timed as its users run it (padded to 128 tokens, fp32) and at its best (dynamic
-padding, bf16), and also with its grouping by length; ours on a GPU with CUDA graphs, too. Figures are the
-medians over the rounds of samples per second of the training loop, warmed up, without evaluation.
+Both train on the same data with the same batch size on the same machine, in interleaved rounds, so that a
+drift of the machine's speed affects them equally. The reference is timed as users commonly run it (padded to
+128 tokens, fp32), at its fastest (dynamic padding, bf16), and with its grouping by length; gluelamp on a GPU
+also with CUDA graphs. The printed values are medians over the rounds of the samples per second of the
+training loop, after a warm-up, without evaluation.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ GOALS = {DEFAULT: 25.0, BEST: 1.6}
 
 
 def time_peer(rows: pd.DataFrame, config: RunConfig, padded_to: int | None = None, **options: Any) -> float:
-    """Return the peer's samples per second over one epoch of some rows."""
+    """Return the samples per second of the reference in one epoch over the rows."""
     checkpoint, task = find_checkpoint(config.backbone), glue_task("cola")
     split = encode(rows, task, load_tokenizer(checkpoint), LENGTH)
     loop = {"per_device_train_batch_size": BATCH, "num_train_epochs": 1, "learning_rate": RATE, **options}
@@ -61,23 +62,23 @@ def time_peer(rows: pd.DataFrame, config: RunConfig, padded_to: int | None = Non
 
 
 def time_ours(rows: pd.DataFrame, config: RunConfig) -> float:
-    """Return our samples per second over one epoch of some rows."""
+    """Return the samples per second of gluelamp in one epoch over the rows."""
     task = glue_task("cola")
     checkpoint = find_checkpoint(config.backbone)
     split = encode(rows, task, load_tokenizer(checkpoint), LENGTH)
-    few = encode(rows.head(8), task, load_tokenizer(checkpoint), LENGTH)
+    validation = encode(rows.head(8), task, load_tokenizer(checkpoint), LENGTH)
     torch.manual_seed(0)
     adaptation = config.method.adapt(load_model(checkpoint, task.num_outputs, ATTENTION))
     with tempfile.TemporaryDirectory() as folder:
         rates = Rates(RATE, RATE)
-        bound_to = {"backbone": checkpoint.checksum, "shared": ""}
-        profile = Profile(split, {"validation": few}, rates, 0, Path(folder))
-        trainer = Trainer(adaptation, task, [profile], config.trainer, 0, Path(folder), bound_to)
+        provenance = {"backbone": checkpoint.checksum, "shared": ""}
+        profile = Profile(split, {"validation": validation}, rates, 0, Path(folder))
+        trainer = Trainer(adaptation, task, [profile], config.trainer, 0, Path(folder), provenance)
         return trainer.run()[0].speed["samples_per_second"]
 
 
 def main() -> int:
-    """Time all rows in turn, print the table of ratios, and say PASS or FAIL."""
+    """Time all contenders, print the table of ratios and the result, PASS or FAIL."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", required=True, help="folder with cola/train.jsonl or .parquet")
     parser.add_argument("--rounds", type=int, default=3)
@@ -106,7 +107,7 @@ def main() -> int:
     medians = {name: statistics.median(values) for name, values in rates.items()}
     setting = f"batch {BATCH}, {torch.get_num_threads()} threads, {arguments.rounds} rounds"
     print(f"{arguments.examples} examples, {setting}")
-    print(f"{'':54s}{'samples/s':>10s}{'ours is':>9s}{'goal':>7s}")
+    print(f"{'':54s}{'samples/s':>10s}{'speedup':>9s}{'goal':>7s}")
     for name, median in medians.items():
         goal = f"{GOALS[name]:g}x" if name in GOALS else ""
         print(f"{name:54s}{median:10.1f}{medians[OURS] / median:8.2f}x{goal:>7s}")
