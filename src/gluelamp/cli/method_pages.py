@@ -111,8 +111,8 @@ def methods_page(methods: Mapping[str, Method]) -> str:
     lines = [_METHODS_INTRODUCTION]
     for family, rows in sections.items():
         lines += [f"## {FAMILIES[family]}\n", _METHODS_HEADER] if rows else []
-        for facts, names in rows.items():
-            cells = [", ".join(names), *(fact.removesuffix(".").replace("|", "\\|") for fact in facts)]
+        for row, names in rows.items():
+            cells = [", ".join(names), *(fact.removesuffix(".").replace("|", "\\|") for fact in row)]
             lines.append(f"| {' | '.join(cells)} |")
         lines += [""] if rows else []
     return "\n".join(lines)
