@@ -40,7 +40,7 @@ WRITTEN = (
     "glue_data/",
     "cola/",
 )
-# Bash knows no command but these: an unknown one fails the test.
+# Only these commands exist, because PATH is empty: any other command fails the test.
 SHELL = "\n".join(
     [
         "set -eu; PATH=",
@@ -89,9 +89,9 @@ def exists(name: str, page: Path) -> bool:
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_the_paths_that_a_page_names_exist(page: Path) -> None:
     named = {match for text in code(page) for match in PATH.findall(text)}
-    here = {name for name in named if name.startswith(tuple(f"{folder}/" for folder in FOLDERS))}
-    here |= {name for name in named if re.search(r"\.(py|yaml|toml)$|^[a-z_]+/$", name)}
-    wrong = sorted(name for name in here if not name.startswith(WRITTEN) and not exists(name, page))
+    checked = {name for name in named if name.startswith(tuple(f"{folder}/" for folder in FOLDERS))}
+    checked |= {name for name in named if re.search(r"\.(py|yaml|toml)$|^[a-z_]+/$", name)}
+    wrong = sorted(name for name in checked if not name.startswith(WRITTEN) and not exists(name, page))
     assert not wrong, f"{page_id(page)} names paths that do not exist: {wrong}"
 
 
