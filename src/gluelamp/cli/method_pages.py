@@ -106,8 +106,8 @@ def methods_page(methods: Mapping[str, Method]) -> str:
     sections: dict[str, dict[tuple[str, ...], list[str]]] = {family: {} for family in FAMILIES}
     for name, method in methods.items():
         file = f"`methods/{type(method).__module__.rpartition('.')[2]}.py`"
-        facts = (file, method.reference, method.checked_against, method.open_questions)
-        sections[method.family].setdefault(facts, []).append(name)
+        declared = (file, method.reference, method.checked_against, method.open_questions)
+        sections[method.family].setdefault(declared, []).append(name)
     lines = [_METHODS_INTRODUCTION]
     for family, rows in sections.items():
         lines += [f"## {FAMILIES[family]}\n", _METHODS_HEADER] if rows else []
