@@ -124,6 +124,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     """
     size = 8192 if device.type == "cuda" else 1536
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    # The best of several products, since other processes may slow some of them down.
     best = float("inf")
     for _ in range(6):
         synchronize(device)

@@ -257,6 +257,7 @@ def anatomy(model: PreTrainedModel) -> Anatomy:
         InputError: if the architecture is unknown.
     """
     model_type, architecture = model.config.model_type, architecture_of(model)
+    # The name of the encoder in a classifier, such as "bert" or "roberta".
     base = model.base_model_prefix
 
     def handle(path: str) -> Handle:

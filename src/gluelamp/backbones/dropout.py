@@ -68,6 +68,7 @@ class Dropout(nn.Dropout):
         """In training, return ``x`` with elements dropped and the rest scaled; otherwise return ``x``."""
         if not self.training or self.p == 0:
             return x
+        # The generator is on the CPU: copying its masks would cost more than torch's own kernel.
         if x.device.type != "cpu":
             return nn.functional.dropout(x, self.p)
         return x * self.masks.sample(x.shape, self.p, x.dtype)
@@ -101,6 +102,7 @@ def attention_forward(
         The context (batch, length, heads, head size) and the attention weights.
     """
     scaling = query.size(-1) ** -0.5 if scaling is None else scaling
+    # Scaling the query is cheaper than scaling the scores, which are (length, length).
     scores = torch.matmul(query * scaling, key.transpose(2, 3))
     if attention_mask is not None:
         scores = scores + attention_mask
@@ -131,6 +133,7 @@ def additive_mask(*arguments: Any, dtype: torch.dtype, **options: Any) -> Tensor
     return torch.where(allowed, zero, torch.finfo(dtype).min)
 
 
+# transformers finds both by the name in the model's configuration; see `set_attention`.
 AttentionInterface.register(ATTENTION, attention_forward)
 AttentionMaskInterface.register(ATTENTION, additive_mask)
 

@@ -108,6 +108,7 @@ def find_checkpoint(config: BackboneConfig) -> Checkpoint:
             "read, as pickled weights can run code; convert them with save_pretrained()."
         )
     checksum = _checksum(weights)
+    # A local folder may hold weights that the user has trained further.
     if config.sha256 and not config.path and checksum != config.sha256:
         raise InputError(
             f"backbone {config.name!r}: the weights in {folder} have sha256 {checksum}, not "

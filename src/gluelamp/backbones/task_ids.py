@@ -36,6 +36,7 @@ def accept_task_ids(model: PreTrainedModel, count: int) -> None:
         model: changed in place.
         count: number of tasks.
     """
+    # A module of the model, so that copies of the model have their own ids.
     ids = TaskIds(count)
     model.add_module(KEY, ids)
     model.register_forward_pre_hook(ids.take, with_kwargs=True)

@@ -116,6 +116,7 @@ class Certification(MeasurementKind):
 
         Another attempt is needed if all earlier ones failed by their timing, and by nothing else.
         """
+        # A difference in structure or outputs cannot be due to chance, so it is not timed again.
         attempts = self._attempts(rows)
         retry = not attempts or (timing_reasons(attempts, self.resolution) and not _reasons(rows[0]))
         count = min(self.attempts, len(attempts) + bool(retry))
@@ -139,6 +140,7 @@ class Certification(MeasurementKind):
         return _STRUCTURE | comparison | {"outputs": models.outputs}
 
     def _time(self, models: PairedModels, device: torch.device, part: Part) -> Row:
+        # The seed differs in every block, also across attempts, so no two blocks have the same orders.
         number = part["attempt"] * self.blocks + part["block"]
         copies, inputs = self._copies(models, device, number)
         passes = {name: partial(model, **inputs) for name, model in copies.items()}

@@ -81,6 +81,7 @@ class Latency(MeasurementKind):
         device = choose_device(self.device)
         for precision, group in groupby(parts, lambda part: part["precision"]):
             dtype = choose_dtype(precision, device)
+            # Casting is lossy, so each precision starts from new fp32 models.
             states = build_states(model.backbone, model.method)
             for state in states.values():
                 state.to(device, dtype)  # type: ignore[arg-type]  # the decorated method has no signature
@@ -99,6 +100,7 @@ class Latency(MeasurementKind):
         }
         timed = time_interleaved(passes, device, self.rounds, self.seconds)
         times = {state: np.array(measurement.times) for state, measurement in timed.items()}
+        # Traced after the timing: a recorded pass is many times slower.
         operators = {state: trace_operators(model, inputs) for state, model in states.items()}
         return [
             {
@@ -139,6 +141,7 @@ def ratio_to_base(times: np.ndarray, base: np.ndarray) -> dict[str, float]:
     """
     from scipy.stats import bootstrap  # slow to import
 
+    # Both passes of a round share the state of the machine, so its drift cancels in the ratio.
     ratios = times / base
     interval = bootstrap(
         (ratios,),

@@ -65,6 +65,7 @@ class Memory(MeasurementKind):
     def measure(self, model: MeasuredModel, parts: Sequence[Part]) -> Iterator[list[Row]]:
         """Measure each state in a new process."""
         device = choose_device(self.device)
+        # The states are found without values; each process builds its own model.
         with torch.device("meta"):
             states = [*build_states(model.backbone, model.method), _TRAINING]
         for part in parts:
@@ -119,7 +120,8 @@ def measure_memory(model: MeasuredModel, state: str, device: torch.device, batch
     return_freed_memory()
     network, run = _prepare(model, state, device)
     inputs = random_inputs(network, batch, length)
-    run(random_inputs(network, 1, 2))  # libraries allocate buffers in the first pass, and hold on to them
+    # Libraries allocate buffers in the first pass and do not free them; they are not part of the step.
+    run(random_inputs(network, 1, 2))
     gc.collect()
     return {
         "state": state,
@@ -154,6 +156,7 @@ def _prepare(
     def train(inputs: Inputs) -> None:
         values = [*adaptation.trainable.values(), *adaptation.head.values()]
         optimiser = torch.optim.AdamW(values, fused=True)  # the trainer's optimiser
+        # The first step allocates the optimiser's state; the second one runs with it.
         for _ in range(2):
             backward(adaptation, inputs)
             optimiser.step()

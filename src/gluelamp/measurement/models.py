@@ -60,8 +60,10 @@ def build_states(backbone: BackboneConfig, method: Method) -> dict[str, PreTrain
         InputError: if the method does not support this architecture or size.
     """
     base = build_bare(backbone)
-    torch.manual_seed(_SEED)  # a method that skips tokens has FLOPs that depend on its initial values
+    # A method that skips tokens has FLOPs that depend on its initial values, so these must be reproducible.
+    torch.manual_seed(_SEED)
     states = {"base": base, "unmerged": adapt_untrained(method, deepcopy(base)).model}
+    # A second adaptation is merged, since merging changes the model in place.
     candidate = adapt_untrained(method, deepcopy(base))
     with suppress(InputError):  # raised by a method that cannot be merged
         states["merged"] = candidate.merge()
@@ -80,6 +82,7 @@ def adapt_perturbed(method: Method, bare: PreTrainedModel) -> Adaptation:
         The adaptation. The values of its head are those of the bare model.
     """
     adaptation = adapt_untrained(method, deepcopy(bare))
+    # Most methods start as the identity, so that an untrained method could be lost in a merge unnoticed.
     for value in adaptation.trainable.values():
         value.add_(_STD * torch.randn_like(value))
     return adaptation
@@ -102,10 +105,11 @@ def random_inputs(model: PreTrainedModel, batch: int, length: int) -> dict[str, 
             f"length={length} is not allowed: the backbone reads at most {limit} tokens. "
             f"Allowed: 1 to {limit}."
         )
+    # A generator on the CPU gives the same tokens on every device.
     generator = torch.Generator().manual_seed(_SEED)
     tokens = torch.randint(model.config.vocab_size, (batch, length), generator=generator, device="cpu")
     tokens = tokens.to(model.device)
-    # transformers checks whether a mask is all ones, which is impossible on the meta device
+    # transformers checks whether a mask is all ones, which is impossible without values
     return {"input_ids": tokens} | ({} if tokens.is_meta else {"attention_mask": torch.ones_like(tokens)})
 
 

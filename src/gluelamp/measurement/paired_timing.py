@@ -42,6 +42,7 @@ class PairedModels:
 
     def __init__(self, model: MeasuredModel, state: str, length: int) -> None:
         self._base = build_bare(model.backbone)
+        # Outputs are compared in fp32 on the CPU, before the copies are cast and moved for the timing.
         inputs = random_inputs(self._base, 1, length)
         adaptation = adapt_perturbed(model.method, self._base)
         with torch.no_grad():
@@ -59,6 +60,7 @@ class PairedModels:
 
     def copies(self, seed: int) -> dict[str, PreTrainedModel]:
         """Return new copies of `BASE`, `CONTROL` and `CANDIDATE`, created in a seeded random order."""
+        # The order of creation decides which copy gets which part of memory, so it is random.
         names = random.Random(seed).sample([BASE, CONTROL, CANDIDATE], 3)
         copies = {name: deepcopy(self._candidate if name == CANDIDATE else self._base) for name in names}
         return {name: copies[name] for name in (BASE, CONTROL, CANDIDATE)}
@@ -94,6 +96,8 @@ def block_ratio(times: Sequence[Sequence[float]], base: Sequence[Sequence[float]
     Returns:
         The geometric mean over blocks, with its 95 % interval.
     """
+    # The median ignores rounds in which another process took the machine; logarithms treat a ratio and its
+    # inverse equally.
     blocks = np.median(np.log(np.asarray(times) / np.asarray(base)), axis=1)
     low, high = mean_interval(blocks)
     return Ratio(float(np.exp(blocks.mean())), float(np.exp(low)), float(np.exp(high)))
@@ -141,6 +145,7 @@ def timing_reasons(attempts: Sequence[Attempt], resolution: float) -> list[str]:
         attempts: at least one.
         resolution: see `Ratio.is_one`.
     """
+    # Of several attempts one must pass: the docstring of the certificate gives the error rates.
     last = deciding_attempt(attempts, resolution)
     if last.ratio.is_one(resolution):
         return []

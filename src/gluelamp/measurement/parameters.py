@@ -57,6 +57,7 @@ def count_values(model: MeasuredModel, num_outputs: int = OUTPUTS) -> Row:
         network = build_from_shape(model.backbone, num_outputs, ATTENTION)
         try:
             adaptation = adapt_untrained(model.method, network, model.train_pooler)
+        # A row and not an error, so that a sweep over all backbones completes and tables show the reason.
         except UnsupportedError as error:
             return dict.fromkeys(MEASUREMENT_COLUMNS["parameters"]) | {"refused": str(error)}
         values, size = count_parameters(adaptation), count_bytes(adaptation)

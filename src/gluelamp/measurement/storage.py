@@ -62,6 +62,7 @@ def measure_files(model: MeasuredModel) -> Row:
     adaptation = adapt_untrained(model.method, build_bare(model.backbone), model.train_pooler)
     values, size = count_parameters(adaptation), count_bytes(adaptation)
     header = provenance(adaptation, _CHECKSUM)
+    # The functions that a run calls write the files, so names and headers are counted as they are.
     with TemporaryDirectory() as folder:
         task, shared = Path(folder) / "task.safetensors", Path(folder) / "shared"
         save_task_state(task, adaptation, header)

@@ -58,6 +58,7 @@ class _Recorder(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        # Called for each operator below autograd, so views and in-place operators are recorded, too.
         result = func(*args, **(kwargs or {}))
         self.operators.append(Operator(str(func), _layouts((args, kwargs)), _layouts(result)))
         return result
@@ -86,6 +87,7 @@ def compare_structure(base: nn.Module, candidate: nn.Module, inputs: Mapping[str
         ``operators`` also holds the ``surplus`` and the ``missing`` operators by name. ``flops`` holds the
         FLOPs of the pass.
     """
+    # Operators are compared with the layouts of their tensors: a transposed weight needs another kernel.
     traces = [trace_operators(model, inputs) for model in (base, candidate)]
     names = [Counter(operator.name for operator in trace) for trace in traces]
     return {
@@ -140,6 +142,7 @@ def _describe_operators(trace: Sequence[Operator]) -> list[str]:
 
 
 def _compare(base: Sequence[str], candidate: Sequence[str]) -> dict[str, Any]:
+    # The hashes let a reader of the certificate compare the lists, which are too long to store.
     pairs = zip_longest(base, candidate, fillvalue="nothing")
     first = next(((old, new) for old, new in pairs if old != new), None)
     return {

@@ -59,11 +59,13 @@ def time_interleaved(
     clock = _event_seconds if device.type == "cuda" else _wall_seconds
     order = random.Random(seed)
     times: dict[str, list[float]] = {name: [] for name in passes}
-    for run in passes.values():  # warm-up: fills caches and lets libraries choose their kernels
+    # The warm-up fills caches and lets libraries choose their kernels.
+    for run in passes.values():
         clock(run)
     start = time.perf_counter()
     with _without_garbage_collection():
         for number in range(rounds):
+            # A bootstrap interval needs a few rounds, however long they take.
             if number >= _MIN_ROUNDS and time.perf_counter() - start > seconds:
                 break
             for name in order.sample(list(passes), len(passes)):
@@ -113,6 +115,7 @@ def _wall_seconds(run: Pass) -> float:
 
 
 def _event_seconds(run: Pass) -> float:
+    # Events are recorded on the GPU, so the time does not include the return to the host.
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
     run()
@@ -123,6 +126,7 @@ def _event_seconds(run: Pass) -> float:
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
+    # A collection during a pass would be counted as time of this pass.
     gc.collect()
     gc.disable()
     try:

@@ -77,9 +77,11 @@ def count_profile_bytes(model: MeasuredModel, outputs: int) -> Row:
     pfeiffer = Pfeiffer(reduction_factor=method.reduction_factor)
     masks, adapter = adapt(method), adapt(pfeiffer)
     profile = count_bytes(masks)
+    # X-PEFT's bank has no biases, so the comparison with an adapter leaves them out.
     matrices = [value for value in adapter.method_state().values() if value.dim() == 2]
     weights = sum(value.numel() * value.element_size() for value in matrices)
     (size, bottleneck, _), blocks = selected_adapters(masks)[0].adapter.bank_down.shape, len(masks.changes)
+    # Two masks per block, one for each projection: one bit per adapter if hard, one fp32 value if soft.
     per_block = 8 * size if method.mask == "soft" else 2 * math.ceil(size / 8)
     return {
         "num_adapters": size,
