@@ -77,7 +77,7 @@ def count_profile_bytes(model: MeasuredModel, outputs: int) -> Row:
     pfeiffer = Pfeiffer(reduction_factor=method.reduction_factor)
     masks, adapter = adapt(method), adapt(pfeiffer)
     profile = count_bytes(masks)
-    # X-PEFT's bank has no biases, so the comparison with an adapter leaves them out.
+    # A random bank has no biases, so the comparison does not count those of the adapter either.
     matrices = [value for value in adapter.method_state().values() if value.dim() == 2]
     weights = sum(value.numel() * value.element_size() for value in matrices)
     (size, bottleneck, _), blocks = selected_adapters(masks)[0].adapter.bank_down.shape, len(masks.changes)
