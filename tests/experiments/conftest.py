@@ -1,22 +1,45 @@
-"""Runs inside the test's own process."""
+"""Runs in the process of the test."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from gluelamp.experiments.run import execute
 from gluelamp.training import trainer
 
-Rows = dict[str, list[dict[str, object]]]
+if TYPE_CHECKING:
+    from gluelamp.experiments.config import RunConfig
 
 
-@pytest.fixture(autouse=True)
-def _no_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare each run the measurement of the machine's own rate."""
-    monkeypatch.setattr(trainer, "matmul_rate", lambda *_: 1e9)
+@pytest.fixture(autouse=True, scope="module")
+def _no_benchmark() -> Iterator[None]:
+    """Skip the measurement of the machine's own speed in each run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "matmul_rate", lambda *_: 1e9)
+        yield
+
+
+@pytest.fixture(scope="session")
+def finished_results(tiny_config: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with one finished run, the default of ``tiny_run``. Do not change it."""
+    root = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "matmul_rate", lambda *_: 1e9)
+        execute(tiny_config(root))
+    return root
+
+
+@pytest.fixture
+def finished_run(finished_results: Path, tiny_run: Callable[..., RunConfig], tmp_path: Path) -> RunConfig:
+    """The configuration of a run that is finished already, in the results folder of ``tiny_run``."""
+    shutil.copytree(finished_results, tmp_path / "results", symlinks=True)
+    return tiny_run()
 
 
 @pytest.fixture

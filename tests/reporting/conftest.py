@@ -148,7 +148,10 @@ def add_run(tmp_path: Path, add_record: AddRecord, add_predictions: AddPredictio
         parameters = {"trained": sizes["trained"], "backbone": sizes["backbone_values"], "head": 20}
         parameters["trained_pct"] = 100 * sizes["trained"] / sizes["backbone_values"]
         stored = {"method": sizes["stored"], "head": sizes["head_bytes"], "shared": sizes["shared"]}
-        write_json(path / "record.json", vars(record) | {"parameters": parameters, "bytes": stored})
+        write_json(
+            path / "record.json",
+            record.model_dump(mode="json", exclude_unset=True) | {"parameters": parameters, "bytes": stored},
+        )
         labels = np.arange(100) % 2
         is_wrong = (np.arange(100) >= start) & (np.arange(100) < start + wrong)
         for split in GLUE[task].validation_splits:
