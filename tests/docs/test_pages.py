@@ -18,9 +18,16 @@ from markdown_it import MarkdownIt
 from omegaconf import OmegaConf
 
 from gluelamp.cli.app import CONFIGS, plain
-from gluelamp.cli.method_pages import configured_methods, methods_page
+from gluelamp.cli.method_pages import (
+    TOKENS,
+    configured_backbones,
+    configured_methods,
+    find_capabilities,
+    methods_page,
+)
 from gluelamp.experiments.measure import parse_measure
 from gluelamp.experiments.plan import check_run
+from gluelamp.reporting.capabilities import capabilities_page
 
 ROOT = CONFIGS.parent
 PAGES = [
@@ -182,3 +189,12 @@ def test_the_scores_of_a_page_are_in_a_table(page: Path) -> None:
 def test_the_page_of_the_methods_is_the_generated_one() -> None:
     committed = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
     assert committed == methods_page(configured_methods()), "run `make method-pages`"
+
+
+def test_the_page_of_capabilities_has_the_counts_of_today() -> None:
+    # One method: all of them take two minutes. tests/experiments checks that the page lists each.
+    backbones = configured_backbones()
+    counted = find_capabilities("hiwi", configured_methods()["hiwi"], backbones)
+    row = capabilities_page([counted], backbones[0].name, TOKENS).split("\n| hiwi |")[1].partition("\n")[0]
+    committed = (ROOT / "docs" / "capabilities.md").read_text(encoding="utf-8")
+    assert f"| hiwi |{row}\n" in committed, "run `make method-pages`"

@@ -81,8 +81,7 @@ def write_method_pages(folder: Path) -> None:
     """
     methods = configured_methods()
     write_text(folder / "methods.md", methods_page(methods))
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        backbones = [_parse(f"backbone={name}").backbone for name in ARCHITECTURES]
+    backbones = configured_backbones()
     rows = []
     for name, method in methods.items():
         rows.append(find_capabilities(name, method, backbones))
@@ -95,6 +94,12 @@ def configured_methods() -> dict[str, Method]:
     names = sorted(path.stem for path in (CONFIGS / "method").glob("*.yaml"))
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return {name: _parse(f"method={name}").method for name in names}
+
+
+def configured_backbones() -> list[BackboneConfig]:
+    """Return one backbone config of each architecture; the first is the one that is counted."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return [_parse(f"backbone={name}").backbone for name in ARCHITECTURES]
 
 
 def methods_page(methods: Mapping[str, Method]) -> str:
