@@ -40,16 +40,16 @@ from gluelamp.hardware import choose_device, peak_memory, reset_peak_memory, syn
 from gluelamp.measurement.latency import ratio_to_base
 from gluelamp.methods.base import Method
 from gluelamp.methods.phases import ScoringPhase, TrainingPhase, adapt_untrained
+from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import EncodedSplit, encode
-from gluelamp.tasks.glue import glue_task
 from gluelamp.training.batches import training_order
 from gluelamp.training.phases import squared_gradients
 from gluelamp.training.profile import Profile, Rates
 from gluelamp.training.trainer import Trainer
 from setting import compose_run, own_processes, silence
 
-TASK, BASE, BATCH, MIB = glue_task("cola"), "lora", 32, 2**20
+TASK, BASE, BATCH, MIB = known_task("cola"), "lora", 32, 2**20
 GOAL = 2.0
 NEEDS_MORE = {
     "adamix": (3.0, "two passes, whose outputs under other routing and dropout are compared"),

@@ -31,9 +31,9 @@ from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import find_checkpoint, load_model, load_tokenizer
 from gluelamp.experiments.config import RunConfig
 from gluelamp.hardware import choose_device
+from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import encode
-from gluelamp.tasks.glue import glue_task
 from gluelamp.training.profile import Profile, Rates
 from gluelamp.training.trainer import Trainer
 from peer import peer_trainer
@@ -52,7 +52,7 @@ GOALS = {DEFAULT: 25.0, BEST: 1.6}
 
 def time_peer(rows: pd.DataFrame, config: RunConfig, padded_to: int | None = None, **options: Any) -> float:
     """Return the samples per second of the reference in one epoch over the rows."""
-    checkpoint, task = find_checkpoint(config.backbone), glue_task("cola")
+    checkpoint, task = find_checkpoint(config.backbone), known_task("cola")
     split = encode(rows, task, load_tokenizer(checkpoint), LENGTH)
     loop = {"per_device_train_batch_size": BATCH, "num_train_epochs": 1, "learning_rate": RATE, **options}
     with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +63,7 @@ def time_peer(rows: pd.DataFrame, config: RunConfig, padded_to: int | None = Non
 
 def time_ours(rows: pd.DataFrame, config: RunConfig) -> float:
     """Return the samples per second of gluelamp in one epoch over the rows."""
-    task = glue_task("cola")
+    task = known_task("cola")
     checkpoint = find_checkpoint(config.backbone)
     split = encode(rows, task, load_tokenizer(checkpoint), LENGTH)
     validation = encode(rows.head(8), task, load_tokenizer(checkpoint), LENGTH)
@@ -87,7 +87,7 @@ def main() -> int:
     silence()
     local = ("data=local", f"data.root={arguments.data}")
     config = compose_run("method=lora", "task=cola", "trainer.epochs=1", *local)
-    rows = load_task_data(glue_task("cola"), config.data).splits["train"]
+    rows = load_task_data(known_task("cola"), config.data).splits["train"]
     rows = rows.sample(arguments.examples, random_state=0)
     timed: dict[str, Callable[[pd.DataFrame], float]] = {
         DEFAULT: lambda part: time_peer(part.head(len(part) // 4), config, LENGTH),

@@ -25,7 +25,7 @@ from gluelamp.experiments.inputs import bare_model
 from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute
 from gluelamp.records import read_record
-from gluelamp.tasks.glue import glue_task
+from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.sample import generate
 from gluelamp.training.trainer import Trainer
 
@@ -119,7 +119,7 @@ SCORES: dict[str, Callable[[pd.Series, pd.Series], float]] = {
 def test_the_predictions_give_the_metrics_again(tiny_run: TinyRun, name: str) -> None:
     record = execute(config := tiny_run("method=full", f"task={name}"))
     table = pd.read_parquet(run_folder(config) / "predictions.parquet")
-    task = glue_task(name)
+    task = known_task(name)
     outputs = [f"output_{column}" for column in range(task.num_outputs)]
     assert table.columns.tolist() == ["selection", "split", "idx", "label", *outputs]
     rows = generate(task)

@@ -18,7 +18,7 @@ from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute
 from gluelamp.reporting import write_tables
-from gluelamp.tasks.glue import glue_task
+from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.metrics import compute_metrics, predictions_from_outputs
 from gluelamp.tasks.mixture import find_task
 from gluelamp.training.loss import task_loss
@@ -39,7 +39,7 @@ def test_the_record_holds_each_members_metrics_and_their_average(
     predictions = pd.read_parquet(run_folder(config) / "predictions.parquet")
     mains = []
     for name, columns in zip(MEMBERS, COLUMNS, strict=True):
-        task = glue_task(name)
+        task = known_task(name)
         rows = predictions.query("selection == 'last' and split == @name + '.validation'")
         outputs = rows.filter(regex="output_").to_numpy()[:, columns]
         found = compute_metrics(task, predictions_from_outputs(task, outputs), rows["label"].to_numpy())

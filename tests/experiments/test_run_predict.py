@@ -14,8 +14,8 @@ from gluelamp.experiments.finished import PredictConfig, write_test_predictions
 from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute
 from gluelamp.io import read_json, write_json
+from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.data import load_task_data
-from gluelamp.tasks.glue import glue_task
 
 
 @pytest.mark.parametrize(("trained", "asked"), [("lamp2n", None), ("lamp2n", "cola"), ("cola", "lamp2n")])
@@ -43,7 +43,7 @@ def test_rows_of_another_source_than_the_run_s_are_not_predicted(
     tiny_run: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_run("method=head_only", "task=mnli")
-    elsewhere = replace(load_task_data(glue_task("ax"), config.data), source="hub")
+    elsewhere = replace(load_task_data(known_task("ax"), config.data), source="hub")
     monkeypatch.setattr(finished, "load_task_data", lambda *_: elsewhere)
     with pytest.raises(InputError, match="on sample data, and the rows of 'ax' would be hub ones"):
         write_test_predictions(config, PredictConfig(task="ax"))

@@ -15,8 +15,8 @@ from gluelamp.methods.base import Adaptation, Selection
 from gluelamp.methods.phases import Phase, ScoringPhase, TrainingPhase, run_phases
 from gluelamp.methods.spt import Spt
 from gluelamp.methods.spt_allocation import Structure, allocate
+from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.encoding import EncodedSplit
-from gluelamp.tasks.glue import glue_task
 from gluelamp.training.phases import squared_gradients
 from methods.cases import learn
 from tiny_models import OUTPUTS, batch, tiny
@@ -193,7 +193,7 @@ def test_sensitivity_is_the_square_of_a_batchs_mean_gradient_summed_over_batches
         pad_token=0,
     )
     scoring = phase.method.adapt(tiny("bert"))
-    ours = squared_gradients(phase, scoring, glue_task("mnli"), split, seed=4)
+    ours = squared_gradients(phase, scoring, known_task("mnli"), split, seed=4)
 
     model, order = tiny("bert").double(), np.random.default_rng(4).permutation(6)
     total = {name: 0.0 for name, _ in model.named_parameters()}

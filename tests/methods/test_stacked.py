@@ -15,7 +15,7 @@ from gluelamp.errors import InputError, UnsupportedError
 from gluelamp.methods.base import Adaptation, Method
 from gluelamp.methods.phases import adapt_untrained, untrained_selection
 from gluelamp.profiles import ProfileStore
-from gluelamp.tasks.glue import glue_task
+from gluelamp.tasks.catalogue import known_task
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.passes import StackedPasses
 from gluelamp.training.stacked import Rows, StackedValues, values_from_states
@@ -154,7 +154,7 @@ def test_methods_with_a_loss_of_their_own_are_refused(method: GetMethod) -> None
         spec = method(row.config, *row.overrides)
         if type(spec).loss is not Method.loss:
             with pytest.raises(InputError, match="whose loss is the task's own"):
-                StackedPasses(spec.adapt(tiny("bert")), glue_task("mrpc"), [], TrainerConfig())
+                StackedPasses(spec.adapt(tiny("bert")), known_task("mrpc"), [], TrainerConfig())
             refused.add(row.config)
     assert refused == {"adamix", "dyt", "pha"}
 

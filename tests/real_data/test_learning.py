@@ -20,10 +20,10 @@ from gluelamp.cli.app import CONFIGS
 from gluelamp.experiments.config import parse_method
 from gluelamp.methods.base import Adaptation
 from gluelamp.methods.phases import run_phases
+from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import encode
-from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.sample import generate
 from gluelamp.tasks.task import Task
 from gluelamp.training.config import TrainerConfig
@@ -71,7 +71,7 @@ def pretrained(compose: Compose) -> tuple[Callable[..., PreTrainedModel], PreTra
     @cache
     def load(task: str, blocks: int) -> PreTrainedModel:
         torch.manual_seed(0)
-        model = load_model(checkpoint, glue_task(task).num_outputs, ATTENTION)
+        model = load_model(checkpoint, known_task(task).num_outputs, ATTENTION)
         model.bert.encoder.layer = model.bert.encoder.layer[:blocks]
         model.config.num_hidden_layers = blocks
         set_dropout(model, 0.0)
@@ -122,7 +122,7 @@ def trainer_of(pretrained: tuple[Any, Any], compose: Compose, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", METHODS)
 def test_it_fits_64_real_examples(trainer_of: Train, data_folder: Path, name: str) -> None:
-    task = glue_task("sst2")
+    task = known_task("sst2")
     local = DataConfig(source="local", root=str(data_folder / "glue"))
     rows = load_task_data(task, local).splits["train"].sample(64, random_state=0)
     options = SHORT.get(name, ()) + BANK.get(name, ())
@@ -152,7 +152,7 @@ def head_alone() -> dict[str, float]:
 def test_on_the_sample_it_is_no_worse_than_its_head_alone(
     trainer_of: Train, head_alone: dict[str, float], name: str
 ) -> None:
-    task = glue_task("stsb")
+    task = known_task("stsb")
     sample = generate(task)
     rows, others = sample["train"].head(96), sample["validation"].head(128)
 

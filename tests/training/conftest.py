@@ -17,8 +17,8 @@ from gluelamp.methods.base import Method
 from gluelamp.methods.full import FullFineTuning
 from gluelamp.methods.lora import LoRA
 from gluelamp.methods.xpeft import XPeft
+from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.encoding import EncodedSplit, encode
-from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.sample import generate
 from gluelamp.training import trainer as trainer_module
 from gluelamp.training.config import TrainerConfig
@@ -50,7 +50,7 @@ def splits(tiny_backbone: Path) -> Callable[[str], Splits]:
 
     @cache
     def encoded(name: str) -> Splits:
-        task = glue_task(name)
+        task = known_task(name)
         frames = generate(task)
         return encode(frames["train"].head(TRAIN_ROWS), task, tokenizer, MAX_LENGTH), {
             split: encode(frames[split].head(VALIDATION_ROWS), task, tokenizer, MAX_LENGTH)
@@ -76,7 +76,7 @@ def make_trainer(
         rates: Rates | None = None,
         **options: Any,
     ) -> SoloTrainer:
-        declaration = glue_task(task)
+        declaration = known_task(task)
         train, validation = splits(task)
         torch.manual_seed(seed)
         model = load_model(checkpoint, declaration.num_outputs, ATTENTION)

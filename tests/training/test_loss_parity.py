@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Data
 from gluelamp.methods.base import Method
 from gluelamp.methods.full import FullFineTuning
 from gluelamp.methods.lora import LoRA
-from gluelamp.tasks.glue import glue_task
+from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.sample import generate
 from gluelamp.training.batches import training_order
 from solo_trainer import SoloTrainer
@@ -152,4 +152,4 @@ def test_ten_steps_give_the_losses_of_hugging_face_trainer(
     assert len(found) == len(expected) == EPOCHS * BATCHES
     assert found == pytest.approx(expected, abs=1e-5)
     assert max(found) - min(found) > 1e-2  # a model that does not learn would agree with anything
-    assert glue_task(task) is ours.task
+    assert known_task(task) is ours.task

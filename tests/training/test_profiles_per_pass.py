@@ -20,14 +20,14 @@ from gluelamp.methods.hiwi import HiWi
 from gluelamp.methods.lora import LoRA
 from gluelamp.methods.pafi import PaFi
 from gluelamp.methods.xpeft import XPeft
+from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.encoding import EncodedSplit, encode
-from gluelamp.tasks.glue import glue_task
 from gluelamp.tasks.sample import generate
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.profile import Profile, Rates
 from gluelamp.training.trainer import Outcome, Trainer
 
-TASK = glue_task("mrpc")
+TASK = known_task("mrpc")
 SIZES = (5, 24, 11)  # with batches of 8: one, three and two steps in an epoch
 RATES = (Rates(1e-2, 1e-2), Rates(3e-2, 1e-3), Rates(1e-3, 3e-2))
 # With Adam's usual eps, a gradient of rounding errors alone would make steps of the full rate.

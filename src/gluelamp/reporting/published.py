@@ -19,7 +19,8 @@ from pydantic.dataclasses import dataclass as validated
 from gluelamp.errors import InputError, unknown
 from gluelamp.records import Measurement
 from gluelamp.reporting.variants import flatten
-from gluelamp.tasks.glue import GLUE, glue_task
+from gluelamp.tasks.catalogue import known_task
+from gluelamp.tasks.glue import GLUE
 
 Key = tuple[str, str, str, str]
 """Method, backbone, task and metric."""
@@ -79,7 +80,7 @@ class PublishedScore:
 
     @model_validator(mode="after")
     def _check_metric(self) -> Self:
-        metrics = {*glue_task(self.task).metrics, *OTHER_METRICS.get(self.task, ())}
+        metrics = {*known_task(self.task).metrics, *OTHER_METRICS.get(self.task, ())}
         if self.metric not in metrics:
             raise unknown(f"metric of {self.task}", self.metric, metrics)
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gluelamp.errors import unknown
 from gluelamp.tasks.task import Task
 
 # The class names are in the order of the hub's class ids. The order differs between tasks: entailment is 0 in
@@ -144,17 +143,3 @@ _TASKS = (
 )
 
 GLUE = {task.name: task for task in _TASKS}
-
-
-def glue_task(name: str) -> Task:
-    """Return the declaration of one GLUE task.
-
-    Args:
-        name: the short name of the task, such as ``"cola"``.
-
-    Raises:
-        InputError: if no such task exists; the message names the nearest one.
-    """
-    if name not in GLUE:
-        raise unknown("task", name, GLUE)
-    return GLUE[name]
