@@ -65,6 +65,7 @@ class AdaMix(Method):
 
     def loss(self, changes: Sequence[Change], forward: Forward, task_loss: TaskLoss) -> Tensor:
         """Return the task's loss of one pass and, unless ``none``, its consistency with a second pass."""
+        # Two passes differ in their routing and dropout.
         first = forward()
         if self.consistency == "none":
             return task_loss(first)
@@ -121,6 +122,7 @@ class Mixture(nn.Module):
 
     def __init__(self, method: AdaMix, width: int) -> None:
         super().__init__()
+        # One expert is an ordinary linear layer: its index is always 0.
         ups = 1 if method.share_up else method.experts
         self.down = Experts(method.experts, width, method.bottleneck, method.init_std)
         self.up = Experts(ups, method.bottleneck, width, method.init_std)
@@ -139,6 +141,7 @@ class AdaMixChange(InsertedModule):
 
     def state(self) -> dict[str, Tensor]:
         """Return the averaged adapter, without the experts' dimension."""
+        # Loading copies by broadcast: the average without the experts' dimension fills every expert.
         return {name: _average(experts.detach()) for name, experts in self.parameters().items()}
 
 

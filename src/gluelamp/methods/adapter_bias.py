@@ -51,6 +51,7 @@ class AdapterBias(Method):
         """Put a shift on each feed-forward branch, and train the LayerNorms if ``train_layer_norm``."""
         norms = self._layer_norms(model, parts) if self.train_layer_norm else []
         width, inner = model.get_parameter(f"{parts.blocks[0]['ffn.down'].path}.weight").shape
+        # With a shared alpha the first block owns the one linear map, else each block owns its own.
         owners = parts.blocks[:1] if self.share_alpha else parts.blocks
         alphas = [self._alpha(inner) for _ in owners]
         shifts = [
@@ -66,6 +67,7 @@ class AdapterBias(Method):
         return alpha
 
     def _layer_norms(self, model: PreTrainedModel, parts: Anatomy) -> list[str]:
+        # Names below the embeddings and below each block's last LayerNorm.
         trained = (parts.embeddings, *(block["ffn.norm"] for block in parts.blocks))
         within = tuple(f"{handle.path}." for handle in trained)
         return [name for name in layer_norm_names(model, parts) if name.startswith(within)]
@@ -122,6 +124,7 @@ class TokenShiftChange(InsertedModule):
         weight, bias = weight_and_bias(self.projection)
         v, alpha = self.shift.vector, self.shift.alpha
         with torch.no_grad():
+            # (w g + beta) v = (v w') g + beta v: linear in the projection's input g.
             weight.add_(torch.outer(v, alpha.weight[0]))
             bias.add_(alpha.bias * v)
         self.detach()

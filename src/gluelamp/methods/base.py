@@ -121,6 +121,7 @@ class Adaptation:
                 f"The task state does not fit this method and backbone: {len(wrong)} tensors differ in "
                 f"name or shape, the first is {wrong[0]!r}. Load it with the configuration of its run."
             )
+        # Positions are part of the adapted model's structure, so they are compared and not loaded.
         selected = {name: state[f"{SELECTION_PREFIX}.{name}"] for name in self.selection}
         if any(not torch.equal(selected[name], value) for name, value in self.selection.items()):
             raise InputError(
@@ -156,6 +157,7 @@ class Adaptation:
 
         The head keeps its trained values: it belongs to the task, not to the backbone.
         """
+        # In reverse order: a later change may be built on an earlier one.
         for change in reversed(self.changes):
             change.detach()
         return self.model
@@ -172,6 +174,7 @@ class Method:
     not part of a method.
     """
 
+    # pydantic's decorator adds the fields to the class in place, once its body is complete.
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))(cls)
@@ -301,8 +304,10 @@ class Method:
                     "to time without training, take untrained_selection()."
                 )
             selection = Selection()
+        # Everything is frozen first, so that only what the method and the head unfreeze is trained.
         parts = anatomy(model)
         model.requires_grad_(False)
+        # Counted before the changes, which may replace or add parameters.
         size = sum(model.get_parameter(name).numel() for name in parts.encoder_parameters)
         changes = self.selected_changes(model, parts, selection.tensors)
         head = self.head(parts, train_pooler)
@@ -314,6 +319,7 @@ class Method:
             head,
             size,
             selection=selection.tensors,
+            # `one_pass` itself means that the loss is a mean over rows, so that profiles can be stacked.
             objective=one_pass if type(self).loss is Method.loss else partial(self.loss, changes),
             needs_every_token=self.needs_every_token,
         )

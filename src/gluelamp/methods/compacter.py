@@ -61,6 +61,7 @@ class Compacter(Method):
         """Insert the adapters, and train the LayerNorms if ``train_layer_norm``."""
         width = model.config.hidden_size
         bottleneck = self._bottleneck(width)
+        # One rule for the whole network: the same Parameter object in every adapter.
         rule = nn.Parameter(torch.empty(self.summands, self.summands, self.summands))
         nn.init.normal_(rule, std=self.rule_std)
         branches = ("attention.branch", "ffn.branch") if self.places == "both" else ("ffn.branch",)
@@ -105,6 +106,8 @@ class KroneckerLinear(nn.Module):
 
     def forward(self, x: Tensor, rule: Tensor) -> Tensor:
         """Return the projection of x (..., inputs); ``rule`` holds the A_i (n, n, n)."""
+        # x is n blocks of size inputs / n. Each is multiplied by the n left vectors s_i, then the rule mixes
+        # blocks and summands, then the right vectors t_i expand each block: W is never built.
         by_block = x.unflatten(-1, (len(rule), -1)) @ self.left.T  # (..., a, i)
         mixed = torch.einsum("...ai,iab->...bi", by_block, rule)
         return (mixed @ self.right).flatten(-2) + self.bias
@@ -112,6 +115,7 @@ class KroneckerLinear(nn.Module):
 
 def _glorot(summands: int, size: int) -> Tensor:
     """Return random vectors as in the authors' code: each as a separate matrix, with gain sqrt(2)."""
+    # Glorot's bound for a matrix of size (size, 1).
     bound = math.sqrt(2) * math.sqrt(6 / (size + 1))
     return torch.empty(summands, size).uniform_(-bound, bound)
 
@@ -153,6 +157,7 @@ class CompacterChange(InsertedModule):
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return the adapter's trainable values."""
         values = super().parameters()
+        # Else the optimiser and the task state would contain the rule once per adapter.
         if not self._owns_rule:
             del values[f"{self.name}.rule"]
         return values

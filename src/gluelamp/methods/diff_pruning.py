@@ -127,6 +127,7 @@ class GatedDifferences(Dense):
     def loss(self, changes: Sequence[Change], forward: Forward, task_loss: TaskLoss) -> Tensor:
         """Add the expected number of open gates, times the penalty."""
         rules = [c.parametrization for c in changes if isinstance(c, TensorChange)]
+        # The L0 penalty: the expected number of gates that are not zero (Louizos et al., 2018, eq. 12).
         opened = sum(rule.expected_open() for rule in rules if isinstance(rule, GatedDifference))
         return task_loss(forward()) + self.penalty * opened
 
@@ -164,6 +165,7 @@ class DiffPruning(TaskSparse):
 
     def phases(self) -> tuple[Phase, ...]:
         """Train the gated differences."""
+        # The gates' own rate enters as a ratio, since one optimiser rate applies to both.
         gated = GatedDifferences(
             exclude=self.exclude,
             structured=self.structured,
@@ -182,6 +184,7 @@ class DiffPruning(TaskSparse):
     ) -> Selection:
         """Select the largest differences, which are also the initial values."""
         selection = super().select(model, parts, results)
+        # Differences of closed gates are zero. If fewer are open than the mask holds, ties decide the rest.
         wanted = sum(len(where) for where in selection.tensors.values())
         values = [results[-1][f"{name}.values"] for name in self.candidates(model, parts)]
         open_ones = sum(int(value.count_nonzero()) for value in values if not value.is_meta)
@@ -191,6 +194,7 @@ class DiffPruning(TaskSparse):
                 "position alone. Lower method.penalty",
                 *(f"{open_ones:,}", f"{wanted:,}"),
             )
+        # The second stage starts with the differences of the first, not with zero.
         start = {}
         for key, where in selection.tensors.items():
             name = key.removesuffix(".positions")

@@ -85,6 +85,7 @@ class DyT(Method):
     def loss(self, changes: Sequence[Change], forward: Forward, task_loss: TaskLoss) -> Tensor:
         """Return the loss of a pass with sampled masks and of one with every token active."""
         networks = [change.network for change in changes if isinstance(change, DispatchChange)]
+        # First pass: sampled masks, whose mean activity is pulled towards the target rate.
         outputs = forward()
         rate = torch.stack([network.rate for network in networks if network.rate is not None]).mean()
         for network in networks:
@@ -92,6 +93,7 @@ class DyT(Method):
         loss = task_loss(outputs) + self.rate_weight * (rate - self.target_rate) ** 2
         if self.complete_weight == self.distillation_weight == 0:
             return loss
+        # Second pass: every token is active. It trains the full network and is the target of the divergence.
         complete = _complete_pass(networks, forward)
         loss = loss + self.complete_weight * task_loss(complete)
         distance = kl_divergence if self.distillation == "kl" else nn.functional.mse_loss
@@ -143,6 +145,7 @@ class Dispatcher(Fp32Module):
         soft = torch.sigmoid(logits)
         # Straight-through estimator: the value is 0 or 1, the gradient that of the sigmoid.
         mask = (soft > 0.5).to(soft.dtype) + (soft - soft.detach())
+        # The head reads the first token, so that one is always active.
         return torch.cat([torch.ones_like(mask[:, :1]), mask[:, 1:]], dim=1) * real
 
 
@@ -182,6 +185,7 @@ class DispatchedNetwork(nn.Module):
 
     def start(self, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Store which tokens are not padding: a forward pre-hook of the model."""
+        # The inputs of the feed-forward network do not contain the attention mask, so it is read here.
         self._real = args[1] if len(args) > 1 else kwargs.get("attention_mask")
 
     def enter(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor | None:
@@ -205,6 +209,7 @@ class DispatchedNetwork(nn.Module):
         """Put the active tokens back in their positions and add the adapter's update: a forward hook."""
         hidden, active = self._inputs.pop()
         update = self.scale * self.adapter(hidden)
+        # Training multiplies by the mask, so that its gradient reaches the dispatcher.
         if self.training:
             return update + output * active.unsqueeze(-1).to(output.dtype)
         return update.flatten(0, 1).index_add(0, active, output).view_as(hidden)
@@ -220,6 +225,7 @@ class DispatchChange(InsertedModule):
     """
 
     def __init__(self, model: PreTrainedModel, block: Block, network: DispatchedNetwork) -> None:
+        # Three hooks: on the model, before the feed-forward network, and after it.
         super().__init__(block["ffn.branch"], network, network.leave)
         self.network = network
         self._before = (

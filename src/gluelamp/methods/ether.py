@@ -161,6 +161,7 @@ class ReflectedLinear(Mergeable):
 
     def before(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
         """Return the layer's input, transformed: a forward pre-hook of the layer."""
+        # A change of the input before the layer has the same result as a change of its weight.
         x = self.dropout(inputs[0])
         return x + self.input(x)
 
@@ -168,6 +169,7 @@ class ReflectedLinear(Mergeable):
         """Return the layer's output, transformed without its bias: a forward hook of the layer."""
         if self.output is None:
             return output
+        # G acts on W H x, not on the bias, so the bias is subtracted from the update's input.
         bias = getattr(linear, "bias", None)
         return output + self.output(output if bias is None else output - bias)
 

@@ -41,6 +41,7 @@ class Fish(TaskSparse):
 
     def phases(self) -> tuple[Phase, ...]:
         """Score all candidates."""
+        # A batch size of 1: the empirical Fisher information squares the gradient of each example.
         dense = Dense(exclude=self.exclude)
         return (ScoringPhase(dense, "fisher", self.examples, 1, self.labels),)
 

@@ -24,4 +24,5 @@ class FullFineTuning(Method):
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Replace each tensor of the encoder by a trained one."""
+        # As replacements, so that a task's state, its bytes and its removal are those of any other method.
         return [*replace_tensors(model, list(parts.encoder_parameters))]

@@ -64,6 +64,7 @@ class Hadamard(Method):
 
     def phases(self) -> tuple[TrainingPhase, ...]:
         """Train the head first: the paper's first stage."""
+        # The rate of the phase is that of the run, and acts on the head alone.
         head = TrainingPhase(HeadOnly(), "head_only", self.stage1_epochs)
         return (head,) if self.stage1_epochs else ()
 
@@ -133,6 +134,7 @@ class HadamardChange(InsertedModule):
         weight, bias = weight_and_bias(self.handle)
         w, b = self.vectors.weight, self.vectors.bias
         with torch.no_grad():
+            # The order matters: on the input, the bias needs the weight before it is scaled.
             if self.on_input:  # W (w * x + b) + bias
                 bias.add_(weight @ b)
                 weight.mul_(w)

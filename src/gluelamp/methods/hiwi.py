@@ -52,6 +52,7 @@ class ParameterAdapter(Parametrization):
 
     def forward(self, original: Tensor) -> Tensor:
         """Return the adapted parameter."""
+        # In a bf16 pass the original may be fp32, as `BiasAdapter.start` is.
         original = original.to(self.up.dtype)
         return original + self.scale * self.activation(original @ self.down) @ self.up
 
@@ -69,6 +70,7 @@ class BiasAdapter(ParameterAdapter):
         self, original: Tensor, bottleneck: int, activation: str, scale: float, init_std: float
     ) -> None:
         super().__init__(original, bottleneck, activation, scale, init_std)
+        # The first bias in fp32: a bf16 cast of the model rounds the parameter itself.
         self.adapted = None
         self.start = Fp32Buffer(original)
 
@@ -125,6 +127,7 @@ class HiWi(Method):
         layers = ("up", "down") if self.layers == "both" else (self.layers,)
         linears = [block[f"ffn.{layer}"] for block in parts.blocks for layer in layers]
         for linear in linears:
+            # Some encoders, such as ModernBERT, have linear layers without biases.
             if getattr(linear.module, self.target) is None:
                 raise InputError(
                     f"The linear layer {linear.path!r} has no bias, which method.target=bias adapts. Take "

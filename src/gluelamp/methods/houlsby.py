@@ -48,6 +48,7 @@ class Houlsby(Method):
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Insert the adapters, and train the LayerNorms if ``train_layer_norm``."""
+        # Small values: an adapter is close to the identity at the start.
         init = partial(nn.init.trunc_normal_, std=self.init_std, a=-2 * self.init_std, b=2 * self.init_std)
         width = model.config.hidden_size
         changes: list[Change] = [

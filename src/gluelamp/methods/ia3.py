@@ -32,6 +32,7 @@ class IA3(Method):
 
         from gluelamp.methods.changes.peft import PeftChange
 
+        # peft scales the output of its targets, and the input of its feed-forward modules.
         rows = [block[name].path for block in parts.blocks for name in ("attention.key", "attention.value")]
         columns = [block["ffn.down"].path for block in parts.blocks]
         config = IA3Config(target_modules=rows + columns, feedforward_modules=columns)

@@ -185,11 +185,13 @@ def mode_sizes(inputs: int, outputs: int) -> tuple[int, ...]:
         inputs: rows.
         outputs: columns.
     """
+    # The table is for both directions, so the larger side comes first.
     released = _RELEASED.get((max(inputs, outputs), min(inputs, outputs)))
     return released or (*_factors(inputs), *reversed(_factors(outputs)))
 
 
 def _factors(size: int) -> tuple[int, ...]:
+    # Small modes: the number of trained values grows with their sum, not with their product.
     divisor = max(k for k in range(1, _LARGEST_DIVISOR + 1) if size % k == 0)
     if size <= _LARGEST_REST or divisor == 1:
         return (size,)
@@ -212,6 +214,7 @@ class TensorTrain(Fp32Module):
         super().__init__()
         modes = mode_sizes(inputs, outputs)
         ranks = (1, *[rank] * (len(modes) - 1), 1)
+        # Each entry of the matrix is a sum of products of k core entries.
         std = (inputs + outputs) ** (-1 / (2 * len(modes)))
         # A product of k entries has the product of their variances, summed over the inner bonds of size r.
         self.cores = nn.ParameterList(
@@ -232,6 +235,7 @@ class TensorTrain(Fp32Module):
         cores = list(self.cores)
         inputs, outputs = self.shape
         left = reduce(_join, cores[: self._edge]).reshape(inputs, -1)
+        # No bond separates rows and columns: the matrix itself is the only factor.
         if self._edge == len(cores):
             return [left]
         return [left, reduce(_join, cores[self._edge :]).reshape(-1, outputs)]
@@ -260,12 +264,14 @@ class TensorTrainLinear(nn.Module):
         self.matrix = TensorTrain(inputs, outputs, rank)
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound)) if bias else None
         if zero:
+            # One core of zeros makes the whole product zero, and its gradient is not zero.
             nn.init.zeros_(self.matrix.cores[-1])
             if self.bias is not None:
                 nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the product of x (..., inputs)."""
+        # x times the factors from the left: two thin products instead of one with the full matrix.
         product = reduce(matmul, [x, *(factor.to(x.dtype) for factor in self.matrix())])
         return product if self.bias is None else product + self.bias
 

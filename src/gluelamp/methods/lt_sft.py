@@ -36,6 +36,7 @@ class LtSft(TaskSparse):
 
     def phases(self) -> tuple[Phase, ...]:
         """Fine-tune all candidates."""
+        # Trained in full only here. The second stage starts again from the pre-trained values.
         dense = Dense(exclude=self.exclude)
         return (TrainingPhase(dense, "full fine-tuning", self.first_epochs, self.first_learning_rate),)
 

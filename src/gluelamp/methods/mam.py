@@ -46,6 +46,7 @@ class MAM(Method):
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Make the changes of both methods."""
+        # Both are complete methods; their changes are independent of each other.
         prefix = Prefix(
             length=self.length,
             bottleneck=self.prefix_bottleneck,

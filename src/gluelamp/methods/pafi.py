@@ -55,6 +55,7 @@ class PaFi(Sparse):
         candidates = self.candidates(model, parts)
         budget = self.budget(model, parts)
         available = sum(value.numel() for value in candidates.values())
+        # On the CPU, so that every device has the same random mask.
         generator = torch.Generator().manual_seed(self.mask_seed)
         positions: dict[str, Tensor] = {}
         seen = 0
@@ -69,6 +70,7 @@ class PaFi(Sparse):
 
     def _scores(self, group: Mapping[str, Tensor], generator: torch.Generator) -> Mapping[str, Tensor]:
         magnitudes = {name: value.float().abs() for name, value in group.items()}
+        # On the meta device there are no values to rank: `lowest` then only counts.
         if self.order == "smallest" or any(value.is_meta for value in group.values()):
             return magnitudes
         if self.order == "random":

@@ -53,6 +53,7 @@ class Parallel(Method):
         inner = nn.Sequential(nn.ReLU(), nn.Dropout(self.dropout))
         init = partial(nn.init.kaiming_uniform_, a=math.sqrt(5))
         adapter = Bottleneck(width, self.bottleneck, inner, init)
+        # A zero up-projection: the first outputs are those of the backbone.
         nn.init.zeros_(adapter.up.weight)
         return adapter
 

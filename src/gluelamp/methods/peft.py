@@ -98,11 +98,13 @@ class Peft(Method):
 
     @model_validator(mode="after")
     def _peft_supports_it(self) -> Peft:
+        # Imported here: peft takes seconds to import, and most methods do not need it.
         from peft import PeftConfig
 
         check_type(self.type)
         config, _ = _config_class(self.type)
         allowed = {field.name for field in fields(config)} - {field.name for field in fields(PeftConfig)}
+        # Options of the tuner itself, without those that every peft configuration has.
         for option, value in (self.options or {}).items():
             check_option(option, value, allowed)
         try:
@@ -116,6 +118,7 @@ class Peft(Method):
         from gluelamp.methods.changes.peft import PeftChange
 
         config = self._config()
+        # Full names, so that peft matches nothing outside the blocks.
         config.target_modules = {target.path for target in linears(parts, self.targets)}
         try:
             return [PeftChange(model, config)]

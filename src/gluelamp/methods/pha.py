@@ -64,6 +64,7 @@ class PHA(Method):
         """Put a generated adapter parallel to each network, and the hypernetwork below the embeddings."""
         tasks, width = task_ids(model), model.config.hidden_size
         network = Hypernetwork(width, self.bottleneck, len(parts.blocks), tasks.count, self.embedding_size)
+        # All adapters share one hypernetwork, which is counted and stored once.
         return [
             Prototypes(parts.embeddings, model, network, tasks),
             *(
@@ -120,6 +121,7 @@ def to_prototypes(examples: Tensor, prototypes: Tensor, tasks: Tensor, temperatu
         temperature: t.
     """
     scores = functional.normalize(examples) @ functional.normalize(prototypes).T / temperature
+    # The sum in the denominator excludes the own prototype: a score of -inf adds nothing.
     own = functional.one_hot(tasks, len(prototypes)).bool()
     others = scores.masked_fill(own, -torch.inf)
     return (others.logsumexp(-1) - scores.gather(1, tasks[:, None]).squeeze(1)).mean()
@@ -157,6 +159,7 @@ class Hypernetwork(SharedByRows):
             Weight (T, b, d) and bias (T, b) of the down-projection, then (T, d, b) and (T, d) of the up.
         """
         prototypes = self.prototypes.weight
+        # Prototype and block embedding, joined, are the input of every generator.
         joined = self.join(torch.cat([prototypes, self.blocks.weight[block].expand_as(prototypes)], -1))
         return (
             self.down_weight(joined),
@@ -169,6 +172,8 @@ class Hypernetwork(SharedByRows):
 def _generator(size: int, shape: tuple[int, ...], fan: int) -> nn.Sequential:
     """Return a layer that generates a tensor, so small at the start that adapters are near zero."""
     linear = nn.Linear(size, math.prod(shape))
+    # Uniform within a bound has variance bound^2 / 3. The generated values have a standard deviation of
+    # 1e-3 / sqrt(fan), whatever the embedding size.
     bound = 1e-3 * math.sqrt(3 / (size * fan))
     nn.init.uniform_(linear.weight, -bound, bound)
     nn.init.zeros_(linear.bias)
@@ -220,6 +225,7 @@ class Prototypes(InsertedModule):
 
     def _pool(self, encoder: nn.Module, _: tuple[()], inputs: Mapping[str, Any], output: Any) -> None:
         if encoder.training and self.tasks.count > 1:
+            # Mean over the tokens without padding. Stored for the loss, which runs after the pass.
             present = inputs["attention_mask"][..., None].to(output[0])
             self._pooled[:] = [(output[0] * present).sum(1) / present.sum(1)]
 

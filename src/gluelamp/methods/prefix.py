@@ -62,6 +62,7 @@ class Prefix(Method):
         else:
             start = torch.empty(self.length, width).normal_(0, self.init_std)
             prefix = ComputedPrefix(start, layers, self.bottleneck)
+        # The prefix acts through an attention implementation of its own, registered below.
         before = model.config._attn_implementation
         for layer, attention in enumerate(attentions):
             # In the instance's dictionary, not as a submodule: one module, below the embeddings, holds the
@@ -107,6 +108,7 @@ class ComputedPrefix(TrainedInput):
 
     def forward(self, layer: int) -> Tensor:
         """Return the keys and the values of one block, (2, q, d)."""
+        # In the type of the pass: a loaded prefix stays in fp32.
         if self.loaded is not None:
             return self.loaded.values[layer].to(self.embeddings)
         both = self.up[layer](torch.tanh(self.down(self.embeddings)))
@@ -142,9 +144,11 @@ def attention_with_prefix(
         options: of ``attention_forward``.
     """
     compute: Callable[[], Tensor] = vars(module)["prefix"]
+    # (2, q, d) -> (2, heads, q, head size), the same for every example of the batch.
     prefix = compute().unflatten(-1, key.shape[1::2]).transpose(1, 2)
     prefix_key, prefix_value = prefix.unsqueeze(1).expand(-1, len(key), -1, -1, -1)
     if attention_mask is not None:
+        # An additive mask: zeros let every token attend to the prefix.
         attention_mask = nn.functional.pad(attention_mask, (prefix.shape[2], 0))  # the prefix is not masked
     key, value = torch.cat([prefix_key, key], dim=2), torch.cat([prefix_value, value], dim=2)
     return attention_forward(module, query, key, value, attention_mask, **options)

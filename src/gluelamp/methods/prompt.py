@@ -51,6 +51,7 @@ class Prompt(Method):
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Insert the prompt into every input of the model."""
+        # The width of a word embedding, which in ELECTRA is smaller than that of the blocks.
         width = model.get_input_embeddings().get_parameter("weight").shape[1]
         start = torch.empty(self.length, width).uniform_(-self.init_range, self.init_range)
         prompt = PromptedInput(start, readable_tokens(parts.embeddings.module))
@@ -90,6 +91,7 @@ class PromptedInput(TrainedTensor):
         self._check_length(ids.shape[1])
         tokens = model.get_input_embeddings()(ids)
         changed["inputs_embeds"] = _after_first(tokens, self.values.expand(len(tokens), -1, -1))
+        # Other inputs have one entry for each token, so the prompt's entries are inserted there too.
         for name in ("attention_mask", "token_type_ids"):
             if isinstance(value := inputs.get(name), Tensor):
                 changed[name] = _after_first(value, value[:, :1].expand(-1, len(self.values)))

@@ -103,6 +103,7 @@ class Spt(Sparse):
         head = TrainingPhase(HeadOnly(), "head_only", self.head_warmup_epochs)
         dense = Dense(exclude=self.exclude)
         scoring = ScoringPhase(dense, "sensitivity", self.examples, self.batch_size)
+        # Scoring comes last: `select` reads the result of the last phase.
         return (head, scoring) if self.head_warmup_epochs else (scoring,)
 
     def candidates(self, model: PreTrainedModel, parts: Anatomy) -> dict[str, Tensor]:
@@ -116,6 +117,7 @@ class Spt(Sparse):
         if len(shape) == 1:
             return Structure(math.ceil(shape[0] / self.beta), shape[0])
         outputs, inputs = shape
+        # Trained values of the module at this weight.
         sizes = {
             "lora": self.rank * (inputs + outputs),
             "adapter": 2 * outputs * self.rank + self.rank + outputs,
@@ -127,6 +129,7 @@ class Spt(Sparse):
         self, model: PreTrainedModel, parts: Anatomy, results: Sequence[Mapping[str, Tensor]]
     ) -> Selection:
         """Allocate the budget by the scores of the last phase."""
+        # Only LoRA's product has a rank to compare with the weight's.
         if self.structure == "lora":
             check_rank(self.rank, linears(parts, self.targets))
         candidates = self.candidates(model, parts)
@@ -145,6 +148,7 @@ class Spt(Sparse):
         """
         positions = {name.removesuffix(".positions"): where.long() for name, where in selected.items()}
         check_positions(positions, self.candidates(model, parts))
+        # A tensor without positions in the selection gets its structure; see `allocate`.
         structured = [name for name, where in positions.items() if len(where) == 0]
         places = [place for place in linears(parts, self.targets) if f"{place.path}.weight" in structured]
         vectors = [name for name in structured if model.get_parameter(name).dim() == 1]

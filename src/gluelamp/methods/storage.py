@@ -110,6 +110,7 @@ def write_shared_state(folder: Path, adaptation: Adaptation, origin: Mapping[str
         adaptation: its `shared_state` is written, if it has one.
         origin: from `provenance`.
     """
+    # Named by its hash: all runs with the same mask or bank share one file.
     path = folder / f"{origin['shared']}.safetensors"
     if origin["shared"] and not path.is_file():
         _save(path, adaptation.shared_state(), origin)
@@ -118,6 +119,8 @@ def write_shared_state(folder: Path, adaptation: Adaptation, origin: Mapping[str
 def content_hash(tensors: Mapping[str, Tensor]) -> str:
     """Return the sha256 (hexadecimal) over names, shapes, types and values of tensors."""
     digest = hashlib.sha256()
+    # Sorted, so that the hash does not depend on the order of a dictionary. Raw bytes, since bf16 has no
+    # numpy type.
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
@@ -140,6 +143,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     from safetensors.torch import save_file
 
+    # safetensors writes contiguous CPU tensors only.
     ready = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with atomic_write(path) as temporary:
         save_file(ready, temporary, metadata=dict(metadata))

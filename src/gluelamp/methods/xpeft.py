@@ -139,6 +139,7 @@ class XPeft(Method):
             bottleneck: b.
             width: d.
         """
+        # The factor 1/2 under the root: relu sets half of the inner values to zero, on average.
         if self.mask == "soft":
             squares = 1 / cast("int", self.num_adapters)  # |w|^2 of equal weights, as at the start
         else:
@@ -160,6 +161,7 @@ class XPeft(Method):
         return SelectedAdapter(mask(), mask(), bank, self.inner_layer_norm)
 
     def _banks(self, handles: list[Handle], bottleneck: int, width: int, device: torch.device) -> list[Bank]:
+        # A random bank is generated again from its seed; a trained one is read from its store.
         if self.bank is None:
             shape = (cast("int", self.num_adapters), bottleneck, width)
             shared = self.banks == "shared"
@@ -219,6 +221,7 @@ def export_adapter(adaptation: Adaptation) -> Adaptation:
     if any(not isinstance(change.adapter.norm, nn.Identity) for change in selected):
         raise InputError("method.inner_layer_norm=true has no ordinary adapter to export to.")
     changes: list[Change] = []
+    # The plain adapter is computed before the detachment removes the masks and the bank.
     for change in selected:
         plain = _ordinary(change.adapter)
         change.detach()
@@ -229,6 +232,7 @@ def export_adapter(adaptation: Adaptation) -> Adaptation:
 @torch.no_grad()
 def _ordinary(adapter: SelectedAdapter) -> Bottleneck:
     summed = adapter.eval().summed()  # in evaluation mode, without Gumbel noise
+    # Zeros are overwritten below; a bank without biases leaves those of the plain adapter at zero.
     plain = Bottleneck(summed.down.size(1), summed.down.size(0), nn.ReLU(), nn.init.zeros_)
     plain.to(adapter.bank_down)
     for linear, weight, bias in (

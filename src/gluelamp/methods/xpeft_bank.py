@@ -53,6 +53,7 @@ def random_banks(
     """
     count, bottleneck, width = shape
     shapes = [shape] if shared else [shape, (count, width, bottleneck)]
+    # One generator for all blocks in order: down, then up, block by block.
     generator = torch.Generator().manual_seed(seed)
 
     def generate(size: tuple[int, int, int]) -> Tensor:
@@ -123,6 +124,7 @@ def bank_checksum(path: str, backbone: str) -> str:
             f"method.bank={path!r} was trained on another backbone: its checksum there is "
             f"{trained_on or 'none'}, here it is {backbone}. Take a bank of this backbone."
         )
+    # Of the values: a copy of the store in another folder is the same bank.
     return content_hash(store.read_many(store.ids))
 
 

@@ -49,6 +49,7 @@ class Mask(Fp32Module):
             # Gumbel noise: -log(-log u). The smallest positive number avoids log(0).
             uniform = torch.rand_like(logits).clamp_min(torch.finfo(logits.dtype).tiny)
             logits = (logits - torch.log(-torch.log(uniform))) / self.gumbel_tau
+        # k ones at the largest logits.
         soft = torch.softmax(logits, dim=0)
         hard = torch.zeros_like(soft).scatter(0, logits.topk(self.top_k).indices, 1.0)
         if self.divides:
@@ -81,6 +82,7 @@ class Mask(Fp32Module):
         """
         if self.top_k is None:
             return stored
+        # Each byte becomes eight bits, the highest first, and the padding at the end is cut off.
         bits = stored.unsqueeze(-1) >> _bit_numbers(stored) & 1
         selected = bits.flatten(-2)[..., : len(self.logits)]
         numbers = selected.sum(-1)

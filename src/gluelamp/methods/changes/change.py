@@ -58,6 +58,7 @@ class Fp32Buffer(Fp32Module):
 
     def __init__(self, values: Tensor) -> None:
         super().__init__()
+        # A buffer follows the model to another device. Not persistent: it is not a value of the backbone.
         self.register_buffer("values", values.detach().clone(), persistent=False)
 
 

@@ -63,6 +63,7 @@ class InputChange(Change):
         self.module = module
         self._stored = f"{self.name}.values"
         self._parent, self._key, self._remove = embeddings.module, name, remove
+        # A submodule, so that the model's own moves, casts and copies include it.
         embeddings.module.add_module(name, module)
 
     def parameters(self) -> dict[str, nn.Parameter]:

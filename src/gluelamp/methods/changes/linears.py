@@ -33,6 +33,7 @@ def linears(parts: Anatomy, targets: Sequence[Target]) -> list[Handle]:
     Raises:
         InputError: if the architecture has no such layer.
     """
+    # dict.fromkeys removes repetitions and keeps the order.
     return [block[_HANDLES[target]] for block in parts.blocks for target in dict.fromkeys(targets)]
 
 
