@@ -1,8 +1,8 @@
-"""Each method's training pass on a device that is not the CPU, without having one.
+"""Each method's training pass on a device that is not the CPU, without such a device.
 
-Torch lets Python register a device. Tensors of `FakeTensorMode` say that they lie there, and have shapes
-and types but no values: an operation on tensors of two devices fails as on a GPU, and so does a look at a
-value. The device is registered for good, so this runs in a process of its own and prints what it found.
+Torch lets Python register a device. Tensors of `FakeTensorMode` on it have shapes and types but no values: an
+operation on tensors of two devices fails as on a GPU, and so does reading a value. The registration cannot
+be undone, so this runs in a separate process and prints its results.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 from gluelamp.cli.app import CONFIGS, plain
 from gluelamp.experiments.config import parse_method
 from gluelamp.methods.base import Adaptation
-from gluelamp.methods.phases import run_phases
-from methods.cases import adapt, labels, learn, logits_of
+from gluelamp.methods.phases import untrained_selection
+from methods.cases import adapt, labels, logits_of
 from methods.rows import ROWS, Row
 from tiny_models import batch, tiny
 
@@ -74,10 +74,10 @@ def pass_elsewhere(adaptation: Adaptation) -> set[str]:
 def found(row: Row) -> list[str] | str:
     """Return the operations of a row's pass that touched the CPU, or the error that ended it."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        fields = (f"method.{override}" for override in row.overrides)
-        method = parse_method(plain(compose("train", overrides=[f"method={row.config}", *fields]))["method"])
+        fields = [f"method.{override}" for override in row.overrides]
+        method = parse_method(plain(compose(f"method/{row.config}", overrides=fields))["method"])
     bare = tiny("bert")
-    selection = run_phases(method, bare, learn)
+    selection = untrained_selection(method, bare)
     try:
         return sorted(pass_elsewhere(adapt(method, bare, seed=0, selection=selection)))
     except Exception as error:
@@ -94,9 +94,9 @@ def register_device() -> None:
 
 def main() -> None:
     """Print what was found, by row."""
-    first = {row.config: row for row in reversed(ROWS) if row.config != "peft"}
+    rows = {row.config: row for row in reversed(ROWS) if row.config != "peft"}
     register_device()
-    json.dump({leaf: found(row) for leaf, row in first.items()}, sys.stdout)
+    json.dump({name: found(row) for name, row in rows.items()}, sys.stdout)
     sys.stdout.flush()
     os._exit(0)  # autograd's thread of the device asks for Python while it ends, and at times aborts
 

@@ -22,7 +22,13 @@ from methods.cases import GetMethod, adapt, frozen_originals, labels, learn, log
 from methods.rows import ONE_OF_EACH
 from tiny_models import batch, logits, same_bits, tiny
 
-CELLS = [(row, architecture) for (_, architecture), row in ONE_OF_EACH.items()]
+# A post-LN, a relative-position and a pre-LN encoder; the others have the same kinds of modules and buffers.
+THREE = ("bert", "deberta-v2", "modernbert")
+CELLS = [
+    (row, architecture)
+    for (config, architecture), row in ONE_OF_EACH.items()
+    if architecture in THREE or config in ("full", "lora")
+]
 STEPS = 2
 PRODUCT = re.compile("mm[.]|scaled_dot_product|[.]dot[.]|[.]mv[.]")
 
@@ -61,6 +67,7 @@ def half(request: pytest.FixtureRequest, method: GetMethod) -> Half:
 
 def train(adaptation: Adaptation) -> MasterWeights:
     """Train as the trainer does: passes in bf16, steps in fp32."""
+    torch.manual_seed(0)
     install_dropout(adaptation.model, 0)
     weights = in_bf16(adaptation)
     optimizer = torch.optim.AdamW(weights.masters, lr=0.01, weight_decay=0.1)

@@ -61,10 +61,13 @@ def test_a_rank_as_high_as_the_weights_is_taken(method: GetMethod, leaf: str) ->
     assert method(leaf, *up_and_down).adapt(tiny("bert")).trainable
 
 
-@pytest.mark.parametrize("leaf", ["fish", "lt_sft", "diff_pruning"])
 @pytest.mark.parametrize(
-    "shape",
-    [{"num_hidden_layers": LAYERS + 1}, {"vocab_size": 2 * VOCABULARY}, {"intermediate_size": 2 * FFN}],
+    ("leaf", "shape"),
+    [
+        ("fish", {"num_hidden_layers": LAYERS + 1}),
+        ("lt_sft", {"vocab_size": 2 * VOCABULARY}),
+        ("diff_pruning", {"intermediate_size": 2 * FFN}),
+    ],
     ids=["more layers", "more words", "wider"],
 )
 def test_a_mask_of_another_backbone_is_refused(

@@ -142,7 +142,7 @@ def scored(architecture: str, seen: dict[str, torch.Tensor], structure: str) -> 
 
 
 @pytest.mark.parametrize("structure", ["lora", "adapter"])
-@pytest.mark.parametrize("architecture", ["bert", "distilbert", "deberta-v2"])
+@pytest.mark.parametrize("architecture", ["bert", "deberta-v2"])
 def test_a_model_is_trained_where_its_gradients_are_largest(structure: str, architecture: str) -> None:
     method = spt(structure)
     selection, seen = choice_of(method, architecture)
@@ -166,7 +166,7 @@ def test_a_model_is_trained_where_its_gradients_are_largest(structure: str, arch
 
 
 @pytest.mark.parametrize("structure", ["lora", "adapter"])
-@pytest.mark.parametrize("density", [0.03, 0.05, 0.08, 0.1])
+@pytest.mark.parametrize("density", [0.03, 0.1])
 def test_no_step_of_the_authors_search_comes_closer(structure: str, density: float) -> None:
     method = spt(structure, density=density)
     selection, seen = choice_of(method)

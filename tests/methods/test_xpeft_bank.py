@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,8 @@ def random_xpeft(**fields: object) -> XPeft:
     return xpeft(**({"num_adapters": 10} | fields))
 
 
-def profiles(architecture: str = "bert", reduction_factor: int = 16) -> list[dict[str, Tensor]]:
+@cache
+def profiles(architecture: str = "bert", reduction_factor: int = 16) -> Sequence[dict[str, Tensor]]:
     """Trained states of N profiles, with biases that are not zero."""
     pfeiffer = Pfeiffer(reduction_factor=reduction_factor, init_std=0.2)
     states = []
@@ -52,12 +54,12 @@ def profiles(architecture: str = "bert", reduction_factor: int = 16) -> list[dic
         adaptation = adapt(pfeiffer, tiny(architecture), seed)
         train(adaptation, seed, steps=2)
         states.append(snapshot(adaptation))
-    return states
+    return tuple(states)
 
 
 @pytest.fixture
 def make_store(tmp_path: Path) -> MakeStore:
-    def make(states: list[dict[str, Tensor]], name: str = "bank", backbone: str = BACKBONE) -> Path:
+    def make(states: Sequence[dict[str, Tensor]], name: str = "bank", backbone: str = BACKBONE) -> Path:
         bound_to, path = {"backbone": backbone, "shared": ""}, tmp_path / name
         store = ProfileStore.create(path, states[0], provenance=bound_to, method={"name": "pfeiffer"})
         ids = [f"profile-{9 - number}" for number in range(len(states))]  # not in their sorted order
@@ -163,7 +165,7 @@ def test_a_trained_bank_holds_the_profiles_adapters_in_the_stores_order(
     assert all(value.abs().max() > 0 for value in shared.values())
 
 
-@pytest.mark.parametrize("chosen", range(N))
+@pytest.mark.parametrize("chosen", [0, N - 1])
 def test_a_hard_mask_of_one_trained_adapter_gives_that_profiles_outputs(
     make_store: MakeStore, chosen: int
 ) -> None:
@@ -213,13 +215,6 @@ def test_a_trained_bank_is_counted_on_the_meta_device(make_store: MakeStore) -> 
     assert count_bytes(shell) == count_bytes(adapt(method, tiny("bert"), 0))
 
 
-def test_training_leaves_a_trained_bank_alone(make_store: MakeStore) -> None:
-    adaptation = adapt(xpeft(bank=str(make_store(profiles()))), tiny("bert"), 0)
-    before = {name: value.clone() for name, value in adaptation.shared_state().items()}
-    train(adaptation)
-    assert all(torch.equal(value, before[name]) for name, value in adaptation.shared_state().items())
-
-
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
@@ -236,10 +231,6 @@ def test_a_bank_that_does_not_fit_the_fields_is_refused(
     with pytest.raises(InputError, match=sentence):
         method.adapt(model)
     assert torch.equal(logits(model), logits(tiny("bert")))
-
-
-def test_as_many_adapters_as_the_bank_holds_may_be_said(make_store: MakeStore) -> None:
-    assert xpeft(bank=str(make_store(profiles())), num_adapters=N).adapt(tiny("bert")).trainable
 
 
 def test_a_bank_of_another_architecture_or_method_is_refused(make_store: MakeStore) -> None:
