@@ -1,4 +1,4 @@
-"""From a configuration to the files of a finished run."""
+"""The files of a finished run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from experiments.helpers import KilledError, run_folder
-from gluelamp.errors import InputError
-from gluelamp.experiments import run as execute_module
+from gluelamp.experiments import run as run_module
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.inputs import bare_model
 from gluelamp.experiments.plan import plan_run
@@ -32,7 +31,7 @@ from gluelamp.training.trainer import Trainer
 TinyRun = Callable[..., RunConfig]
 
 
-def test_a_record_says_all_that_it_promises(tiny_run: TinyRun, tiny_backbone: Path) -> None:
+def test_a_record_describes_its_run(tiny_run: TinyRun, tiny_backbone: Path) -> None:
     config = tiny_run("method=lora", "method.rank=4", "task=mrpc", "seed=3")
     record = execute(config)
     folder = run_folder(config)
@@ -82,28 +81,22 @@ def test_counts_and_bytes_are_those_of_the_formula_and_the_file(tiny_run: TinyRu
     assert sum(value.numel() for value in load_file(file).values()) == trained + head
 
 
-def test_the_git_revision_is_that_of_the_source(tiny_run: TinyRun) -> None:
-    source = Path(execute_module.__file__).parent
-    command = ["git", "-C", str(source), "rev-parse", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    expected = done.stdout.strip() if done.returncode == 0 else None
-    assert execute(tiny_run("trainer.epochs=1")).git["revision"] == expected
-
-
-def test_a_record_holds_no_place_of_this_machine(tiny_run: TinyRun, tmp_path: Path) -> None:
-    execute(config := tiny_run("trainer.epochs=1"))
-    assert str(tmp_path) not in (run_folder(config) / "record.json").read_text(encoding="utf-8")
-
-
-def test_a_finished_run_leaves_these_files_and_no_others(tiny_run: TinyRun, tmp_path: Path) -> None:
-    execute(config := tiny_run("trainer.epochs=1"))
-    assert {path.name for path in run_folder(config).iterdir()} == {
+def test_a_finished_run_leaves_these_files_and_no_path_of_this_machine(
+    finished_run: RunConfig, tmp_path: Path
+) -> None:
+    folder = run_folder(finished_run)
+    assert {path.name for path in folder.iterdir()} == {
         *(".lock", "record.json", "log.json", "predictions.parquet"),
         *("best.safetensors", "last.safetensors"),
     }
     assert {path.name for path in (tmp_path / "results").iterdir()} == {"runs", "cache"}
-    log = json.loads((run_folder(config) / "log.json").read_text(encoding="utf-8"))
-    assert [entry["step"] for entry in log["evaluations"]] == [6]
+    log = json.loads((folder / "log.json").read_text(encoding="utf-8"))
+    assert [entry["step"] for entry in log["evaluations"]] == [6, 12]
+    assert str(tmp_path.parent) not in (folder / "record.json").read_text(encoding="utf-8")
+    command = ["git", "-C", str(Path(run_module.__file__).parent), "rev-parse", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    expected = done.stdout.strip() if done.returncode == 0 else None
+    assert read_record(folder / "record.json").git["revision"] == expected
 
 
 SCORES: dict[str, Callable[[pd.Series, pd.Series], float]] = {
@@ -115,7 +108,7 @@ SCORES: dict[str, Callable[[pd.Series, pd.Series], float]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["cola", "mrpc", "stsb", "mnli"])
+@pytest.mark.parametrize("name", ["cola", "stsb", "mnli"])
 def test_the_predictions_give_the_metrics_again(tiny_run: TinyRun, name: str) -> None:
     record = execute(config := tiny_run("method=full", f"task={name}"))
     table = pd.read_parquet(run_folder(config) / "predictions.parquet")
@@ -191,20 +184,3 @@ def test_dropout_of_the_backbone_leaves_that_of_the_method(
     with pytest.raises(KilledError):
         execute(tiny_run("method=lora", "method.dropout=0.3", "trainer.dropout=0.05"))
     assert found == {"backbone": {0.05}, "lora": {0.3}}
-
-
-@pytest.mark.parametrize(
-    ("overrides", "sentence"),
-    [
-        (("trainer.device=cuda:77",), "device='cuda:77' is not usable here."),
-        (("backbone.path=/nowhere",), "backbone 'tiny': /nowhere holds no config.json."),
-        (("data=local", "data.root=/nowhere"), "/nowhere is no folder with task 'cola'."),
-    ],
-)
-def test_what_is_not_there_is_said_before_anything_is_written(
-    tiny_run: TinyRun, tmp_path: Path, overrides: tuple[str, ...], sentence: str
-) -> None:
-    with pytest.raises(InputError) as caught:
-        execute(tiny_run(*overrides))
-    assert str(caught.value).startswith(sentence)
-    assert not (tmp_path / "results").exists()

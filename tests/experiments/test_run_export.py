@@ -1,4 +1,4 @@
-"""A merged run is a model that transformers loads by itself, and gives what the run gives."""
+"""A merged run is a plain model of transformers with the outputs of the run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from gluelamp.experiments.run import execute
 TEXTS = ["The painter sold film 1.", "The town was in the park."]
 
 
-@pytest.mark.parametrize("method", ["pafi", "hiwi", "lora"])
-@pytest.mark.parametrize("task", ["cola", "stsb"])
+@pytest.mark.parametrize(("method", "task"), [("pafi", "cola"), ("hiwi", "stsb"), ("lora", "cola")])
 def test_the_merged_model_gives_the_outputs_of_the_run(
     tiny_run: Callable[..., RunConfig], tmp_path: Path, method: str, task: str
 ) -> None:
@@ -37,9 +36,7 @@ def test_the_merged_model_gives_the_outputs_of_the_run(
     assert list(merged.config.id2label.values()) == labels
 
 
-def test_what_cannot_be_merged_or_would_overwrite_is_refused(
-    tiny_run: Callable[..., RunConfig], tmp_path: Path
-) -> None:
+def test_a_run_that_cannot_be_exported_is_refused(tiny_run: Callable[..., RunConfig], tmp_path: Path) -> None:
     config = tiny_run("method=pfeiffer", "task=cola", "trainer.epochs=1")
     choice = ExportConfig(destination=str(tmp_path / "merged"))
     with pytest.raises(InputError, match=r"is not complete\. Train it"):
@@ -52,11 +49,6 @@ def test_what_cannot_be_merged_or_would_overwrite_is_refused(
     (tmp_path / "merged" / "mine.txt").touch()
     with pytest.raises(InputError, match=r"holds files\. Take another export\.destination"):
         export_model(config, choice)
-
-
-def test_a_state_that_is_gone_is_named(tiny_run: Callable[..., RunConfig], tmp_path: Path) -> None:
-    config = tiny_run("method=pafi", "task=cola", "trainer.epochs=1")
-    execute(config)
     (plan_run(config).folder / "last.safetensors").unlink()
     with pytest.raises(InputError, match=r"holds no last\.safetensors"):
-        export_model(config, ExportConfig(destination=str(tmp_path / "merged"), selection="last"))
+        export_model(config, ExportConfig(destination=str(tmp_path / "new"), selection="last"))

@@ -1,4 +1,4 @@
-"""A run's name changes with all that can change its result, and with nothing else."""
+"""A run's identity depends on everything that can change its result, and on nothing else."""
 
 from __future__ import annotations
 
@@ -239,3 +239,15 @@ def test_the_rows_of_a_subset_are_the_same_in_every_run(base: RunConfig) -> None
 def test_a_limit_beyond_the_rows_takes_all_of_them(base: RunConfig, limit: int | None) -> None:
     rows = training_rows(changed(base, "task", {"max_train_examples": limit}))
     assert rows["idx"].tolist() == list(range(20))
+
+
+def test_an_option_that_was_added_later_leaves_old_names(
+    base: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    effective = plan_run(base).effective
+    later = {"trainer": {"warmup_ratio": 0.06}, "LoRA": {"dropout": 0.0}, "PaFi": {"rank": 8}}
+    monkeypatch.setattr("gluelamp.experiments.identity.ADDED_LATER", later)
+    short = plan_run(base).effective
+    del effective["trainer"]["warmup_ratio"], effective["method"]["dropout"]
+    assert short == effective
+    assert "dropout" in plan_run(changed(base, "method", {"dropout": 0.1})).effective["method"]

@@ -29,7 +29,7 @@ COLUMNS = (slice(0, 2), slice(2, 3), slice(3, 5))
 MIXTURE = ("task=mixture", f"task.members=[{','.join(MEMBERS)}]", "task.max_train_examples=24")
 
 
-@pytest.mark.parametrize("method", ["lora", "pha", "lt_sft", "fish"])
+@pytest.mark.parametrize("method", ["pha", "lt_sft", "fish"])
 def test_the_record_holds_each_members_metrics_and_their_average(
     tiny_run: TinyRun, tmp_path: Path, method: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Test files are for the GLUE server, of complete runs: all else is refused before anything is predicted."""
+"""Test files are written for complete runs and a test server; everything else is refused."""
 
 from __future__ import annotations
 
