@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import pytest
 
@@ -12,13 +10,18 @@ from methods.cases import Case, GetMethod, make_case
 
 
 @pytest.fixture(scope="session")
-def method(compose: Callable[..., dict[str, Any]]) -> GetMethod:
+def method() -> GetMethod:
     """Return a method from its config file and overrides of its options, as the command line does."""
+    import hydra
+
+    from gluelamp.cli.app import CONFIGS, plain
 
     @cache
     def get(config: str, *overrides: str) -> Method:
-        fields = (f"method.{override}" for override in overrides)
-        return parse_method(compose(f"method={config}", *fields)["method"])
+        # Only the method's own file: a whole run takes far longer to compose.
+        with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            raw = hydra.compose(f"method/{config}", [f"method.{override}" for override in overrides])
+        return parse_method(plain(raw)["method"])
 
     return get
 

@@ -20,10 +20,9 @@ from gluelamp.training.config import TrainerConfig
 from gluelamp.training.passes import StackedPasses
 from gluelamp.training.stacked import Rows, StackedValues, values_from_states
 from methods.cases import GetMethod, adapt, snapshot
-from methods.rows import BANK, ONE_OF_EACH, ROWS, Row
+from methods.rows import BANK, ONE_OF_EACH, ROWS, TWO, Row
 from tiny_models import OUTPUTS, batch, logits, tiny
 
-ARCHITECTURES = ("bert", "roberta", "deberta-v2", "modernbert")
 OWNERS = torch.tensor([2, 0, 1, 0, 2, 0, 2])  # in mixed order, one profile with a single row
 PROFILES = 3
 WEIGHTS = torch.linspace(0.5, 2.0, len(OWNERS))
@@ -33,16 +32,29 @@ LORA = Row("lora", None, ("rank=2",))
 
 Values = dict[str, Tensor]
 
+
+def is_tested(row: Row, architecture: str) -> bool:
+    """Select all cells of full fine-tuning, two encoders of each other method, and one of each variant."""
+    if row.config == "full" or (row.config, architecture) == ("lora", "deberta-v2"):
+        return True
+    if row is ONE_OF_EACH[row.config, architecture] and row.config != "peft":
+        return architecture in TWO
+    return architecture == row.on[0]
+
+
 CELLS = [
     (row, architecture)
     for row in ROWS
     for architecture in row.on
-    if architecture not in row.refuses
-    # MPNet alone has relative positions as buckets of biases, which full fine-tuning trains.
-    if architecture in ARCHITECTURES or (row.config, architecture) == ("full", "mpnet")
+    if architecture not in row.refuses and is_tested(row, architecture)
 ]
 TOGETHER = [(row, architecture) for row, architecture in CELLS if architecture not in row.alone_on]
-ALONE = [(row, architecture) for row, architecture in CELLS if architecture in row.alone_on]
+# A refusal is the same on every architecture.
+ALONE = [
+    (row, architecture)
+    for row, architecture in CELLS
+    if architecture in row.alone_on and architecture in ("bert", "deberta-v2", "mpnet")
+]
 ON_BERT = [row for (_, architecture), row in ONE_OF_EACH.items() if architecture == "bert"]
 
 
