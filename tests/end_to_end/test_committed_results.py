@@ -1,4 +1,4 @@
-"""The tables in the repository are those of the records in it, byte for byte; one's own runs play no part."""
+"""The tables in the repository are those of its records, byte for byte, without runs that are not in git."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def git(*arguments: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the results folder with what is in git alone, and without what is made from it."""
+    """A copy of the results folder with the files in git only, without tables and figures."""
     if not (ROOT / ".git").exists():
-        pytest.skip("this is no git checkout: which records are committed cannot be told")
+        pytest.skip("not a git checkout: the committed records are unknown")
     folder = tmp_path_factory.mktemp("committed")
     for name in git("ls-files", "results").decode().split():
         if not name.startswith(("results/tables", "results/figures", "results/report.html")):
@@ -35,7 +35,7 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "results"
 
 
-def test_the_tables_come_out_of_the_records(committed: Path) -> None:
+def test_the_tables_are_made_from_the_records(committed: Path) -> None:
     written = write_tables(committed)
     assert {path.name for path in written} >= {"claims.md", "glue_accuracy.csv", "storage.tex"}
     for path in written:
@@ -50,11 +50,11 @@ def test_a_run_has_the_name_that_its_record_gives(committed: Path, part: str) ->
         assert folder.name == record.identity == identity(record.config_dict()), folder
 
 
-def test_the_leaves_have_what_the_search_chose(committed: Path) -> None:
+def test_the_method_configs_have_the_rates_that_the_search_selected(committed: Path) -> None:
     scores: dict[str, dict[str, dict[tuple[float, float | None], list[float]]]] = {}
     for _, record in find_runs(committed / "rates"):
         if record.config_dict()["method"].get("inner_layer_norm"):
-            continue  # tried beside the search
+            continue  # not a part of the search
         method, task = (record.config.method.name, record.config.task.name)
         config = record.config_dict()
         setting = (config["trainer"]["learning_rate"], config["method"].get("bank_gain"))
@@ -67,8 +67,8 @@ def test_the_leaves_have_what_the_search_chose(committed: Path) -> None:
         learns = {at: score for at, score in stsb.items() if cola.get(at, 0) > 0} or stsb
         near = [at for at, score in learns.items() if score > max(learns.values()) - 0.01]
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            leaf = compose("train", overrides=[f"method={method}"])
+            config_file = compose("train", overrides=[f"method={method}"])
         chosen = max(near, key=lambda at: (cola.get(at, 0), stsb[at]))
-        assert (leaf.trainer.learning_rate, leaf.method.get("bank_gain")) == chosen, method
+        assert (config_file.trainer.learning_rate, config_file.method.get("bank_gain")) == chosen, method
         untried = stsb.keys() - cola.keys() - learns.keys()
         assert all(stsb[at] <= max(learns.values()) - 0.01 for at in untried), method

@@ -1,4 +1,4 @@
-"""The command line answers before anything heavy is loaded, and the floors stand in order."""
+"""The command line answers before anything heavy is loaded, and imports go downwards only."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_help_loads_nothing_heavy(script: Path, environment: dict[str, str], tmp
     assert not list(tmp_path.iterdir())
 
 
-def test_a_room_imports_only_from_the_floors_below(environment: dict[str, str]) -> None:
+def test_a_package_imports_only_from_the_packages_below_it(environment: dict[str, str]) -> None:
     pytest.importorskip("importlinter")
     command = "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"
     done = subprocess.run(

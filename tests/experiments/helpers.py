@@ -1,4 +1,4 @@
-"""What the tests of runs do to a run."""
+"""Ways to disturb a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gluelamp.training.trainer import Trainer
 
 
 class KilledError(Exception):
-    """Stands for the signal."""
+    """Replaces the signal that ends a process."""
 
 
 def never(*_: object, **__: object) -> None:
@@ -29,7 +29,7 @@ def run_folder(config: RunConfig) -> Path:
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, step: int, folder: str = "") -> None:
-    """Let the loss of one step be NaN, of those who train alone in a folder with that in its name."""
+    """Make the loss of one step NaN, for a single profile whose folder contains a text."""
     backward = SinglePasses.backward
 
     def poisoned(
@@ -45,9 +45,9 @@ def poison(monkeypatch: pytest.MonkeyPatch, step: int, folder: str = "") -> None
 def kill_at_step(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     step = Trainer._step
 
-    def step_or_die(self: Trainer, active: list[ProfileState]) -> None:
+    def step_or_raise(self: Trainer, active: list[ProfileState]) -> None:
         if active[0].progress.step == steps:
             raise KilledError
         step(self, active)
 
-    monkeypatch.setattr(Trainer, "_step", step_or_die)
+    monkeypatch.setattr(Trainer, "_step", step_or_raise)

@@ -127,7 +127,7 @@ def test_the_predictions_give_the_metrics_again(tiny_run: TinyRun, name: str) ->
         for metric in task.metrics:
             expected = SCORES[metric](part["label"], predicted)
             found = record.metrics[str(selection)][f"{metric}{suffix}"]
-            assert found == pytest.approx(expected, abs=1e-6)  # the labels are kept in fp32
+            assert found == pytest.approx(expected, abs=1e-6)  # the labels are stored in fp32
     assert set(table["selection"]) == {"best", "last", "held_out"}
     assert set(table["split"]) == set(task.validation_splits)
     assert predicted.nunique() > 1  # constant outputs would agree with much
@@ -174,13 +174,13 @@ def test_dropout_of_the_backbone_leaves_that_of_the_method(
 ) -> None:
     found: dict[str, set[float]] = {"backbone": set(), "lora": set()}
 
-    def look(self: Trainer) -> None:
+    def read_dropout(self: Trainer) -> None:
         for name, module in self.model.named_modules():
             if isinstance(module, torch.nn.Dropout):
                 found["lora" if "lora_dropout" in name else "backbone"].add(module.p)
         raise KilledError
 
-    monkeypatch.setattr(Trainer, "run", look)
+    monkeypatch.setattr(Trainer, "run", read_dropout)
     with pytest.raises(KilledError):
         execute(tiny_run("method=lora", "method.dropout=0.3", "trainer.dropout=0.05"))
     assert found == {"backbone": {0.05}, "lora": {0.3}}

@@ -232,7 +232,7 @@ def test_the_rows_of_a_subset_are_the_same_in_every_run(base: RunConfig) -> None
     assert len(chosen[0]) == 7
     assert all(rows.equals(chosen[0]) for rows in chosen)
     assert chosen[0]["idx"].is_monotonic_increasing
-    assert chosen[0]["idx"].tolist() != list(range(7))  # drawn, not the first ones
+    assert chosen[0]["idx"].tolist() != list(range(7))  # at random, not the first ones
 
 
 @pytest.mark.parametrize("limit", [None, 20, 21])

@@ -1,4 +1,4 @@
-"""One run on several tasks: each has its loss, its outputs and its metrics."""
+"""A run on several tasks: each task has its loss, outputs and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that is killed ends with the files of one that was not."""
+"""A run that is killed and resumed has the files of a run that was not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TinyRun = Callable[..., RunConfig]
 
 
 def content_of(folder: Path) -> dict[str, Any]:
-    """All that a run leaves and that does not say how fast it was."""
+    """The files of a run without speed and memory."""
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     for key in ("speed", "memory"):
         del record[key]

@@ -1,4 +1,4 @@
-"""Trackers show a run while it goes on, and stay inside its folder."""
+"""Trackers show a run while it is training, and write into its folder only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_local_log_holds_every_evaluation_so_far(tmp_path: Path) -> None:
     log.close()
 
 
-def test_the_local_log_of_a_resumed_run_goes_on(tmp_path: Path) -> None:
+def test_a_resumed_run_continues_its_local_log(tmp_path: Path) -> None:
     first = JsonLog(tmp_path)
     first.log(3, {"step": 3, "accuracy": 0.3})
     first.log(6, {"step": 6, "accuracy": 0.6})
@@ -51,7 +51,7 @@ def test_weights_and_biases_writes_offline_into_the_folder_of_the_run(
     monkeypatch.chdir(home)
     for variable, value in {
         "HOME": str(home),
-        "WANDB_BASE_URL": "http://127.0.0.1:9",  # nobody answers there
+        "WANDB_BASE_URL": "http://127.0.0.1:9",  # no server there
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "WANDB_SILENT": "true",
     }.items():

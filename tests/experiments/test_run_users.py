@@ -1,4 +1,4 @@
-"""Runs on a task whose rows belong to persons."""
+"""Runs on a task whose rows belong to users."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute
 from gluelamp.experiments.user_selection import selected_users
 from gluelamp.profiles import ProfileStore
+from gluelamp.records import RunRecord
 from gluelamp.tasks.config import TaskConfig
 from gluelamp.tasks.mixture import find_task
 from gluelamp.tasks.task import TaskData
 from gluelamp.training.trainer import DivergedError, Trainer
 
 TinyRun = Callable[..., RunConfig]
-EACH = (
+PER_USER = (
     *("task=lamp2n", "task.max_users=4", "task.max_train_examples=null", "method=lora"),
     *("trainer.dropout=0", "trainer.batch_size=8", "trainer.epochs=2", "trainer.profiles_per_pass=4"),
-    *("trainer.eps=1e-2", "trainer.precision=fp32"),  # with Adam's own eps rounding alone makes full steps
+    *(
+        "trainer.eps=1e-2",
+        "trainer.precision=fp32",
+    ),  # the default eps turns rounding into steps
 )
 
 
@@ -40,83 +44,87 @@ def outputs(rows: pd.DataFrame) -> np.ndarray:
     return rows.filter(like="output_").to_numpy()
 
 
-def test_those_who_train_together_cannot_be_replayed_as_graphs(tiny_run: TinyRun) -> None:
-    with pytest.raises(
-        InputError, match=r"not allowed with trainer\.graphs=true.*Take trainer\.profiles_per_pass=1"
-    ):
-        execute(tiny_run(*EACH, "trainer.graphs=true"))
+@pytest.fixture(scope="module")
+def per_user_run(
+    tiny_config: TinyRun, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunConfig, RunRecord]:
+    """A finished run with a profile for each of four users, trained in the same passes."""
+    config = tiny_config(tmp_path_factory.mktemp("per_user"), *PER_USER)
+    return config, execute(config)
 
 
-def test_those_who_train_together_end_as_if_each_had_trained_alone(tiny_run: TinyRun) -> None:
-    together, alone = tiny_run(*EACH), tiny_run(*EACH, "trainer.profiles_per_pass=1")
-    records = [execute(config) for config in (together, alone)]
-    assert run_folder(together) != run_folder(alone)
-    np.testing.assert_allclose(outputs(predictions(together)), outputs(predictions(alone)), atol=2e-5)
-    assert records[0].metrics["last"] == pytest.approx(records[1].metrics["last"])
-    assert records[0].parameters == records[1].parameters
-    assert records[0].bytes == records[1].bytes
-    stores = [ProfileStore.open(run_folder(config) / "last.profiles") for config in (together, alone)]
+def test_profiles_of_one_pass_are_those_that_are_trained_one_by_one(
+    per_user_run: tuple[RunConfig, RunRecord], tiny_run: TinyRun
+) -> None:
+    (together, record), single = per_user_run, tiny_run(*PER_USER, "trainer.profiles_per_pass=1")
+    other = execute(single)
+    assert record.identity != other.identity
+    np.testing.assert_allclose(outputs(predictions(together)), outputs(predictions(single)), atol=2e-5)
+    assert record.metrics["last"] == pytest.approx(other.metrics["last"])
+    assert (record.parameters, record.bytes) == (other.parameters, other.bytes)
+    stores = [ProfileStore.open(run_folder(config) / "last.profiles") for config in (together, single)]
     assert stores[0].ids == stores[1].ids
     for name in stores[0].ids:
         for key, value in stores[0].read(name).items():
             np.testing.assert_allclose(value, stores[1].read(name)[key], atol=2e-5)
 
 
-def test_the_metrics_are_those_of_all_rows_each_under_its_own_person(tiny_run: TinyRun) -> None:
-    config = tiny_run(*EACH)
-    record = execute(config)
+def test_the_metrics_are_over_all_rows_each_with_the_profile_of_its_user(
+    per_user_run: tuple[RunConfig, RunRecord],
+) -> None:
+    config, record = per_user_run
     rows = predictions(config)
     for split, suffix in (("validation", ""), ("test", "_test")):
-        own = rows[rows["split"] == split]
-        guessed = outputs(own).argmax(axis=1)
-        assert record.metrics["last"][f"accuracy{suffix}"] == accuracy_score(own["label"], guessed)
-        found = f1_score(own["label"], guessed, labels=range(15), average="macro", zero_division=0)
-        assert record.metrics["last"][f"macro_f1{suffix}"] == pytest.approx(found)
-    assert record.protocol.users == 4
-    assert record.protocol.diverged == {}
-    claimed = record.protocol.selection + record.protocol.validation_reused
-    assert [name for name in ("best", "last", "held_out") if name in claimed] == list(record.metrics)
+        part = rows[rows["split"] == split]
+        predicted = outputs(part).argmax(axis=1)
+        assert record.metrics["last"][f"accuracy{suffix}"] == accuracy_score(part["label"], predicted)
+        macro_f1 = f1_score(part["label"], predicted, labels=range(15), average="macro", zero_division=0)
+        assert record.metrics["last"][f"macro_f1{suffix}"] == pytest.approx(macro_f1)
+    assert (record.protocol.users, record.protocol.diverged) == (4, {})
+    described = record.protocol.selection + record.protocol.validation_reused
+    assert [name for name in ("best", "last", "held_out") if name in described] == list(record.metrics)
     assert [entry["epoch"] for entry in record.history] == [1, 2]
     assert not (run_folder(config) / "users").exists()
 
 
-def test_the_guesses_without_a_model_are_the_most_frequent_training_classes(tiny_run: TinyRun) -> None:
-    config = tiny_run(*EACH)
-    execute(config)
+def test_the_majority_baselines_are_the_most_frequent_training_classes(
+    per_user_run: tuple[RunConfig, RunRecord],
+) -> None:
+    config, _ = per_user_run
     train = plan_run(config).data[0].splits["train"]
     rows = predictions(config)
     assert set(rows["baseline_all"]) == {train["label"].mode()[0]}
-    for user, own in rows.groupby("user"):
-        assert set(own["baseline_user"]) == {train[train["user"] == user]["label"].mode()[0]}
+    for user, part in rows.groupby("user"):
+        assert set(part["baseline_user"]) == {train[train["user"] == user]["label"].mode()[0]}
 
 
-def test_a_person_is_the_same_whoever_else_is_there(tiny_run: TinyRun) -> None:
-    everyone, half = tiny_run(*EACH), tiny_run(*EACH, "task.user_group=1")
-    for config in (everyone, half):
-        execute(config)
-    few = predictions(half)
-    assert few["user"].nunique() == 2
-    rows = predictions(everyone)
-    same = rows[rows["user"].isin(few["user"])]
-    np.testing.assert_allclose(outputs(same), outputs(few), atol=2e-5)
+def test_a_profile_does_not_depend_on_the_other_users(
+    per_user_run: tuple[RunConfig, RunRecord], tiny_run: TinyRun
+) -> None:
+    half = tiny_run(*PER_USER, "task.user_group=1")
+    execute(half)
+    rows, all_rows = predictions(half), predictions(per_user_run[0])
+    assert rows["user"].nunique() == 2
+    same = all_rows[all_rows["user"].isin(rows["user"])]
+    np.testing.assert_allclose(outputs(same), outputs(rows), atol=2e-5)
 
 
-def test_the_groups_share_the_persons_out(tiny_run: TinyRun) -> None:
-    def persons(*overrides: str) -> set[str]:
-        return set(plan_run(tiny_run(*EACH, *overrides)).data[0].splits["train"]["user"])
+def test_the_user_groups_are_a_partition_of_the_users(tiny_run: TinyRun) -> None:
+    def users(*overrides: str) -> set[str]:
+        return set(plan_run(tiny_run(*PER_USER, *overrides)).data[0].splits["train"]["user"])
 
-    first, second = persons("task.user_group=0"), persons("task.user_group=1")
+    first, second = users("task.user_group=0"), users("task.user_group=1")
     assert not first & second
-    assert first | second == persons()
-    everyone = plan_run(tiny_run(*EACH, "task.max_users=null")).data[0].splits
+    assert first | second == users()
+    everyone = plan_run(tiny_run(*PER_USER, "task.max_users=null")).data[0].splits
     counts = pd.concat(everyone.values())["user"].value_counts()
-    assert set(counts.nlargest(4)) == {counts[name] for name in persons()}
-    assert persons("task.max_users=null", "task.min_user_rows=50") == set(counts[counts >= 50].index)
+    assert set(counts.nlargest(4)) == {counts[name] for name in users()}
+    assert users("task.max_users=null", "task.min_user_rows=50") == set(counts[counts >= 50].index)
 
 
-def test_persons_without_rows_in_every_split_have_no_adaptation_of_their_own() -> None:
+def test_users_without_rows_in_every_split_have_no_profile() -> None:
     users = {"train": ["a", "a", "b", "b", "b"], "validation": ["a"], "test": ["a"]}
-    splits = {name: pd.DataFrame({"user": some}) for name, some in users.items()}
+    splits = {name: pd.DataFrame({"user": names}) for name, names in users.items()}
     data = TaskData(find_task("lamp1", ()), "local", splits, "0" * 64)
     each = selected_users(data, TaskConfig(name="lamp1", profiles="per_user", min_user_rows=3)).splits
     assert {name: list(rows["user"]) for name, rows in each.items()} == users | {"train": ["a", "a"]}
@@ -124,44 +132,41 @@ def test_persons_without_rows_in_every_split_have_no_adaptation_of_their_own() -
     assert {name: list(rows["user"]) for name, rows in shared.items()} == users
 
 
-def test_one_adaptation_for_all_has_their_scores_too(tiny_run: TinyRun) -> None:
-    config = tiny_run(*EACH, "task.profiles=shared", "trainer.profiles_per_pass=1")
-    record = execute(config)
+def test_profiles_that_start_from_the_shared_one_end_closer_to_it(
+    per_user_run: tuple[RunConfig, RunRecord], tiny_run: TinyRun
+) -> None:
+    shared = tiny_run(*PER_USER, "task.profiles=shared", "trainer.profiles_per_pass=1")
+    record = execute(shared)
     assert "macro_f1_test" in record.metrics["last"]
-    assert predictions(config)["user"].nunique() == 4
-    assert (run_folder(config) / "last.safetensors").exists()
+    assert predictions(shared)["user"].nunique() == 4
+    assert (run_folder(shared) / "last.safetensors").exists()
 
-
-def test_each_can_begin_with_what_all_have_learnt(tiny_run: TinyRun) -> None:
-    """They end nearer to it than persons who begin anew."""
-    shared = tiny_run(*EACH, "task.profiles=shared", "trainer.profiles_per_pass=1")
-    execute(shared)
-    config = tiny_run(*EACH, "task.profiles=shared_then_per_user")
+    config = tiny_run(*PER_USER, "task.profiles=shared_then_per_user")
     execute(config)
     assert not list(run_folder(config).glob("phase-*"))
-    start, each = outputs(predictions(shared)), outputs(predictions(config))
-    anew = tiny_run(*EACH)
-    execute(anew)
-    distances = [np.abs(each - other).mean() for other in (start, outputs(predictions(anew)))]
-    assert 0 < distances[0] < distances[1]
+    started = outputs(predictions(config))
+    to_shared, to_independent = (
+        np.abs(started - outputs(predictions(other))).mean() for other in (shared, per_user_run[0])
+    )
+    assert 0 < to_shared < to_independent
 
 
-def test_a_killed_run_does_not_train_again_who_was_done(
+def test_a_resumed_run_does_not_train_finished_groups_again(
     tiny_run: TinyRun, tiny_config: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    config = tiny_run(*EACH, "trainer.profiles_per_pass=2", "seed=1")
-    undisturbed = tiny_config(tmp_path / "undisturbed", *EACH, "trainer.profiles_per_pass=2", "seed=1")
+    config = tiny_run(*PER_USER, "trainer.profiles_per_pass=2", "seed=1")
+    undisturbed = tiny_config(tmp_path / "undisturbed", *PER_USER, "trainer.profiles_per_pass=2", "seed=1")
     execute(undisturbed)
     run, groups = Trainer.run, []
 
-    def die_in_the_second(self: Trainer) -> list:
+    def killed_in_the_second(self: Trainer) -> list:
         groups.append(self)
         if len(groups) == 2:
             raise KilledError
         return run(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "run", die_in_the_second)
+        patch.setattr(Trainer, "run", killed_in_the_second)
         with pytest.raises(KilledError):
             execute(config)
     steps = []
@@ -173,34 +178,32 @@ def test_a_killed_run_does_not_train_again_who_was_done(
     np.testing.assert_array_equal(outputs(predictions(config)), outputs(predictions(undisturbed)))
 
 
-def test_a_run_in_which_everybody_diverges_has_failed(tiny_run: TinyRun) -> None:
-    config = tiny_run(*EACH, "trainer.learning_rate=1e38", "trainer.head_learning_rate=1e38")
+def test_a_run_fails_if_every_user_diverges(tiny_run: TinyRun) -> None:
+    config = tiny_run(*PER_USER, "trainer.learning_rate=1e38", "trainer.head_learning_rate=1e38")
     with pytest.raises(DivergedError, match=r"every user .*Lower trainer\.learning_rate"):
         execute(config)
     assert json.loads((run_folder(config) / "record.json").read_text())["status"] == "failed"
 
 
-def test_a_person_who_diverges_is_named_and_the_others_stay(
-    tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+def test_a_user_who_diverges_is_named_and_the_others_are_unchanged(
+    per_user_run: tuple[RunConfig, RunRecord], tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = tiny_run(*EACH)
-    execute(good)
-    ill = tiny_run(*EACH, "seed=0", "trainer.pass_tokens=4095")
-    give_up = Trainer._read_losses
+    config = tiny_run(*PER_USER, "trainer.pass_tokens=4095")
+    read_losses = Trainer._read_losses
 
-    def one_is_ill(self: Trainer, active: list) -> None:
-        give_up(self, active)
+    def third_user_diverges(self: Trainer, active: list) -> None:
+        read_losses(self, active)
         if not self.errors:
             self._stop_diverged(self.states[2], "The loss of step 1 is nan.")
 
-    monkeypatch.setattr(Trainer, "_read_losses", one_is_ill)
-    record = execute(ill)
+    monkeypatch.setattr(Trainer, "_read_losses", third_user_diverges)
+    record = execute(config)
     (name,) = record.protocol.diverged
-    rows, expected = predictions(ill), predictions(good)
+    rows, expected = predictions(config), predictions(per_user_run[0])
     others = rows["user"] != name
     np.testing.assert_allclose(outputs(rows[others]), outputs(expected[others]), atol=2e-5)
     assert not outputs(rows[~others]).any()
-    assert json.loads((run_folder(ill) / "record.json").read_text())["status"] == "complete"
+    assert record.status == "complete"
 
 
 @pytest.mark.parametrize(
@@ -211,11 +214,11 @@ def test_a_person_who_diverges_is_named_and_the_others_stay(
     ],
     ids=["last of four", "in a phase"],
 )
-def test_a_person_who_trains_alone_and_diverges_is_named_and_the_others_stay(
+def test_a_user_who_is_trained_alone_and_diverges_is_named(
     tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], folder: str
 ) -> None:
     poison(monkeypatch, 1, folder)
-    config = tiny_run(*EACH, *overrides)
+    config = tiny_run(*PER_USER, *overrides)
     record = execute(config)
     rows = predictions(config)
     last = max(rows["user"])
@@ -230,7 +233,7 @@ def test_the_peak_memory_is_that_of_the_largest_group(
 ) -> None:
     peaks = iter([3, 2])
     monkeypatch.setattr("gluelamp.training.trainer.peak_memory", lambda _: {"peak_bytes": next(peaks)})
-    record = execute(tiny_run(*EACH, "trainer.profiles_per_pass=2", "trainer.epochs=1"))
+    record = execute(tiny_run(*PER_USER, "trainer.profiles_per_pass=2", "trainer.epochs=1"))
     assert record.memory.peak_bytes == 3
 
 
@@ -239,6 +242,10 @@ def test_the_peak_memory_is_that_of_the_largest_group(
     [
         (("task.min_user_rows=2",), r"task\.min_user_rows=2 .* 3 or more"),
         (("task.profiles=shared",), r"trainer\.profiles_per_pass=4 .*task\.profiles=shared"),
+        (
+            ("trainer.graphs=true",),
+            r"not allowed with trainer\.graphs=true.*profiles_per_pass=1",
+        ),
         (("method=fish",), r"trainer\.profiles_per_pass=4 .*'fish'"),
         (("method=pafi",), r"trainer\.profiles_per_pass=1"),
         (("task.min_user_rows=500",), r"No user .* is left"),
@@ -250,37 +257,34 @@ def test_the_peak_memory_is_that_of_the_largest_group(
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
-def test_what_cannot_be_is_refused_before_training(
+def test_settings_that_do_not_fit_are_refused_before_training(
     tiny_run: TinyRun, overrides: tuple[str, ...], sentence: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=sentence):
-        execute(tiny_run(*EACH, *overrides))
+        execute(tiny_run(*PER_USER, *overrides))
     assert not list(tmp_path.rglob("record.json"))
 
 
-def test_a_head_that_is_trained_first_does_not_hinder_a_shared_start(tiny_run: TinyRun) -> None:
-    """Such a method has a phase, but chooses nothing by which persons would differ."""
+def test_a_method_with_a_phase_but_no_selection_can_start_from_a_shared_profile(tiny_run: TinyRun) -> None:
     overrides = (
         "task.profiles=shared_then_per_user",
         "trainer.profiles_per_pass=1",
         "trainer.epochs=1",
         "task.max_users=2",
     )
-    assert execute(tiny_run(*EACH, *overrides, "method=hadamard")).status == "complete"
+    assert execute(tiny_run(*PER_USER, *overrides, "method=hadamard")).status == "complete"
 
 
-def test_rows_of_nobody_cannot_be_shared_out(tiny_run: TinyRun) -> None:
+def test_a_task_without_users_has_no_profiles_per_user(tiny_run: TinyRun) -> None:
     with pytest.raises(InputError, match=r"task\.profiles='per_user' is not allowed.*no users"):
         plan_run(tiny_run("task=cola", "+task.profiles=per_user", "+task.min_user_rows=5"))
 
 
 @pytest.mark.parametrize("users", ["shared", "per_user"])
-def test_bytes_are_those_of_what_is_stored_whatever_the_passes_compute_in(
-    tiny_run: TinyRun, users: str
-) -> None:
+def test_the_stored_bytes_do_not_depend_on_the_precision_of_the_passes(tiny_run: TinyRun, users: str) -> None:
     together = 4 if users == "per_user" else 1
     config = tiny_run(
-        *EACH, f"task.profiles={users}", f"trainer.profiles_per_pass={together}", "trainer.precision=bf16"
+        *PER_USER, f"task.profiles={users}", f"trainer.profiles_per_pass={together}", "trainer.precision=bf16"
     )
     record = execute(config)
     assert record.bytes.method == 4 * record.parameters.trained
