@@ -13,7 +13,7 @@ def prepare(raw: dict[str, Any]) -> None:
     from gluelamp.experiments.config import parse
     from gluelamp.tasks.catalogue import known_task
     from gluelamp.tasks.config import DataConfig
-    from gluelamp.tasks.prepare import prepare as copy
+    from gluelamp.tasks.data import prepare as copy
 
     tasks = [known_task(name) for name in names(raw["tasks"], "tasks")]
     copy(tasks, parse(DataConfig, raw["data"], "data"), path(raw["destination"], "destination"))

@@ -21,7 +21,7 @@ from gluelamp.reporting import write_tables
 from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.metrics import compute_metrics, predictions_from_outputs
 from gluelamp.tasks.mixture import find_task
-from gluelamp.training.loss import task_loss
+from gluelamp.training.evaluation import task_loss
 
 TinyRun = Callable[..., RunConfig]
 MEMBERS = ("cola", "stsb", "mrpc")

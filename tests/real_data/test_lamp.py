@@ -10,11 +10,10 @@ import pandas as pd
 import pytest
 
 from gluelamp.tasks.config import DataConfig
-from gluelamp.tasks.data import load_task_data
+from gluelamp.tasks.data import load_task_data, prepare
 from gluelamp.tasks.lamp.records import read_golds, read_records
 from gluelamp.tasks.lamp.rows import text_key
 from gluelamp.tasks.lamp.tasks import LAMP
-from gluelamp.tasks.prepare import prepare
 from gluelamp.tasks.task import TaskData
 from lamp_files import assert_no_leak, rows
 

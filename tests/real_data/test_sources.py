@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 
 from gluelamp.tasks.config import DataConfig
-from gluelamp.tasks.data import load_task_data
+from gluelamp.tasks.data import load_task_data, prepare
 from gluelamp.tasks.glue import GLUE
-from gluelamp.tasks.prepare import prepare
 from gluelamp.tasks.task import TaskData
 
 pytestmark = pytest.mark.real_data

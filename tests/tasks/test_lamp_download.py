@@ -12,10 +12,9 @@ import pytest
 
 from gluelamp.errors import InputError
 from gluelamp.tasks.config import DataConfig
-from gluelamp.tasks.data import load_task_data
+from gluelamp.tasks.data import load_task_data, prepare
 from gluelamp.tasks.lamp.source import SITE, download_lamp
 from gluelamp.tasks.lamp.tasks import LAMP
-from gluelamp.tasks.prepare import prepare
 from lamp_files import news
 
 PROFILE = {f"article {number}": "women" for number in range(8)}

@@ -12,12 +12,11 @@ import pytest
 
 from gluelamp.errors import InputError
 from gluelamp.tasks.config import DataConfig
-from gluelamp.tasks.data import load_task_data
+from gluelamp.tasks.data import load_task_data, prepare
 from gluelamp.tasks.glue import GLUE
 from gluelamp.tasks.lamp.tasks import LAMP
-from gluelamp.tasks.prepare import prepare
-from gluelamp.tasks.sources.hub import HubUnavailableError
-from gluelamp.tasks.sources.table import Reading, Table, numbered
+from gluelamp.tasks.sources import HubUnavailableError
+from gluelamp.tasks.tables import Reading, Table, numbered
 from gluelamp.tasks.task import Task, TaskData
 from lamp_files import news, write_split
 

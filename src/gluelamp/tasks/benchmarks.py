@@ -20,10 +20,9 @@ from gluelamp.tasks.lamp.metrics import lamp_metrics
 from gluelamp.tasks.lamp.source import download_lamp, read_lamp_local, read_lamp_sample
 from gluelamp.tasks.lamp.tasks import LAMP, record_format
 from gluelamp.tasks.sample import read_sample
-from gluelamp.tasks.sources.hub import HubUnavailableError, read_hub
-from gluelamp.tasks.sources.local import data_root, read_local
-from gluelamp.tasks.sources.table import Reading
+from gluelamp.tasks.sources import HubUnavailableError, data_root, read_hub, read_local
 from gluelamp.tasks.submission import write_submission, zip_submission
+from gluelamp.tasks.tables import Reading
 from gluelamp.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class Benchmark:
         submit: writes the files of the test server into a folder, and returns the packed file next to it.
             The predictions are a frame per test split, with the columns ``idx`` and ``prediction``.
         download: copies the official files of a task to a folder as they are; None if the rows are on
-            the hub, from which `gluelamp.tasks.prepare` writes Parquet files.
+            the hub, from which `gluelamp.tasks.data.prepare` writes Parquet files.
     """
 
     name: str

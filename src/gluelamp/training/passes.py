@@ -32,8 +32,7 @@ from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 from gluelamp.training.batches import Batch, collate
 from gluelamp.training.config import TrainerConfig
-from gluelamp.training.evaluation import Outputs, predict
-from gluelamp.training.loss import row_losses, task_loss
+from gluelamp.training.evaluation import Outputs, predict, row_losses, task_loss
 from gluelamp.training.precision import MasterWeights
 from gluelamp.training.profile import ProfileState
 from gluelamp.training.stacked import Rows, StackedValues

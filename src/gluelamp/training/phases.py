@@ -22,7 +22,7 @@ from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 from gluelamp.training.batches import collate
 from gluelamp.training.config import TrainerConfig
-from gluelamp.training.loss import task_loss
+from gluelamp.training.evaluation import task_loss
 from gluelamp.training.profile import Rates
 from gluelamp.training.trainer import Trainer
 

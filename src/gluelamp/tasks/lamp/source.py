@@ -18,8 +18,8 @@ from gluelamp.tasks.lamp.records import Record, find_file, parse_record, read_go
 from gluelamp.tasks.lamp.rows import labelled_splits
 from gluelamp.tasks.lamp.tasks import FILE_SPLITS, record_format
 from gluelamp.tasks.sample.lamp import questions_and_golds
-from gluelamp.tasks.sources.local import read_prepared
-from gluelamp.tasks.sources.table import SAMPLE_PLACE, Reading, Table, numbered
+from gluelamp.tasks.sources import read_prepared
+from gluelamp.tasks.tables import SAMPLE_PLACE, Reading, Table, numbered
 from gluelamp.tasks.task import Task
 
 logger = logging.getLogger(__name__)

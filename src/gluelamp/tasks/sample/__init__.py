@@ -14,7 +14,7 @@ import pandas as pd
 from gluelamp.errors import InputError
 from gluelamp.tasks.sample import events, templates
 from gluelamp.tasks.sample.words import COUNTRY, TOWN, Scene
-from gluelamp.tasks.sources.table import SAMPLE_PLACE, Reading, Table, numbered
+from gluelamp.tasks.tables import SAMPLE_PLACE, Reading, Table, numbered
 from gluelamp.tasks.task import Task
 
 _NOISE = 0.04  # fraction of wrong labels in train and validation, so that no method reaches 100 %

@@ -1,6 +1,7 @@
-"""Rows from a folder: a prepared copy, files in the hub's layout, or the official TSV files.
+"""The sources of GLUE-shaped rows: a folder or the Hugging Face hub.
 
-A prepared folder has a manifest with the source of each task and a checksum of each file.
+A folder holds a prepared copy, files in the hub's layout, or the official TSV files. A prepared copy has a
+manifest with the source of each task and a checksum of each file.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.errors import InputError
 from gluelamp.io import atomic_write, file_sha256
-from gluelamp.tasks.sources.files import read_jsonl, read_parquet, read_tsv
-from gluelamp.tasks.sources.table import Reading, Table
+from gluelamp.tasks.tables import Reading, Table, numbered, read_jsonl, read_parquet, read_tsv
 from gluelamp.tasks.task import Source, Task
 
 _MANIFEST = "manifest.json"
@@ -118,7 +118,7 @@ def read_local(task: Task, root: Path, avoid: Path | None = None) -> Reading | N
 
 
 def read_prepared(task: Task, folder: Path) -> Reading | None:
-    """Return the splits of one task that `gluelamp.tasks.prepare` wrote to a folder; None if it did not.
+    """Return the splits of one task that `gluelamp.tasks.data.prepare` wrote to a folder; None if it did not.
 
     Args:
         task: the declaration.
@@ -233,3 +233,51 @@ def _read_official_mrpc(folder: Path) -> dict[str, Table]:
     if test.is_file():
         tables["test"] = read_tsv(test, _MRPC)
     return tables
+
+
+class HubUnavailableError(InputError):
+    """The hub did not answer in time, or the task is not on it."""
+
+
+def read_hub(repository: str, task: Task, revision: str | None, timeout_s: float) -> Reading:
+    """Download one task, or take it from the ``datasets`` cache.
+
+    Args:
+        repository: such as ``"nyu-mll/glue"``; it has a configuration with the task's name.
+        task: the declaration.
+        revision: branch, tag or commit of the repository; None takes its newest commit.
+        timeout_s: how long to wait for the hub's first answer, in seconds.
+
+    Raises:
+        HubUnavailableError: if the hub does not answer.
+        InputError: if it answers and the revision or the download fails.
+    """
+    # Resolve the branch first: the record stores the commit, and a short request detects a missing network.
+    commit = _commit(repository, revision, timeout_s)
+    place = f"{repository} at {commit}"
+    import datasets  # a slow import, needed only if the hub has answered
+
+    try:
+        splits = datasets.load_dataset(repository, task.name, revision=commit)
+    except Exception as error:  # network and file system libraries raise exceptions of many types
+        raise InputError(f"{task.name} could not be read from {place}: {error}") from error
+    tables = {
+        split: Table(numbered(rows.to_pandas()), f"{place}, {task.name}/{split}")
+        for split, rows in splits.items()
+    }
+    return Reading(tables, "hub", place, commit)
+
+
+def _commit(repository: str, revision: str | None, timeout_s: float) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    try:
+        return str(HfApi().dataset_info(repository, revision=revision, timeout=timeout_s).sha)
+    except RevisionNotFoundError as error:
+        raise InputError(f"{repository} has no revision {revision!r} on the hub.") from error
+    except Exception as error:  # the HTTP library differs between versions of huggingface_hub
+        raise HubUnavailableError(
+            f"The Hugging Face hub did not answer within {timeout_s:g} s ({error}). "
+            "Prepare a local copy on a machine with a network, or set data.source=sample."
+        ) from error
