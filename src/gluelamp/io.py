@@ -16,6 +16,8 @@ from filelock import FileLock, Timeout
 
 from gluelamp.errors import InputError
 
+_PARTIAL = ".partial"
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
@@ -31,7 +33,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         the temporary path. The block must create this file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.partial")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}{_PARTIAL}")
     try:
         yield temporary
         with temporary.open("rb+") as stream:
@@ -39,6 +41,16 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a folder and its subfolders.
+
+    Args:
+        folder: no other process may be writing to it.
+    """
+    for path in folder.rglob(f".*{_PARTIAL}"):
+        path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

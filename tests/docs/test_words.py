@@ -110,7 +110,7 @@ def test_no_identifier_is_a_preposition_or_a_pronoun() -> None:
 @pytest.mark.parametrize(
     "line", ["One leaf a method.", "PaFi less fish: +0.6", "drawn from a seed", "a share of it"]
 )
-def test_the_patterns_match(line: str) -> None:
+def test_each_pattern_matches_an_example(line: str) -> None:
     assert any(re.search(pattern, line) for pattern in WORDS)
 
 

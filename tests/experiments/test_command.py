@@ -33,7 +33,7 @@ def words_of(config: RunConfig) -> list[str]:
 
 
 @pytest.mark.parametrize("changes", CHANGES, ids=" ".join)
-def test_the_words_give_the_same_identity(
+def test_the_overrides_give_the_same_identity(
     tiny_run: TinyRun, compose: Compose, tiny_backbone: Path, changes: list[str]
 ) -> None:
     config = tiny_run(*changes)

@@ -170,7 +170,7 @@ def test_a_loss_over_classes_is_refused_for_a_regression_before_anything_is_load
         plan_run(config)
 
 
-def test_what_is_right_arrives_typed(compose: Compose) -> None:
+def test_a_valid_configuration_is_typed(compose: Compose) -> None:
     config = parse_run(
         compose(
             "method=lora",

@@ -150,7 +150,7 @@ def test_a_head_starts_in_the_middle_of_a_regression_tasks_labels(
     assert plan.effective["task"].get("initial_head_bias", [0.0] * len(bias)) == bias
 
 
-def test_what_tasks_share_is_stored_once(tiny_run: TinyRun, tmp_path: Path) -> None:
+def test_values_that_tasks_share_are_stored_once(tiny_run: TinyRun, tmp_path: Path) -> None:
     for task in ("cola", "mrpc"):
         execute(tiny_run("method=pafi", "method.density=0.05", f"task={task}", "trainer.epochs=1"))
     (file,) = (tmp_path / "results" / "shared").iterdir()
@@ -169,7 +169,7 @@ def test_the_state_of_the_process_does_not_change_a_result(
     assert other.history != first.history
 
 
-def test_dropout_of_the_backbone_leaves_that_of_the_method(
+def test_dropout_of_the_backbone_does_not_change_that_of_the_method(
     tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: dict[str, set[float]] = {"backbone": set(), "lora": set()}

@@ -99,14 +99,14 @@ def changed(config: RunConfig, section: str, values: Mapping[str, Any]) -> RunCo
 
 
 @pytest.mark.parametrize(("section", "values"), cases(CHANGES_RESULT))
-def test_what_can_change_the_result_changes_the_name(
+def test_an_option_that_can_change_the_result_changes_the_identity(
     base: RunConfig, section: str, values: dict[str, Any]
 ) -> None:
     assert name_of(changed(base, section, values)) != name_of(base)
 
 
 @pytest.mark.parametrize(("section", "values"), cases(WITHOUT_EFFECT))
-def test_what_cannot_change_the_result_leaves_the_name(
+def test_an_option_without_effect_on_the_result_keeps_the_identity(
     base: RunConfig, section: str, values: dict[str, Any]
 ) -> None:
     assert name_of(changed(base, section, values)) == name_of(base)
@@ -124,16 +124,16 @@ def test_every_field_of_a_configuration_is_on_one_of_the_two_lists(base: RunConf
         assert {field.name for field in fields(getattr(base, section.name))} == listed, section.name
 
 
-def test_the_seed_changes_the_name(base: RunConfig) -> None:
+def test_the_seed_changes_the_identity(base: RunConfig) -> None:
     names = {name_of(replace(base, seed=seed)) for seed in range(4)}
     assert len(names) == 4
 
 
-def test_the_policy_for_existing_runs_does_not(base: RunConfig) -> None:
+def test_the_policy_for_existing_runs_keeps_the_identity(base: RunConfig) -> None:
     assert name_of(replace(base, on_existing="retrain")) == name_of(base)
 
 
-def test_another_method_with_the_same_fields_has_another_name(base: RunConfig) -> None:
+def test_another_method_with_the_same_fields_has_another_identity(base: RunConfig) -> None:
     class Other(LoRA):
         pass
 
@@ -142,13 +142,13 @@ def test_another_method_with_the_same_fields_has_another_name(base: RunConfig) -
     assert name_of(replace(base, method=PaFi())) != name_of(base)
 
 
-def test_a_rate_is_known_by_its_value_whichever_key_gave_it(base: RunConfig) -> None:
+def test_equal_learning_rates_from_different_keys_give_one_identity(base: RunConfig) -> None:
     alone = changed(base, "trainer", {"learning_rate": 5e-4, "head_learning_rate": None})
     both = changed(base, "trainer", {"learning_rate": 5e-4, "head_learning_rate": 5e-4})
     assert name_of(alone) == name_of(both)
 
 
-def test_precision_is_known_by_what_it_comes_to(base: RunConfig) -> None:
+def test_the_resolved_precision_gives_the_identity(base: RunConfig) -> None:
     native = multiplies_bf16(torch.device("cpu"))
     written = changed(base, "trainer", {"precision": "bf16" if native else "fp32"})
     assert name_of(changed(base, "trainer", {"precision": "auto"})) == name_of(written)
@@ -165,26 +165,28 @@ def test_precision_is_known_by_what_it_comes_to(base: RunConfig) -> None:
     ],
     ids=["a text", "a label", "a number", "one row less", "the order"],
 )
-def test_other_rows_change_the_name(
+def test_other_rows_change_the_identity(
     base: RunConfig, local_cola: Callable[..., Path], rows: list[tuple[int, str, int]]
 ) -> None:
     root = local_cola("other", train=rows, validation=VALIDATION)
     assert name_of(changed(base, "data", {"root": str(root)})) != name_of(base)
 
 
-def test_the_same_rows_elsewhere_leave_the_name(base: RunConfig, local_cola: Callable[..., Path]) -> None:
+def test_equal_rows_in_another_folder_keep_the_identity(
+    base: RunConfig, local_cola: Callable[..., Path]
+) -> None:
     root = local_cola("other", train=TRAIN, validation=VALIDATION)
     assert name_of(changed(base, "data", {"root": str(root)})) == name_of(base)
 
 
-def test_the_same_weights_elsewhere_leave_the_name(
+def test_equal_weights_in_another_folder_keep_the_identity(
     base: RunConfig, tiny_backbone: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(tiny_backbone, tmp_path / "copy")
     assert name_of(changed(base, "backbone", {"path": str(tmp_path / "copy")})) == name_of(base)
 
 
-def test_other_weights_change_the_name(base: RunConfig, tiny_backbone: Path, tmp_path: Path) -> None:
+def test_other_weights_change_the_identity(base: RunConfig, tiny_backbone: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_backbone, tmp_path / "other")
     file = tmp_path / "other" / "model.safetensors"
     weights = load_file(file)
@@ -196,7 +198,7 @@ def test_other_weights_change_the_name(base: RunConfig, tiny_backbone: Path, tmp
 @pytest.mark.parametrize(
     ("file", "old", "new"), [("config.json", "gelu", "relu"), ("tokenizer.json", "town", "twon")]
 )
-def test_the_same_weights_used_otherwise_change_the_name(
+def test_another_use_of_equal_weights_changes_the_identity(
     base: RunConfig, tiny_backbone: Path, tmp_path: Path, file: str, old: str, new: str
 ) -> None:
     folder = shutil.copytree(tiny_backbone, tmp_path / "copy")
@@ -208,17 +210,17 @@ def test_the_same_weights_used_otherwise_change_the_name(
     assert plan_run(other).identity != plan_run(base).identity
 
 
-def test_another_task_has_another_name(tiny_run: Callable[..., RunConfig]) -> None:
+def test_another_task_has_another_identity(tiny_run: Callable[..., RunConfig]) -> None:
     assert name_of(tiny_run("task=mrpc")) != name_of(tiny_run("task=rte"))
 
 
-def test_a_name_is_the_same_on_every_machine() -> None:
+def test_an_identity_is_the_same_on_every_machine() -> None:
     """Pinned: results of earlier releases are found by it."""
     assert identity({"seed": 0, "trainer": {"rate": 1e-3, "betas": (0.9, 0.999)}}) == "ffb97e1beb986269"
     assert identity({"trainer": {"betas": [0.9, 0.999], "rate": 0.001}, "seed": 0}) == "ffb97e1beb986269"
 
 
-def test_the_name_stands_in_the_folder_of_the_run(base: RunConfig, tmp_path: Path) -> None:
+def test_the_identity_names_the_folder_of_the_run(base: RunConfig, tmp_path: Path) -> None:
     plan = plan_run(base)
     assert plan.folder == tmp_path / "results" / "runs" / "tiny" / "lora" / "cola" / plan.identity
     assert len(plan.identity) == 16
@@ -241,7 +243,7 @@ def test_a_limit_beyond_the_rows_takes_all_of_them(base: RunConfig, limit: int |
     assert rows["idx"].tolist() == list(range(20))
 
 
-def test_an_option_that_was_added_later_leaves_old_names(
+def test_an_option_that_was_added_later_keeps_old_identities(
     base: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     effective = plan_run(base).effective

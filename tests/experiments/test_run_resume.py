@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,18 @@ def content_of(folder: Path) -> dict[str, Any]:
     return {"record": record, "log": log, "predictions": predictions}
 
 
+def kill_while_writing(path: Path) -> None:
+    """Kill a process inside `atomic_write`, so that it cannot remove its temporary file."""
+    code = """
+import os, pathlib, signal, sys
+from gluelamp.io import atomic_write
+with atomic_write(pathlib.Path(sys.argv[1])) as temporary:
+    temporary.touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+
+
 @pytest.mark.parametrize("method", ["fish", "lt_sft"])  # lt_sft is killed in its first phase
 def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(
     tiny_run: TinyRun, tiny_config: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, method: str
@@ -45,10 +59,13 @@ def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(
             execute(config)
     assert list(run_folder(config).rglob("checkpoint.pt"))
     assert not (run_folder(config) / "record.json").exists()
+    kill_while_writing(run_folder(config) / "checkpoint.pt")
+    assert list(run_folder(config).glob(".*.partial"))
     execute(config)
     assert content_of(run_folder(config)) == content_of(run_folder(undisturbed))
-    assert not (run_folder(config) / "checkpoint.pt").exists()
-    assert not list(run_folder(config).glob("phase-*"))
+    assert {path.name for path in run_folder(config).iterdir()} == {
+        path.name for path in run_folder(undisturbed).iterdir()
+    }
 
 
 @pytest.mark.parametrize("place", ["write_predictions", "write_record", "_clear_after"])
@@ -72,7 +89,7 @@ def test_a_run_killed_after_training_does_not_train_again(
     assert content_of(run_folder(config)) == content_of(run_folder(undisturbed))
 
 
-def test_a_partial_run_starts_anew_if_it_is_to_be_retrained(
+def test_a_partial_run_starts_from_the_beginning_with_on_existing_retrain(
     tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = tiny_run("on_existing=retrain", "trainer.checkpoint_steps=2")

@@ -14,7 +14,7 @@ from gluelamp.experiments.plan import Plan, plan_run
 from gluelamp.experiments.record import new_record, write_predictions
 from gluelamp.experiments.tracking import open_tracker
 from gluelamp.experiments.training import train_per_user, train_shared
-from gluelamp.io import locked
+from gluelamp.io import locked, remove_partial_files
 from gluelamp.records import RunRecord, read_record, write_record
 from gluelamp.training.trainer import DivergedError
 
@@ -82,6 +82,7 @@ def _clear(folder: Path) -> None:
 
 
 def _train(plan: Plan) -> RunRecord:
+    remove_partial_files(plan.folder)  # of a killed process; the run's lock is held
     train, validation = encode_splits(plan)
     tracker = open_tracker(plan.config, plan.identity, plan.folder)
     train_run = train_shared if plan.config.task.profiles == "shared" else train_per_user
