@@ -1,4 +1,4 @@
-"""One row of the matrix on one architecture: adapted, trained, and its state and outputs kept."""
+"""One row of the matrix on one architecture: adapted, trained, and its state and outputs remaining."""
 
 from __future__ import annotations
 

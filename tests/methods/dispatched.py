@@ -18,7 +18,7 @@ def dyt(**fields: object) -> DyT:
     return DyT(**{"bottleneck": 5, **fields})
 
 
-def drawn(architecture: str = "bert", **fields: object) -> Adaptation:
+def randomised(architecture: str = "bert", **fields: object) -> Adaptation:
     """Return an adaptation in float64 and without dropout whose dispatchers split the tokens."""
     adaptation = dyt(**fields).adapt(tiny(architecture))
     generator = torch.Generator().manual_seed(0)
@@ -48,7 +48,7 @@ def watch_masks(adaptation: Adaptation) -> list[Tensor]:
     return masks
 
 
-def share(masks: Sequence[Tensor], real: Tensor) -> float:
+def active_fraction(masks: Sequence[Tensor], real: Tensor) -> float:
     """Return the part of the real tokens but the first that is active."""
     counted = real[:, 1:].numpy().astype(bool)
     return float(np.mean([mask.numpy()[:, 1:][counted].mean() for mask in masks]))

@@ -49,7 +49,7 @@ class OnTheCPU(TorchDispatchMode):
 
 
 def moved(mode: FakeTensorMode, value: Tensor) -> Tensor:
-    """Return a tensor of the same shape and type that says it lies on the device."""
+    """Return a tensor of the same shape and type on the fake device."""
     if isinstance(value, FakeTensor):
         return value
     fake = FakeTensor(mode, value.detach().to("meta"), torch.device(DEVICE))

@@ -129,7 +129,7 @@ HYPER = f"prototypes.weight blocks.weight {HYPER}"
 
 
 def input_of(name: str, values: str) -> Names:
-    """Name some values of a learned input, which stands with the embeddings."""
+    """Name some values of a learned input, which is a submodule of the embeddings."""
     return lambda parts: {f"{parts.embeddings.path}.{name}.{value}" for value in values.split()}
 
 
@@ -142,7 +142,7 @@ SHIFTS = at("ffn.branch", f"adapter.vector {ALPHA}")
 SLOW_GATES = ("density=0.3", "gate_learning_rate=1e-4")  # the tester's steps are large
 BANK = ("num_adapters=10", "top_k=4")
 
-# Structure at every target and nothing else, which leaves no choice: the count of the row's budget is known.
+# Structure at every target and nothing else, so there is no choice: the count of the row's budget is known.
 FOUR = ("bert", "roberta", "distilbert", "mpnet")  # of nearly one size
 NO_VECTORS = ("alpha=1e6", "exclude='embeddings|bias|Norm|_norm'")
 TWO_TARGETS = "targets=[attention_output,down]"

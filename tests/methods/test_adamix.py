@@ -76,15 +76,15 @@ def test_a_training_pass_uses_one_pair_of_experts_for_the_whole_batch(share_up: 
         for i in range(3)
         for j in range(1 if share_up else 3)
     }
-    drawn = [
+    randomised = [
         [pair for pair, expected in by_pair.items() if np.allclose(output, expected, rtol=0, atol=1e-12)]
         for output in (mixture(hidden).detach().numpy() for _ in range(100))
     ]
-    assert all(len(pairs) == 1 for pairs in drawn)
-    assert {pairs[0] for pairs in drawn} == set(by_pair)
+    assert all(len(pairs) == 1 for pairs in randomised)
+    assert {pairs[0] for pairs in randomised} == set(by_pair)
 
 
-def test_layers_draw_independently_and_from_the_seed() -> None:
+def test_layers_sample_independently_and_from_the_seed() -> None:
     adaptation = adamix(experts=2).adapt(tiny("bert"))
     adaptation.model.train()
 
@@ -132,7 +132,7 @@ def test_the_divergence_is_the_formula_and_sends_no_gradient_to_a_target(passes:
         np.testing.assert_allclose(gradient.numpy(), expected, rtol=0, atol=1e-15)
 
 
-def test_the_labels_judge_the_first_pass_alone(passes: list[Tensor]) -> None:
+def test_the_labels_enter_the_loss_of_the_first_pass_alone(passes: list[Tensor]) -> None:
     labels = torch.tensor([0, 1, 2, 0, 1, 2])
     task = functional.cross_entropy(passes[0], labels).item()
     consistency = {"none": 0.0, "mse": ((passes[0] - passes[1]) ** 2).mean().item()}

@@ -11,7 +11,7 @@ from torch import nn
 
 from gluelamp.methods.adapter_bias import AdapterBias
 from gluelamp.methods.base import Adaptation
-from methods.test_wiring import drawn
+from methods.test_wiring import randomised
 from tiny_models import FFN, HIDDEN, LAYERS, logits, tiny
 
 BRANCH = "bert.encoder.layer.1.output"
@@ -22,7 +22,7 @@ def adapter_bias(**fields: object) -> AdapterBias:
 
 
 def adapted(**fields: object) -> Adaptation:
-    return drawn(adapter_bias(**fields).adapt(tiny("bert").double()))
+    return randomised(adapter_bias(**fields).adapt(tiny("bert").double()))
 
 
 def values(adaptation: Adaptation, layer: int, alpha_of: int | None = None) -> list[np.ndarray]:
@@ -40,7 +40,7 @@ def layer_norm(norm: nn.LayerNorm, x: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dropped", [False, True], ids=["evaluation", "all-dropped"])
-def test_each_token_is_shifted_along_v_by_its_alpha_behind_the_dropout(dropped: bool) -> None:
+def test_each_token_is_shifted_along_v_by_its_alpha_after_the_dropout(dropped: bool) -> None:
     adaptation = adapted()
     branch = adaptation.model.get_submodule(BRANCH)
     generator = torch.Generator().manual_seed(1)

@@ -26,7 +26,7 @@ def compacter(**fields: object) -> Compacter:
     return Compacter(**given)
 
 
-def drawn(adaptation: Adaptation) -> Adaptation:
+def randomised(adaptation: Adaptation) -> Adaptation:
     generator = torch.Generator().manual_seed(0)
     for value in adaptation.trainable.values():
         value.data = torch.randn(value.shape, generator=generator, dtype=torch.float64) / 2
@@ -58,7 +58,7 @@ def test_a_projection_is_the_sum_of_kronecker_products(inputs: int, outputs: int
 @pytest.mark.parametrize("places", ["both", "ffn"])
 def test_the_model_is_that_of_adapters_with_the_dense_weights(places: str) -> None:
     bare = tiny("bert").double()
-    adaptation = drawn(compacter(places=places).adapt(copy.deepcopy(bare)))
+    adaptation = randomised(compacter(places=places).adapt(copy.deepcopy(bare)))
     houlsby = Houlsby(bottleneck=BOTTLENECK, train_layer_norm=False)
     plain = houlsby.adapt(bare)
     plain.model.double()
@@ -86,7 +86,7 @@ def test_the_start_is_the_authors() -> None:
 
 
 def test_all_adapters_train_one_rule() -> None:
-    adaptation = drawn(compacter().adapt(tiny("bert").double()))
+    adaptation = randomised(compacter().adapt(tiny("bert").double()))
     found = adapters(adaptation.model).values()
     assert {id(adapter.rule) for adapter in found} == {id(adaptation.trainable[RULE])}
     of_shared = torch.autograd.grad(adaptation.model(**batch()).logits.sum(), adaptation.trainable[RULE])[0]

@@ -29,7 +29,7 @@ def gate(logit: float, uniform: float) -> float:
     return min(1.0, max(0.0, s * 3.0 - 1.5))
 
 
-def test_a_drawn_gate_follows_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_random_gate_follows_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     uniform = torch.rand(25, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(diff_pruning.torch, "rand_like", lambda _: uniform.clone())
     expected = [gate(a, u) for a, u in zip(LOGITS.tolist(), uniform.tolist(), strict=True)]
@@ -42,14 +42,14 @@ def test_the_gate_without_noise_is_the_one_at_one_half() -> None:
 
 
 @pytest.mark.parametrize("logit", [-2.0, 0.0, 2.0])
-def test_the_open_probability_is_the_share_of_drawn_gates_above_zero(logit: float) -> None:
-    draws = 200_000
+def test_the_open_probability_is_the_fraction_of_random_gates_above_zero(logit: float) -> None:
+    samples = 200_000
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        opened = (sampled_gate(torch.full((draws,), logit)) > 0).double().mean().item()
+        opened = (sampled_gate(torch.full((samples,), logit)) > 0).double().mean().item()
     chance = open_probability(torch.tensor(logit, dtype=torch.float64)).item()
     assert chance == pytest.approx(1 / (1 + math.exp(-(logit - math.log(1.5 / 1.5)))))
-    assert opened == pytest.approx(chance, abs=5 * math.sqrt(chance * (1 - chance) / draws))
+    assert opened == pytest.approx(chance, abs=5 * math.sqrt(chance * (1 - chance) / samples))
 
 
 def test_the_tensors_gate_multiplies_its_entries() -> None:
@@ -74,23 +74,23 @@ def test_the_penalty_is_added_to_the_tasks_loss(method: GetMethod) -> None:
 
 
 def test_training_begins_with_the_largest_differences(method: GetMethod) -> None:
-    recipe, model = method("diff_pruning", "density=0.2", "gate_learning_rate=1e-4"), tiny("bert")
+    spec, model = method("diff_pruning", "density=0.2", "gate_learning_rate=1e-4"), tiny("bert")
     found = {}
-    selection = run_phases(recipe, model, lambda p, a: found.update(learn(p, a)) or found)
-    adaptation = recipe.adapt(model, selection=selection)
-    kept = torch.cat([value.detach().abs() for value in adaptation.trainable.values()])
+    selection = run_phases(spec, model, lambda p, a: found.update(learn(p, a)) or found)
+    adaptation = spec.adapt(model, selection=selection)
+    remaining = torch.cat([value.detach().abs() for value in adaptation.trainable.values()])
     every = torch.cat([v.detach().abs().flatten() for n, v in found.items() if n.endswith(".values")])
-    torch.testing.assert_close(kept.sort().values, every.sort().values[-len(kept) :])
+    torch.testing.assert_close(remaining.sort().values, every.sort().values[-len(remaining) :])
 
 
 def test_only_the_methods_own_differences_count_as_open(
     method: GetMethod, caplog: pytest.LogCaptureFixture
 ) -> None:
-    recipe, model = method("diff_pruning", "density=0.2"), tiny("bert")
-    found = recipe.phases()[0].method.adapt(tiny("bert")).task_state()
-    recipe.select(model, anatomy(model), [found])
+    spec, model = method("diff_pruning", "density=0.2"), tiny("bert")
+    found = spec.phases()[0].method.adapt(tiny("bert")).task_state()
+    spec.select(model, anatomy(model), [found])
     assert not caplog.messages  # nothing was trained: all differences are zero, though the head is not
     first = next(name for name in found if name.endswith(".values"))
     found[first] = (torch.arange(found[first].numel()) < 7).view_as(found[first]).float()
-    recipe.select(model, anatomy(model), [found])
+    spec.select(model, anatomy(model), [found])
     assert "closed all but 7 of the" in caplog.text

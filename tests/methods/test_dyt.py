@@ -11,14 +11,14 @@ from scipy.special import expit
 from torch import Tensor, nn
 
 from gluelamp.methods.dyt import Dispatcher
-from methods.dispatched import drawn, dyt, networks, padded, share, watch_masks
+from methods.dispatched import active_fraction, dyt, networks, padded, randomised, watch_masks
 from methods.rows import ARCHITECTURES
 from tiny_models import FFN, HIDDEN, LAYERS, batch, logits, tiny
 
 
 def test_a_block_is_the_formula() -> None:
     bare = tiny("bert").double()
-    adaptation = drawn(scale=0.3)
+    adaptation = randomised(scale=0.3)
     bare_layer, layer = bare.bert.encoder.layer[0], adaptation.model.bert.encoder.layer[0]
     (network, *_) = networks(adaptation)
     x = torch.randn(2, 7, HIDDEN, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -28,8 +28,8 @@ def test_a_block_is_the_formula() -> None:
         active = u @ network.dispatcher.score.weight[0] + network.dispatcher.score.bias > 0
         active[:, 0] = True
         down, up = network.adapter.down, network.adapter.up
-        beside = torch.relu(u @ down.weight.T + down.bias) @ up.weight.T + up.bias
-        expected = bare_layer.output.LayerNorm(active.unsqueeze(-1) * m + 0.3 * beside + u)
+        parallel = torch.relu(u @ down.weight.T + down.bias) @ up.weight.T + up.bias
+        expected = bare_layer.output.LayerNorm(active.unsqueeze(-1) * m + 0.3 * parallel + u)
         output = layer(x)
     assert 0.2 < active[:, 1:].double().mean() < 0.8
     hidden = output if isinstance(output, Tensor) else output[0]
@@ -38,10 +38,10 @@ def test_a_block_is_the_formula() -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_computing_the_active_tokens_alone_gives_what_masking_gives(architecture: str) -> None:
-    adaptation, inputs = drawn(architecture), padded()
+    adaptation, inputs = randomised(architecture), padded()
     compact = logits(adaptation.model, inputs)
     for network in networks(adaptation):
-        network.training = True  # masks the output, as in training; the dispatcher still draws nothing
+        network.training = True  # masks the output, as in training; the dispatcher still samples nothing
     with torch.no_grad():
         masked = adaptation.model(**inputs).logits
     assert not torch.equal(compact, logits(tiny(architecture).double(), inputs))
@@ -50,7 +50,7 @@ def test_computing_the_active_tokens_alone_gives_what_masking_gives(architecture
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_in_evaluation_the_network_computes_no_other_token(architecture: str) -> None:
-    adaptation = drawn(architecture)
+    adaptation = randomised(architecture)
     masks, computed = watch_masks(adaptation), []
     for module in adaptation.model.modules():
         if isinstance(module, nn.Linear) and module.out_features in (FFN, 2 * FFN):
@@ -63,7 +63,7 @@ def test_in_evaluation_the_network_computes_no_other_token(architecture: str) ->
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("by_name", [True, False])
 def test_the_first_token_is_always_active_and_padding_never(training: bool, by_name: bool) -> None:
-    adaptation, inputs = drawn(), padded()
+    adaptation, inputs = randomised(), padded()
     masks = watch_masks(adaptation)
     torch.manual_seed(0)
     adaptation.model.train(training)
@@ -74,18 +74,18 @@ def test_the_first_token_is_always_active_and_padding_never(training: bool, by_n
     real = inputs["attention_mask"]
     assert all(mask[:, 0].all() and not mask[real == 0].any() for mask in masks)
     assert {len(mask.unique()) for mask in masks} == {2}
-    shares = [share(masks[i : i + LAYERS], real) for i in (0, LAYERS, len(masks) - LAYERS)]
-    assert shares[0] < shares[1] < shares[2]
+    fractions = [active_fraction(masks[i : i + LAYERS], real) for i in (0, LAYERS, len(masks) - LAYERS)]
+    assert fractions[0] < fractions[1] < fractions[2]
 
 
 def test_without_a_mask_every_token_is_real() -> None:
-    adaptation, inputs = drawn(), batch()
+    adaptation, inputs = randomised(), batch()
     expected = logits(adaptation.model, inputs)
     logits(adaptation.model, padded())
     assert torch.equal(logits(adaptation.model, {"input_ids": inputs["input_ids"]}), expected)
 
 
-def test_the_drawn_mask_is_a_gumbel_sigmoid_with_the_gradient_of_its_soft_form() -> None:
+def test_the_random_mask_is_a_gumbel_sigmoid_with_the_gradient_of_its_soft_form() -> None:
     dispatcher = Dispatcher(dyt(tau=3.0), 1).double()
     nn.init.ones_(dispatcher.score.weight)
     levels = torch.tensor([-2.0, 0.0, 1.0], dtype=torch.float64)
@@ -114,7 +114,7 @@ def test_the_start_is_the_backbone_but_for_the_tokens_that_skip() -> None:
 
 
 def test_a_copy_has_its_own_dispatchers() -> None:
-    adaptation, inputs = drawn(), padded()
+    adaptation, inputs = randomised(), padded()
     before = logits(adaptation.model, inputs)
     copied = copy.deepcopy(adaptation.model)
     for value in adaptation.trainable.values():

@@ -1,4 +1,4 @@
-"""The loss of DyT, over a pass with drawn masks and one with every token, against its formula."""
+"""The loss of DyT, over a pass with randomised masks and one with every token, against its formula."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch.nn import functional
 from gluelamp.errors import InputError
 from gluelamp.training.precision import MasterWeights
 from methods.cases import labels, logits_of
-from methods.dispatched import drawn, dyt, networks, padded, share, watch_masks
+from methods.dispatched import active_fraction, dyt, networks, padded, randomised, watch_masks
 from tiny_models import LAYERS, batch, logits, tiny
 
 
 @pytest.mark.parametrize("distillation", ["kl", "mse"])
 def test_the_loss_is_the_formula_over_both_passes(distillation: str) -> None:
     weights = {"complete_weight": 0.5, "distillation_weight": 0.7, "rate_weight": 3.0, "target_rate": 0.9}
-    adaptation, inputs = drawn(distillation=distillation, **weights), padded()
+    adaptation, inputs = randomised(distillation=distillation, **weights), padded()
     masks, seen = watch_masks(adaptation), []
     torch.manual_seed(0)
     adaptation.model.train()
@@ -32,7 +32,7 @@ def test_the_loss_is_the_formula_over_both_passes(distillation: str) -> None:
     task = partial(functional.cross_entropy, target=labels())
     loss = adaptation.objective(forward, task).item()
     drawn_pass, complete = (outputs.detach() for outputs in seen)
-    rate = share(masks, inputs["attention_mask"])
+    rate = active_fraction(masks, inputs["attention_mask"])
     if distillation == "mse":
         distance = ((drawn_pass - complete) ** 2).mean().item()
     else:
@@ -45,7 +45,7 @@ def test_the_loss_is_the_formula_over_both_passes(distillation: str) -> None:
 
 
 def test_the_complete_pass_has_every_token_active() -> None:
-    adaptation, inputs = drawn(), padded()
+    adaptation, inputs = randomised(), padded()
     seen: list[Tensor] = []
 
     def forward() -> Tensor:
@@ -61,7 +61,7 @@ def test_the_complete_pass_has_every_token_active() -> None:
 
 @pytest.mark.parametrize("distillation", ["kl", "mse"])
 def test_distillation_sends_no_gradient_to_the_complete_pass(distillation: str) -> None:
-    adaptation = drawn(distillation=distillation)
+    adaptation = randomised(distillation=distillation)
     adaptation.model.train()
     leaves = [torch.randn(8, 3, requires_grad=True) for _ in range(2)]
     left = list(leaves)
@@ -85,7 +85,7 @@ def test_the_divergence_needs_classes() -> None:
 
 
 def test_without_the_complete_losses_there_is_one_pass() -> None:
-    adaptation = drawn(complete_weight=0.0, distillation_weight=0.0, rate_weight=0.0)
+    adaptation = randomised(complete_weight=0.0, distillation_weight=0.0, rate_weight=0.0)
     adaptation.model.train()
     passes: list[Tensor] = []
 
@@ -98,8 +98,8 @@ def test_without_the_complete_losses_there_is_one_pass() -> None:
     assert torch.equal(loss, passes[0].mean())
 
 
-def test_a_failing_pass_leaves_the_dispatchers_at_work() -> None:
-    adaptation = drawn()
+def test_a_failing_pass_resets_the_dispatchers() -> None:
+    adaptation = randomised()
     adaptation.model.train()
     outputs = iter([logits_of(adaptation.model, batch())])
     with pytest.raises(StopIteration):
@@ -120,8 +120,8 @@ def test_training_moves_the_rate_to_its_target() -> None:
             lambda outputs: functional.cross_entropy(outputs, labels()),
         ).backward()
         optimizer.step()
-    assert share(masks[:LAYERS], inputs["attention_mask"]) == pytest.approx(0.5, abs=0.15)
-    assert share(masks[-20 * LAYERS :], inputs["attention_mask"]) == pytest.approx(0.2, abs=0.05)
+    assert active_fraction(masks[:LAYERS], inputs["attention_mask"]) == pytest.approx(0.5, abs=0.15)
+    assert active_fraction(masks[-20 * LAYERS :], inputs["attention_mask"]) == pytest.approx(0.2, abs=0.05)
 
 
 def test_bf16_passes_choose_in_fp32_and_train() -> None:

@@ -1,4 +1,4 @@
-"""A training pass leaves the CPU alone once the model is on another device: see `methods.elsewhere`."""
+"""A training pass does not use the CPU once the model is on another device: see `methods.elsewhere`."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def test_a_pass_stays_on_its_device() -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert len(found) > 30
-    assert {leaf: error for leaf, error in found.items() if isinstance(error, str)} == {}
-    assert {leaf for leaf, operations in found.items() if operations} == DRAW_ON_THE_CPU
+    assert {method_name: error for method_name, error in found.items() if isinstance(error, str)} == {}
+    assert {method_name for method_name, operations in found.items() if operations} == DRAW_ON_THE_CPU

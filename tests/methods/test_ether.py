@@ -41,7 +41,7 @@ def ether(**fields: Any) -> Ether:
     return Ether(**fields)
 
 
-def drawn(method: Ether, model: nn.Module) -> Adaptation:
+def randomised(method: Ether, model: nn.Module) -> Adaptation:
     """Adapt a float64 copy, with vectors of ordinary and unequal sizes."""
     adaptation = method.adapt(copy.deepcopy(model).double())
     generator = torch.Generator().manual_seed(0)
@@ -80,7 +80,7 @@ def weight_by_hand(adaptation: Adaptation, path: str, weight: Tensor) -> np.ndar
 @every_kind
 def test_a_layer_has_the_weight_between_block_diagonal_matrices(kind: dict[str, Any]) -> None:
     bare = tiny("bert").double()
-    adaptation = drawn(ether(**kind), bare)
+    adaptation = randomised(ether(**kind), bare)
     layer = adaptation.model.get_submodule(UP)
     x = torch.randn(2, 5, HIDDEN, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     weight = weight_by_hand(adaptation, UP, bare.get_parameter(f"{UP}.weight").detach())
@@ -92,7 +92,7 @@ def test_a_layer_has_the_weight_between_block_diagonal_matrices(kind: dict[str, 
 @every_kind
 def test_merging_writes_those_weights_and_no_bias(kind: dict[str, Any]) -> None:
     bare = tiny("bert").double()
-    adaptation = drawn(ether(**kind), bare)
+    adaptation = randomised(ether(**kind), bare)
     by_hand = {
         f"{path}.weight": weight_by_hand(adaptation, path, bare.get_parameter(f"{path}.weight").detach())
         for path in {name.partition(".adapter.")[0] for name in adaptation.trainable}
@@ -111,7 +111,7 @@ def test_merging_writes_those_weights_and_no_bias(kind: dict[str, Any]) -> None:
 
 @every_kind
 def test_gradients_are_those_of_the_product_of_matrices(kind: dict[str, Any]) -> None:
-    adaptation = drawn(ether(**kind, targets=("up",)), tiny("bert"))
+    adaptation = randomised(ether(**kind, targets=("up",)), tiny("bert"))
     layer = adaptation.model.get_submodule(UP)
     values = {name: value for name, value in adaptation.trainable.items() if name.startswith(UP)}
     x = torch.randn(7, HIDDEN, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -145,7 +145,7 @@ def test_each_block_of_ether_is_two_away_from_the_identity(blocks: int) -> None:
 
 
 def test_the_length_of_the_vectors_does_not_matter() -> None:
-    adaptation = drawn(ether(transform="relaxed", sides="both"), tiny("bert"))
+    adaptation = randomised(ether(transform="relaxed", sides="both"), tiny("bert"))
     before = logits(adaptation.model)
     for factor, value in enumerate(adaptation.trainable.values(), start=1):
         value.data *= factor
@@ -153,7 +153,7 @@ def test_the_length_of_the_vectors_does_not_matter() -> None:
 
 
 def test_dropout_acts_on_the_input_of_the_whole_layer() -> None:
-    adaptation = drawn(ether(dropout=0.5), tiny("bert"))
+    adaptation = randomised(ether(dropout=0.5), tiny("bert"))
     layer = adaptation.model.get_submodule(UP)
     bare = tiny("bert").double()
     weight = weight_by_hand(adaptation, UP, bare.get_parameter(f"{UP}.weight").detach())
@@ -186,7 +186,7 @@ def test_blocks_need_not_divide_a_side_that_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("leave", [Adaptation.merge, Adaptation.detach])
-def test_it_leaves_no_hook_behind(leave: Callable[[Adaptation], nn.Module]) -> None:
+def test_it_removes_every_hook(leave: Callable[[Adaptation], nn.Module]) -> None:
     adaptation = ether(sides="both").adapt(tiny("bert"))
     assert any(module._forward_pre_hooks for module in adaptation.model.modules())
     model = leave(adaptation)
@@ -207,9 +207,9 @@ def test_the_vectors_stay_in_fp32_under_bf16() -> None:
     assert all(value.grad is not None for value in adaptation.trainable.values())
 
 
-@pytest.mark.parametrize(("leaf", "count"), [("ether", 41_472), ("ether_plus", 165_888)])
+@pytest.mark.parametrize(("method_name", "count"), [("ether", 41_472), ("ether_plus", 165_888)])
 def test_the_twelve_layer_minilm_trains_the_values_of_the_formula(
-    leaf: str, count: int, method: GetMethod, compose: Callable[..., dict[str, Any]]
+    method_name: str, count: int, method: GetMethod, compose: Callable[..., dict[str, Any]]
 ) -> None:
     backbone = BackboneConfig(**compose("backbone=minilm", "backbone.shape.num_hidden_layers=12")["backbone"])
-    assert count_values(MeasuredModel(backbone, method(leaf)))["trained"] == count
+    assert count_values(MeasuredModel(backbone, method(method_name)))["trained"] == count

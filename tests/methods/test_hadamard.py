@@ -12,7 +12,7 @@ from gluelamp.errors import InputError
 from gluelamp.methods.base import Adaptation
 from gluelamp.methods.hadamard import Hadamard
 from gluelamp.methods.phases import adapt_untrained
-from methods.test_wiring import drawn
+from methods.test_wiring import randomised
 from tiny_models import HIDDEN, LAYERS, logits, tiny
 
 POSITIONS = ("attention_output", "attention_context")
@@ -33,7 +33,7 @@ def vectors(adaptation: Adaptation, layer: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("position", POSITIONS)
 def test_it_scales_and_shifts_one_side_of_the_output_projection(position: str) -> None:
-    adaptation = drawn(adapt_untrained(hadamard(position=position), tiny("bert").double()))
+    adaptation = randomised(adapt_untrained(hadamard(position=position), tiny("bert").double()))
     linear = adaptation.model.get_submodule(projection(1))
     context = torch.randn(2, 5, HIDDEN, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -49,7 +49,7 @@ def test_it_scales_and_shifts_one_side_of_the_output_projection(position: str) -
 
 @pytest.mark.parametrize("position", POSITIONS)
 def test_the_output_projection_holds_it_exactly(position: str) -> None:
-    adaptation = drawn(adapt_untrained(hadamard(position=position, norm="both"), tiny("bert").double()))
+    adaptation = randomised(adapt_untrained(hadamard(position=position, norm="both"), tiny("bert").double()))
     outputs = logits(adaptation.model)
     of_each = [vectors(adaptation, layer) for layer in range(LAYERS)]
     merged, bare = adaptation.merge(), tiny("bert").double()
@@ -74,7 +74,7 @@ def test_of_chosen_layers_only_those_are_changed() -> None:
 
 
 @pytest.mark.parametrize("layers", [(), (0, 2), (-1,)])
-def test_layers_that_are_not_there_are_refused(layers: tuple[int, ...]) -> None:
+def test_missing_layers_are_refused(layers: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"method\.layers=.* Allowed: one or more of 0 to 1"):
         adapt_untrained(hadamard(layers=layers), tiny("bert"))
 

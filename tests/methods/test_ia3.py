@@ -10,14 +10,14 @@ from peft import IA3Config, get_peft_model
 
 from gluelamp.methods.base import Adaptation
 from gluelamp.methods.ia3 import IA3
-from methods.test_wiring import drawn
+from methods.test_wiring import randomised
 from tiny_models import LAYERS, logits, tiny
 
 BLOCKS = [f"bert.encoder.layer.{layer}" for layer in range(LAYERS)]
 
 
 def adapted(bare: torch.nn.Module) -> tuple[Adaptation, dict[str, torch.Tensor]]:
-    adaptation = drawn(IA3().adapt(copy.deepcopy(bare)))
+    adaptation = randomised(IA3().adapt(copy.deepcopy(bare)))
     vectors = {
         name.removesuffix(".ia3_l.default"): value.detach().flatten()
         for name, value in adaptation.trainable.items()

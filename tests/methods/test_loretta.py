@@ -60,7 +60,7 @@ def matrix_of(values: dict[str, np.ndarray], prefix: str, rows: int) -> np.ndarr
     return dense(cores_of(values, prefix), rows)
 
 
-def drawn(method: Method, model: nn.Module) -> Adaptation:
+def randomised(method: Method, model: nn.Module) -> Adaptation:
     """Adapt a float64 copy, with values of ordinary size."""
     adaptation = method.adapt(copy.deepcopy(model).double())
     generator = torch.Generator().manual_seed(0)
@@ -137,7 +137,7 @@ def test_a_dense_bias_starts_uniform_within_its_bound() -> None:
 def test_rep_adds_the_scaled_product_to_the_weight(tensor_rank: int) -> None:
     bare = tiny("bert").double()
     fields = {"rank": 3, "alpha": 12, "tensor_rank": tensor_rank, "targets": ("query", "up")}
-    adaptation = drawn(LorettaRep(**fields), bare)
+    adaptation = randomised(LorettaRep(**fields), bare)
     expected = copy.deepcopy(bare)
     paths = [
         f"bert.encoder.layer.{layer}.{part}"
@@ -161,7 +161,7 @@ def test_rep_adds_the_scaled_product_to_the_weight(tensor_rank: int) -> None:
 def test_the_dropout_of_rep_spares_the_frozen_path() -> None:
     method = LorettaRep(dropout=0.5)
     path = "bert.encoder.layer.0.attention.self.query"
-    adaptation = drawn(method, tiny("bert"))
+    adaptation = randomised(method, tiny("bert"))
     layer, values, x = (
         adaptation.model.get_submodule(path),
         values_at(adaptation, path),
@@ -182,7 +182,7 @@ def test_the_dropout_of_rep_spares_the_frozen_path() -> None:
 def test_adp_follows_the_linear_layer_with_its_residual(part: str, width: int) -> None:
     path = f"bert.encoder.layer.1.{part}"
     bare = tiny("bert").double()
-    adaptation = drawn(LorettaAdp(bottleneck=24), bare)
+    adaptation = randomised(LorettaAdp(bottleneck=24), bare)
     values, x = values_at(adaptation, path), hidden_states(width)
     with torch.no_grad():
         h, output = bare.get_submodule(path)(x).numpy(), adaptation.model.get_submodule(path)(x).numpy()
@@ -193,9 +193,9 @@ def test_adp_follows_the_linear_layer_with_its_residual(part: str, width: int) -
     assert not adaptation.model.get_submodule(untouched)._forward_hooks
 
 
-@pytest.mark.parametrize("leaf", ["loretta_rep", "loretta_adp"])
-def test_cores_stay_in_fp32_under_bf16(leaf: str, method: GetMethod) -> None:
-    adaptation = method(leaf, "tensor_rank=2").adapt(tiny("bert"))
+@pytest.mark.parametrize("method_name", ["loretta_rep", "loretta_adp"])
+def test_cores_stay_in_fp32_under_bf16(method_name: str, method: GetMethod) -> None:
+    adaptation = method(method_name, "tensor_rank=2").adapt(tiny("bert"))
     exact = logits(adaptation.model)
     MasterWeights(adaptation.model, adaptation.trainable.values(), torch.bfloat16)
     cores = {name: value for name, value in adaptation.trainable.items() if ".cores." in name}
@@ -205,9 +205,9 @@ def test_cores_stay_in_fp32_under_bf16(leaf: str, method: GetMethod) -> None:
     assert all(value.grad is not None for value in adaptation.trainable.values())
 
 
-@pytest.mark.parametrize(("leaf", "count"), [("loretta_rep", 20_640), ("loretta_adp", 40_992)])
+@pytest.mark.parametrize(("method_name", "count"), [("loretta_rep", 20_640), ("loretta_adp", 40_992)])
 def test_the_twelve_layer_minilm_trains_the_values_of_the_formula(
-    leaf: str, count: int, method: GetMethod, compose: Callable[..., dict[str, Any]]
+    method_name: str, count: int, method: GetMethod, compose: Callable[..., dict[str, Any]]
 ) -> None:
     backbone = BackboneConfig(**compose("backbone=minilm", "backbone.shape.num_hidden_layers=12")["backbone"])
-    assert count_values(MeasuredModel(backbone, method(leaf)))["trained"] == count
+    assert count_values(MeasuredModel(backbone, method(method_name)))["trained"] == count

@@ -11,7 +11,7 @@ from gluelamp.methods.parallel import Parallel
 from gluelamp.methods.prefix import Prefix
 from methods.cases import GetMethod
 from methods.dispatched import padded
-from methods.test_wiring import drawn
+from methods.test_wiring import randomised
 from tiny_models import tiny
 
 MIXED = {"length": 3, "prefix_init_std": 0.3, "bottleneck": 5, "scale": 0.7, "dropout": 0.4}
@@ -44,7 +44,7 @@ def test_it_starts_as_the_two_do(network: int | None) -> None:
 def test_it_is_the_prefix_and_the_parallel_adapter(
     architecture: str, network: int | None, training: bool
 ) -> None:
-    mam = drawn(MAM(**MIXED, prefix_bottleneck=network).adapt(tiny(architecture).double()))
+    mam = randomised(MAM(**MIXED, prefix_bottleneck=network).adapt(tiny(architecture).double()))
     model, values = one_after_the_other(architecture, network)
     for name, value in values.items():
         value.data = mam.trainable[name].detach().clone()

@@ -112,11 +112,13 @@ def test_lt_sft_takes_what_moved_most() -> None:
     assert mask_of(dict(selection.tensors)) == extreme(moved, count)
 
 
-@pytest.mark.parametrize("leaf", ["fish", "lt_sft", "diff_pruning"])
-def test_without_a_task_the_mask_lies_in_all_parts_of_the_encoder(leaf: str, method: GetMethod) -> None:
-    recipe, model = method(leaf, "density=0.1"), tiny("bert")
+@pytest.mark.parametrize("method_name", ["fish", "lt_sft", "diff_pruning"])
+def test_without_a_task_the_mask_lies_in_all_parts_of_the_encoder(
+    method_name: str, method: GetMethod
+) -> None:
+    spec, model = method(method_name, "density=0.1"), tiny("bert")
     size = sum(value.size for value in values_of(model).values())
-    chosen = mask_of(adapt_untrained(recipe, model).selection)
+    chosen = mask_of(adapt_untrained(spec, model).selection)
     assert len(chosen) == round(0.1 * size)
     for part in ("embeddings", "layer.0.attention", "layer.1.output"):
         assert any(part in name for name, _ in chosen), part
@@ -138,14 +140,14 @@ def test_the_head_of_a_phase_is_where_training_begins() -> None:
     assert not torch.equal(model.classifier.weight, before)
 
 
-def test_a_budget_that_the_head_eats_up_is_refused(method: GetMethod) -> None:
+def test_a_budget_that_the_head_needs_is_refused(method: GetMethod) -> None:
     with pytest.raises(InputError, match=r"minus [\d,]+ for the head"):
         adapt_untrained(method("fish", "density=0.001", "counts_head=true"), tiny("roberta"))
 
 
 def test_a_task_of_another_mask_is_refused(method: GetMethod) -> None:
-    recipe = method("fish", "density=0.1")
-    first = adapt_untrained(recipe, tiny("bert"))
+    spec = method("fish", "density=0.1")
+    first = adapt_untrained(spec, tiny("bert"))
     moved = {name: (where + 1).clamp_max(31) for name, where in first.selection.items()}
     with pytest.raises(InputError, match="at other positions"):
-        recipe.adapt(tiny("bert"), Selection(moved)).load_task_state(first.task_state())
+        spec.adapt(tiny("bert"), Selection(moved)).load_task_state(first.task_state())

@@ -1,4 +1,4 @@
-"""Every method on every architecture with passes in bf16: what is kept, stored, and given again."""
+"""Every method with passes in bf16: frozen values, stored values, and outputs from a stored state."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ class Half:
 @pytest.fixture(scope="module")
 def half(request: pytest.FixtureRequest, method: GetMethod) -> Half:
     row, architecture = request.param
-    recipe, bare = method(row.config, *row.overrides), tiny(architecture)
-    selection = run_phases(recipe, bare, learn)
-    adaptation = adapt(recipe, copy.deepcopy(bare), seed=0, selection=selection)
+    spec, bare = method(row.config, *row.overrides), tiny(architecture)
+    selection = run_phases(spec, bare, learn)
+    adaptation = adapt(spec, copy.deepcopy(bare), seed=0, selection=selection)
     weights = train(adaptation)
     with weights.fp32_values():
         state = {name: value.clone() for name, value in adaptation.task_state().items()}
-    again = (adapt(recipe, copy.deepcopy(bare), seed, selection, state) for seed in (1, 2))
+    again = (adapt(spec, copy.deepcopy(bare), seed, selection, state) for seed in (1, 2))
     return Half(adaptation, logits(adaptation.model), state, tuple(again))
 
 
@@ -138,6 +138,6 @@ def test_training_moves_nothing_else(half: Half, request: pytest.FixtureRequest)
     for name, before in bare.state_dict().items():
         if name in held:
             continue
-        kept = torch.ones(before.numel(), dtype=torch.bool)
-        kept[places.get(f"{name}.positions", torch.empty(0)).long()] = False
-        assert same_bits(now[name].bfloat16().flatten()[kept], before.flatten()[kept]), name
+        frozen = torch.ones(before.numel(), dtype=torch.bool)
+        frozen[places.get(f"{name}.positions", torch.empty(0)).long()] = False
+        assert same_bits(now[name].bfloat16().flatten()[frozen], before.flatten()[frozen]), name

@@ -1,4 +1,4 @@
-"""PaFi against what numpy, a dense delta and bit patterns say."""
+"""PaFi against numpy's ranking, a dense delta and bit patterns."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_debertas_query_projection_is_read_twice_a_pass() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 def test_a_hundred_task_swaps_leave_no_trace(dtype: torch.dtype) -> None:
     bare = tiny("bert").to(dtype)
-    with torch.no_grad():  # a zero's sign is lost in a sum, so the way back must not be one
+    with torch.no_grad():  # a zero's sign is lost in a sum, so removal must not be a sum
         bare.bert.embeddings.word_embeddings.weight[10:20] = -0.0
     adaptation = pafi(density=0.3).adapt(copy.deepcopy(bare))
     states, outputs = [], []
@@ -160,9 +160,9 @@ def test_a_hundred_task_swaps_leave_no_trace(dtype: torch.dtype) -> None:
         fill(adaptation.trainable | adaptation.head, seed)
         states.append(snapshot(adaptation))
         outputs.append(logits(adaptation.model))
-    draw = random.Random(0)
+    sample = random.Random(0)
     for _ in range(100):
-        task = draw.randrange(3)
+        task = sample.randrange(3)
         adaptation.load_task_state(states[task])
         assert torch.equal(logits(adaptation.model), outputs[task])
     restored = adaptation.detach()

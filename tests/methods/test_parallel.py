@@ -19,12 +19,12 @@ from gluelamp.methods.parallel import Parallel
 from gluelamp.training.precision import MasterWeights
 from methods.cases import adapt
 from methods.dispatched import padded
-from methods.test_wiring import drawn
+from methods.test_wiring import randomised
 from tiny_models import HIDDEN, LAYERS, batch, logits, tiny
 
 POST_LN = [name for name in ARCHITECTURES if name != "modernbert"]
 
-Beside = Callable[[Tensor], Tensor]
+Update = Callable[[Tensor], Tensor]
 
 
 def parallel(**fields: object) -> Parallel:
@@ -35,24 +35,24 @@ def adapters(adaptation: Adaptation) -> list[Bottleneck]:
     return [module for module in adaptation.model.modules() if isinstance(module, Bottleneck)]
 
 
-def bert(layer: nn.Module, x: Tensor, beside: Beside) -> Tensor:
+def bert(layer: nn.Module, x: Tensor, update: Update) -> Tensor:
     u = layer.attention(x)[0]
     m = layer.output.dense(layer.intermediate(u))
-    return layer.output.LayerNorm(m + beside(u) + u)
+    return layer.output.LayerNorm(m + update(u) + u)
 
 
-def distilbert(layer: nn.Module, x: Tensor, beside: Beside) -> Tensor:
+def distilbert(layer: nn.Module, x: Tensor, update: Update) -> Tensor:
     u = layer.sa_layer_norm(layer.attention(x)[0] + x)
     m = layer.ffn.lin2(layer.ffn.activation(layer.ffn.lin1(u)))
-    return layer.output_layer_norm(m + beside(u) + u)
+    return layer.output_layer_norm(m + update(u) + u)
 
 
-def modernbert(layer: nn.Module, x: Tensor, beside: Beside) -> Tensor:
-    """The adapter reads what the network reads: the residual stream behind its LayerNorm."""
+def modernbert(layer: nn.Module, x: Tensor, update: Update) -> Tensor:
+    """The adapter reads what the network reads: the residual stream after its LayerNorm."""
     h = x + layer.attn(layer.attn_norm(x), position_embeddings=no_turn(x))[0]
     u = layer.mlp_norm(h)
     value, gate = layer.mlp.Wi(u).chunk(2, dim=-1)
-    return h + layer.mlp.Wo(layer.mlp.act(value) * gate) + beside(u)
+    return h + layer.mlp.Wo(layer.mlp.act(value) * gate) + update(u)
 
 
 def no_turn(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,22 +62,22 @@ def no_turn(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("scale", [2.0, 0.3])
 @pytest.mark.parametrize("by_hand", [bert, distilbert, modernbert])
-def test_a_block_is_the_formula(by_hand: Callable[[nn.Module, Tensor, Beside], Tensor], scale: float) -> None:
+def test_a_block_is_the_formula(by_hand: Callable[[nn.Module, Tensor, Update], Tensor], scale: float) -> None:
     architecture = by_hand.__name__
     bare = tiny(architecture).double()
-    adaptation = drawn(parallel(scale=scale).adapt(copy.deepcopy(bare)))
+    adaptation = randomised(parallel(scale=scale).adapt(copy.deepcopy(bare)))
     adaptation.model.eval()
     path = f"{bare.base_model_prefix}.{ARCHITECTURES[architecture].layers}"
     x = torch.randn(2, 7, HIDDEN, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     options = {"position_embeddings": no_turn(x)} if architecture == "modernbert" else {}
     for index, adapter in enumerate(adapters(adaptation)):
 
-        def beside(u: Tensor, down: nn.Linear = adapter.down, up: nn.Linear = adapter.up) -> Tensor:
+        def update(u: Tensor, down: nn.Linear = adapter.down, up: nn.Linear = adapter.up) -> Tensor:
             return scale * (torch.relu(u @ down.weight.T + down.bias) @ up.weight.T + up.bias)
 
         with torch.no_grad():
             output = adaptation.model.get_submodule(f"{path}.{index}")(x, **options)
-            expected = by_hand(bare.get_submodule(f"{path}.{index}"), x, beside)
+            expected = by_hand(bare.get_submodule(f"{path}.{index}"), x, update)
         hidden = output if isinstance(output, Tensor) else output[0]
         torch.testing.assert_close(hidden, expected, atol=1e-12, rtol=0)
     assert len(adapters(adaptation)) == LAYERS
@@ -92,8 +92,8 @@ def test_the_start_is_the_authors() -> None:
         assert not any(x.any() for x in (adapter.down.bias, adapter.up.weight, adapter.up.bias))
 
 
-def test_dropout_stands_between_the_projections_in_training_alone() -> None:
-    adaptation = drawn(parallel(dropout=0.5).adapt(without_dropout("bert")))
+def test_dropout_is_between_the_projections_in_training_alone() -> None:
+    adaptation = randomised(parallel(dropout=0.5).adapt(without_dropout("bert")))
     (first, *_) = adapters(adaptation)
     seen: list[Tensor] = []
     first.down.register_forward_hook(lambda _, __, output: seen.append(output.relu()))
@@ -105,9 +105,9 @@ def test_dropout_stands_between_the_projections_in_training_alone() -> None:
     torch.manual_seed(0)
     adaptation.model.train()(**batch())
     active, entered = seen
-    kept = entered != 0
-    assert torch.equal(entered[kept], 2 * active[kept])
-    assert kept.double().sum() / (active != 0).double().sum() == pytest.approx(0.5, abs=0.1)
+    remaining = entered != 0
+    assert torch.equal(entered[remaining], 2 * active[remaining])
+    assert remaining.double().sum() / (active != 0).double().sum() == pytest.approx(0.5, abs=0.1)
 
 
 def without_dropout(architecture: str) -> nn.Module:
@@ -118,7 +118,7 @@ def without_dropout(architecture: str) -> nn.Module:
 
 @pytest.mark.parametrize("architecture", POST_LN)
 def test_no_token_but_the_first_is_needed_after_the_last_attention(architecture: str) -> None:
-    adaptation, inputs = drawn(parallel().adapt(tiny(architecture).double())), padded()
+    adaptation, inputs = randomised(parallel().adapt(tiny(architecture).double())), padded()
     adaptation.model.eval()
     values = list(adaptation.trainable.values())
 
@@ -143,7 +143,7 @@ def test_a_pass_in_bf16_is_near() -> None:
 
 
 def test_a_copy_has_its_own_adapters() -> None:
-    adaptation = drawn(parallel().adapt(tiny("bert").double()))
+    adaptation = randomised(parallel().adapt(tiny("bert").double()))
     before = logits(adaptation.model)
     copied = copy.deepcopy(adaptation.model)
     for value in adaptation.trainable.values():

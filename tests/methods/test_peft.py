@@ -21,7 +21,7 @@ from gluelamp.methods.storage import content_hash, count_bytes, count_parameters
 from gluelamp.training.precision import MasterWeights
 from methods.cases import GetMethod, labels
 from methods.rows import ROWS
-from methods.test_wiring import drawn
+from methods.test_wiring import randomised
 from tiny_models import HIDDEN, LAYERS, batch, logits, tiny
 
 PLACES = [
@@ -67,7 +67,7 @@ def test_outputs_and_gradients_are_those_of_peft(
     kind: str, options: Mapping[str, Any], config: PeftConfig
 ) -> None:
     bare = tiny("bert").double()
-    ours = drawn(tuner(kind, options).adapt(copy.deepcopy(bare)))
+    ours = randomised(tuner(kind, options).adapt(copy.deepcopy(bare)))
     theirs = get_peft_model(bare, placed(config))
     found = {
         name.removeprefix("base_model.model."): value
@@ -120,7 +120,7 @@ def hra(weight: Tensor, values: Mapping[str, Tensor]) -> Tensor:
 )
 def test_the_merged_weight_is_the_papers(kind: str, options: Mapping[str, Any], formula: Any) -> None:
     bare = tiny("bert").double()
-    adaptation = drawn(tuner(kind, options).adapt(copy.deepcopy(bare)))
+    adaptation = randomised(tuner(kind, options).adapt(copy.deepcopy(bare)))
     shared = {name.rpartition(".vera_")[2]: v.double() for name, v in adaptation.shared_state().items()}
     frozen = {f"vera_{name}": value for name, value in shared.items()}
     values = {name: value.detach() for name, value in adaptation.trainable.items()}
@@ -227,7 +227,7 @@ def test_a_wrong_type_or_option_is_refused_before_there_is_a_model(
         tuner(kind, options)
 
 
-def test_the_leaf_takes_a_type_and_options_on_the_command_line(method: GetMethod) -> None:
+def test_the_config_takes_a_type_and_options_on_the_command_line(method: GetMethod) -> None:
     made = method("peft", "type=OFT", "options={r:4,oft_block_size:0}")
     trained = made.adapt(tiny("bert")).trainable
     assert {value.shape for value in trained.values()} == {(4, 28)}  # 4 blocks of 8 x 8, skew-symmetric
@@ -251,7 +251,7 @@ def test_what_does_not_suit_the_backbone_is_refused_when_it_is_adapted_or_counte
         tuner(kind, options).adapt(tiny("bert").to(device))
 
 
-def test_a_merge_that_the_tuner_cannot_do_is_refused_in_our_words() -> None:
+def test_a_merge_that_the_tuner_cannot_do_is_refused() -> None:
     # ModernBERT's layers have no bias into which this option's could go
     method = replace(tuner("LORA", {"r": 2, "lora_bias": True}), targets=("attention_output",))
     adaptation = method.adapt(tiny("modernbert"))

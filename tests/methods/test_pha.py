@@ -55,7 +55,7 @@ def made(adaptation: Adaptation, task: int, block: int) -> list[Array]:
 
 
 @pytest.mark.parametrize("task", [0, 2])
-def test_each_example_passes_its_own_tasks_adapter_beside_the_network(task: int) -> None:
+def test_each_example_passes_its_own_tasks_adapter(task: int) -> None:
     adaptation = several()
     bare = tiny("bert").double()
 
@@ -99,7 +99,7 @@ def explicit_to_prototypes(z: Array, k: Array, tasks: list[int], t: float) -> fl
 
 
 @pytest.mark.parametrize(
-    "tasks", [TASKS.tolist(), [0, 1, 2], [1]], ids=["mixed", "no two alike", "one example"]
+    "tasks", [TASKS.tolist(), [0, 1, 2], [1]], ids=["mixed", "no two equal", "one example"]
 )
 def test_the_contrastive_losses_are_those_of_their_sums(tasks: list[int]) -> None:
     rng = np.random.default_rng(0)
@@ -116,7 +116,7 @@ def test_the_contrastive_losses_are_those_of_their_sums(tasks: list[int]) -> Non
 
 def test_a_training_step_adds_both_losses_of_the_mean_hidden_states() -> None:
     adaptation = several()
-    adaptation.model.eval()  # no dropout; the encoder alone is told that it trains
+    adaptation.model.eval()  # no dropout; only the encoder is in training mode
     adaptation.model.base_model.training = True
     inputs = batch() | {"task_ids": TASKS}
     inputs["attention_mask"] = inputs["attention_mask"].clone()

@@ -34,7 +34,7 @@ def prefix(**fields: object) -> Prefix:
 
 
 def adapted(architecture: str, **fields: object) -> Adaptation:
-    """Return an adaptation in float64; every value is drawn from another seed than the backbone's."""
+    """Return an adaptation in float64; every value is random, with another seed than the backbone's."""
     adaptation = adapt(prefix(**fields), tiny(architecture), seed=1)
     adaptation.model.double()
     return adaptation
@@ -129,7 +129,7 @@ def test_the_network_that_makes_a_prefix_is_pefts() -> None:
     torch.testing.assert_close(as_peft(made(adaptation)), expected, atol=1e-13, rtol=0)
 
 
-def test_a_made_prefix_is_stored_as_a_flat_one_and_needs_no_network() -> None:
+def test_a_computed_prefix_is_stored_as_a_flat_one_and_needs_no_network() -> None:
     source = adapt(prefix(bottleneck=NETWORK), tiny("bert"), seed=0)
     train(source, steps=3)
     target = adapt(prefix(), tiny("bert"), seed=1, state=snapshot(source))
@@ -137,12 +137,12 @@ def test_a_made_prefix_is_stored_as_a_flat_one_and_needs_no_network() -> None:
 
 
 @SHAPES
-def test_the_start_is_drawn_as_pefts(bottleneck: int | None) -> None:
+def test_the_start_is_random_as_pefts(bottleneck: int | None) -> None:
     method = prefix(length=400, bottleneck=bottleneck)
-    drawn = next(iter(adapt(method, tiny("bert"), seed=0).trainable.values()))
-    assert drawn.shape == ((LAYERS, 2, 400, HIDDEN) if bottleneck is None else (400, HIDDEN))
-    assert drawn.std().item() == pytest.approx(1.0, rel=0.02)
-    assert drawn.mean().item() == pytest.approx(0.0, abs=0.03)
+    randomised = next(iter(adapt(method, tiny("bert"), seed=0).trainable.values()))
+    assert randomised.shape == ((LAYERS, 2, 400, HIDDEN) if bottleneck is None else (400, HIDDEN))
+    assert randomised.std().item() == pytest.approx(1.0, rel=0.02)
+    assert randomised.mean().item() == pytest.approx(0.0, abs=0.03)
     narrow = prefix(length=400, bottleneck=bottleneck, init_std=0.02)
     (value, *_) = adapt(narrow, tiny("bert"), seed=0).trainable.values()
     assert value.std().item() == pytest.approx(0.02, rel=0.02)

@@ -29,7 +29,7 @@ def prompt(**fields: object) -> Prompt:
 
 
 def adapted(architecture: str, **fields: object) -> tuple[Adaptation, Tensor]:
-    """Return an adaptation in float64 with its prompt, drawn from another seed than the backbone."""
+    """Return an adaptation in float64 with its prompt, random with another seed than the backbone's."""
     adaptation = adapt(prompt(**fields), tiny(architecture), seed=1)
     adaptation.model.double()
     (values,) = adaptation.trainable.values()
@@ -86,9 +86,9 @@ def test_tokens_and_prompt_have_positions_of_their_own(architecture: str, first_
     torch.testing.assert_close(read[0], torch.stack(by_hand, dim=1), atol=1e-13, rtol=0)
 
 
-# peft does not know the width of DistilBERT, nor that ELECTRA's words are narrower than its blocks.
+# peft does not support the width of DistilBERT, nor that ELECTRA's words are narrower than its blocks.
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "deberta-v2", "mpnet", "modernbert"])
-def test_it_is_pefts_once_the_first_token_stands_before_the_prompt(architecture: str) -> None:
+def test_it_is_pefts_once_the_first_token_is_before_the_prompt(architecture: str) -> None:
     adaptation, values = adapted(architecture)
     inputs = padded()
     inputs["input_ids"][:, 0] = 7  # as [CLS] is, one first token for all rows
@@ -145,7 +145,7 @@ def test_a_token_of_the_prompt_is_as_wide_as_a_word() -> None:
 @pytest.mark.parametrize(
     ("architecture", "most"), [("bert", POSITIONS), ("distilbert", POSITIONS), ("roberta", POSITIONS - 2)]
 )
-def test_a_prompt_that_leaves_no_place_for_the_text_is_refused(architecture: str, most: int) -> None:
+def test_a_prompt_that_is_too_long_for_the_text_is_refused(architecture: str, most: int) -> None:
     adaptation, _ = adapted(architecture)
     logits(adaptation.model, batch(length=most - LENGTH))
     message = (

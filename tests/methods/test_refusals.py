@@ -1,4 +1,4 @@
-"""A recipe or a mask that does not fit the backbone is refused in a sentence, and changes nothing."""
+"""A method or a mask that does not fit the backbone is refused with a reason, and changes nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from methods.cases import GetMethod, outline
 from tiny_models import FFN, HIDDEN, LAYERS, OUTPUTS, VOCABULARY, backbone, logits, tiny
 
 LINEARS = "targets=[query,key,value,attention_output,up,down]"
-RECIPES: dict[str, tuple[str, tuple[str, ...], str]] = {
+UNSUITABLE: dict[str, tuple[str, tuple[str, ...], str]] = {
     # blocks of 17,088 values and embeddings of 4,864
     "more than may be trained": (
         "pafi",
@@ -44,25 +44,25 @@ RECIPES: dict[str, tuple[str, tuple[str, ...], str]] = {
 }
 
 
-@pytest.mark.parametrize(("leaf", "overrides", "sentence"), RECIPES.values(), ids=RECIPES)
-def test_a_recipe_that_does_not_fit_is_refused(
-    method: GetMethod, leaf: str, overrides: tuple[str, ...], sentence: str
+@pytest.mark.parametrize(("method_name", "overrides", "sentence"), UNSUITABLE.values(), ids=UNSUITABLE)
+def test_a_method_that_does_not_fit_is_refused(
+    method: GetMethod, method_name: str, overrides: tuple[str, ...], sentence: str
 ) -> None:
     model, bare = tiny("bert"), tiny("bert")
     with pytest.raises(InputError, match=sentence):
-        adapt_untrained(method(leaf, *overrides), model)
+        adapt_untrained(method(method_name, *overrides), model)
     assert outline(model) == outline(bare)
     assert torch.equal(logits(model), logits(bare))
 
 
-@pytest.mark.parametrize("leaf", ["lora", "loretta_rep"])
-def test_a_rank_as_high_as_the_weights_is_taken(method: GetMethod, leaf: str) -> None:
+@pytest.mark.parametrize("method_name", ["lora", "loretta_rep"])
+def test_a_rank_as_high_as_the_weights_is_taken(method: GetMethod, method_name: str) -> None:
     up_and_down = f"rank={min(HIDDEN, FFN)}", "targets=[up,down]"
-    assert method(leaf, *up_and_down).adapt(tiny("bert")).trainable
+    assert method(method_name, *up_and_down).adapt(tiny("bert")).trainable
 
 
 @pytest.mark.parametrize(
-    ("leaf", "shape"),
+    ("method_name", "shape"),
     [
         ("fish", {"num_hidden_layers": LAYERS + 1}),
         ("lt_sft", {"vocab_size": 2 * VOCABULARY}),
@@ -71,14 +71,14 @@ def test_a_rank_as_high_as_the_weights_is_taken(method: GetMethod, leaf: str) ->
     ids=["more layers", "more words", "wider"],
 )
 def test_a_mask_of_another_backbone_is_refused(
-    method: GetMethod, tmp_path: Path, leaf: str, shape: dict[str, int]
+    method: GetMethod, tmp_path: Path, method_name: str, shape: dict[str, int]
 ) -> None:
     config = backbone("bert")
     larger = build_from_shape(replace(config, shape={**config.shape, **shape}), OUTPUTS, "eager")
-    recipe, path = method(leaf, "density=1.0"), tmp_path / "task.safetensors"
-    learnt = adapt_untrained(recipe, larger)
-    save_task_state(path, learnt, provenance(learnt, "a" * 64))
+    spec, path = method(method_name, "density=1.0"), tmp_path / "task.safetensors"
+    trained = adapt_untrained(spec, larger)
+    save_task_state(path, trained, provenance(trained, "a" * 64))
     with pytest.raises(
         InputError, match=r"The mask has positions in '.*' that are not candidates of this backbone"
     ):
-        recipe.adapt(tiny("bert"), selection=read_selection(path))
+        spec.adapt(tiny("bert"), selection=read_selection(path))

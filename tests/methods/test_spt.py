@@ -20,7 +20,7 @@ from gluelamp.methods.phases import adapt_untrained, run_phases
 from gluelamp.methods.spt import DropPath, Spt
 from gluelamp.methods.storage import load_task_state, read_selection, save_task_state
 from methods.cases import GetMethod, learn, outline
-from methods.test_wiring import drawn, gelu
+from methods.test_wiring import gelu, randomised
 from tiny_models import HIDDEN, logits, same_bits, tiny
 
 
@@ -31,7 +31,7 @@ def spt(structure: str, **fields: object) -> Spt:
 def mixed(method: Spt) -> tuple[Adaptation, Selection]:
     """Return an adaptation in float64 with modules, whole vectors and single entries, none of them zero."""
     selection = run_phases(method, tiny("bert"), learn)
-    adaptation = drawn(method.adapt(tiny("bert").double(), selection=selection))
+    adaptation = randomised(method.adapt(tiny("bert").double(), selection=selection))
     kinds = {name.rpartition(".")[2] for name in adaptation.trainable}
     assert {"delta", "values", "weight"} <= kinds
     return adaptation, selection
@@ -75,7 +75,7 @@ def test_spt_lora_is_a_change_of_the_weights_and_merges_into_them() -> None:
 def test_spt_adapter_reads_and_joins_the_output_of_its_linear(place: str) -> None:
     # One module is closest to a budget that is too small for any.
     method = spt("adapter", density=0.003, alpha=1e6, exclude=rf"^(?!.*{place}\.weight)")
-    adaptation = drawn(adapt_untrained(method, tiny("bert").double()))
+    adaptation = randomised(adapt_untrained(method, tiny("bert").double()))
     (path,) = {name.partition(".adapter.")[0] for name in adaptation.trainable}
     linear = adaptation.model.get_submodule(path)
     x = torch.randn(2, 5, HIDDEN, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -102,13 +102,13 @@ def test_a_mixed_allocation_comes_back_from_its_file_and_leaves_no_trace(
     structure: str, tmp_path: Path
 ) -> None:
     adaptation, _ = mixed(spt(structure))
-    outputs, bound_to = logits(adaptation.model), {"backbone": "a", "shared": ""}
-    save_task_state(tmp_path / "task.safetensors", adaptation, bound_to)
+    outputs, origin = logits(adaptation.model), {"backbone": "a", "shared": ""}
+    save_task_state(tmp_path / "task.safetensors", adaptation, origin)
     other = spt(structure).adapt(
         tiny("bert").double(), selection=read_selection(tmp_path / "task.safetensors")
     )
     other.model.double()
-    load_task_state(tmp_path / "task.safetensors", other, bound_to)
+    load_task_state(tmp_path / "task.safetensors", other, origin)
     assert torch.equal(logits(other.model), outputs)
     model, bare = other.detach(), tiny("bert").double()
     assert outline(model) == outline(bare)
@@ -132,11 +132,11 @@ def test_drop_path_drops_whole_examples_and_scales_the_others() -> None:
     drop = DropPath(0.25)
     install_dropout(drop, seed=0)
     update = torch.ones(2000, 3, 4)
-    kept = drop(update)
-    shares = kept[:, :1, :1]
-    assert torch.equal(kept, shares.expand_as(kept))
-    assert set(shares.flatten().tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
-    assert 0.2 < (shares == 0).float().mean() < 0.3
+    remaining = drop(update)
+    factors = remaining[:, :1, :1]
+    assert torch.equal(remaining, factors.expand_as(remaining))
+    assert set(factors.flatten().tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
+    assert 0.2 < (factors == 0).float().mean() < 0.3
     assert drop.eval()(update) is update
 
 
@@ -153,14 +153,14 @@ def shell(compose: Callable[..., dict[str, Any]]) -> Callable[[str], Any]:
 
 
 @pytest.mark.parametrize(
-    ("leaf", "backbone", "layers", "width", "printed"),
+    ("method_name", "backbone", "layers", "width", "printed"),
     [
         ("spt_lora", "roberta_large", 24, 1024, (16_384, 40_960, 3_858_432)),
         ("spt_adapter", "minilm", 6, 384, (6_536, 26_120, 382_752)),
     ],
 )
 def test_modules_have_the_published_sizes(
-    leaf: str,
+    method_name: str,
     backbone: str,
     layers: int,
     width: int,
@@ -172,15 +172,15 @@ def test_modules_have_the_published_sizes(
     model = shell(backbone)
     size = sum(model.get_parameter(name).numel() for name in anatomy(model).encoder_parameters)
     overrides = (f"density={everything / size}", "alpha=1e9", "beta=1e9")
-    trained = adapt_untrained(method(leaf, *overrides), copy.deepcopy(model)).trainable
+    trained = adapt_untrained(method(method_name, *overrides), copy.deepcopy(model)).trainable
     by_place: dict[str, int] = {}
     for name, value in trained.items():
         place = name.partition(".adapter.")[0] if ".adapter." in name else "vectors"
         by_place[place] = by_place.get(place, 0) + value.numel()
     assert by_place.pop("vectors") == layers * (9 * width + 4 * width)
-    down = up if leaf == "spt_lora" else square
+    down = up if method_name == "spt_lora" else square
     assert sorted(by_place.values()) == sorted(layers * [square, square, square, square, up, down])
     assert sum(value.numel() for value in trained.values()) == everything
 
-    unlearnt = adapt_untrained(method(leaf), model).trainable
-    assert abs(sum(value.numel() for value in unlearnt.values()) - round(0.005 * size)) <= up / 2
+    untrained = adapt_untrained(method(method_name), model).trainable
+    assert abs(sum(value.numel() for value in untrained.values()) - round(0.005 * size)) <= up / 2

@@ -71,7 +71,7 @@ def places_of(chosen: dict[str, torch.Tensor]) -> Places:
     }
 
 
-def drawn(seed: int, values: int) -> dict[str, Tensor]:
+def randomised(seed: int, values: int) -> dict[str, Tensor]:
     """Return matrices and vectors with few or many equal scores, some of them dense, some hardly touched."""
     rng = np.random.default_rng(seed)
     sizes = {"a": (48, 20), "b": (60, 25), "c": (10, 10), "d": (7, 7), "e": (30, 45), "f": (12, 12)}
@@ -86,7 +86,7 @@ def drawn(seed: int, values: int) -> dict[str, Tensor]:
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("values", [5, 10_000])
 def test_of_all_taus_the_closest_to_the_budget_is_taken(seed: int, values: int) -> None:
-    tensors = drawn(seed, values)
+    tensors = randomised(seed, values)
     scores = {name: torch.from_numpy(tensor.scores) for name, tensor in tensors.items()}
     structures = {n: Structure(int(np.ceil(tensor.enough)), tensor.cost) for n, tensor in tensors.items()}
     for budget in range(1, every_tau(tensors)[0].max() + 1):
@@ -124,7 +124,7 @@ def choice_of(method: Spt, architecture: str = "bert") -> tuple[Selection, dict[
 
 
 def scored(architecture: str, seen: dict[str, torch.Tensor], structure: str) -> dict[str, Tensor]:
-    """Return the tensors that take part, with the thresholds and costs of rank 2."""
+    """Return the candidate tensors, with the thresholds and costs of rank 2."""
     model = tiny(architecture)
     embeddings = anatomy(model).embeddings.path
     tensors = {}

@@ -56,22 +56,22 @@ def test_a_save_leaves_one_file_and_replaces_the_one_before(tmp_path: Path, meth
 def test_what_tasks_share_is_written_once_under_its_own_hash(tmp_path: Path, method: GetMethod) -> None:
     for seed in (0, 1):
         adaptation = adapt(method("pafi"), tiny("bert"), seed)
-        bound_to = provenance(adaptation, "a" * 64)
-        write_shared_state(tmp_path / "shared", adaptation, bound_to)
+        origin = provenance(adaptation, "a" * 64)
+        write_shared_state(tmp_path / "shared", adaptation, origin)
     (path,) = (tmp_path / "shared").iterdir()
     written = load_file(path)
-    assert path.stem == bound_to["shared"] == content_hash(written)
+    assert path.stem == origin["shared"] == content_hash(written)
     assert written.keys() == adaptation.shared_state().keys()
 
 
-@pytest.mark.parametrize("kept", [0, 4, 100, -1])
-def test_a_damaged_task_state_is_named(tmp_path: Path, method: GetMethod, kept: int) -> None:
+@pytest.mark.parametrize("remaining", [0, 4, 100, -1])
+def test_a_damaged_task_state_is_named(tmp_path: Path, method: GetMethod, remaining: int) -> None:
     adaptation = method("bitfit").adapt(tiny("bert"))
-    path, bound_to = tmp_path / "best.safetensors", provenance(adaptation, "a" * 64)
-    save_task_state(path, adaptation, bound_to)
-    path.write_bytes(path.read_bytes()[:kept])
+    path, origin = tmp_path / "best.safetensors", provenance(adaptation, "a" * 64)
+    save_task_state(path, adaptation, origin)
+    path.write_bytes(path.read_bytes()[:remaining])
     with pytest.raises(InputError, match=r"best\.safetensors is damaged \(.*\)\. Train the run again"):
-        load_task_state(path, adaptation, bound_to)
+        load_task_state(path, adaptation, origin)
 
 
 def test_a_method_that_shares_nothing_writes_nothing(tmp_path: Path, method: GetMethod) -> None:

@@ -90,7 +90,7 @@ def pfeiffer(layer: Layer, x: Array) -> Array:
     return layer.norm("output.LayerNorm", layer.adapter("output.LayerNorm", relu, t) + m + u)
 
 
-def drawn(adaptation: Adaptation) -> Adaptation:
+def randomised(adaptation: Adaptation) -> Adaptation:
     """Give every trained value an ordinary size, biases and zero matrices among them."""
     generator = torch.Generator().manual_seed(0)
     for value in adaptation.trainable.values():
@@ -110,7 +110,7 @@ def drawn(adaptation: Adaptation) -> Adaptation:
 def test_the_adapters_stand_where_the_papers_put_them(
     method: Method, by_hand: Callable[[Layer, Array], Array]
 ) -> None:
-    adaptation = drawn(method.adapt(tiny("bert").double()))
+    adaptation = randomised(method.adapt(tiny("bert").double()))
     x = torch.randn(2, 5, HIDDEN, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         output = adaptation.model.get_submodule(LAYER)(x)
@@ -121,7 +121,7 @@ def test_the_adapters_stand_where_the_papers_put_them(
 def test_lora_is_the_weight_plus_the_scaled_product() -> None:
     bare = tiny("bert").double()
     method = LoRA(rank=3, alpha=12, targets=("query", "down"))
-    adaptation = drawn(method.adapt(copy.deepcopy(bare)))
+    adaptation = randomised(method.adapt(copy.deepcopy(bare)))
     expected = copy.deepcopy(bare)
     paths = [
         f"bert.encoder.layer.{layer}.{part}"

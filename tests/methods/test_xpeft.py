@@ -34,14 +34,14 @@ def selected(method: XPeft, biases: bool = False) -> SelectedAdapter:
     """A selecting adapter in float64 with logits and a bank of unit size."""
     generator = torch.Generator().manual_seed(0)
 
-    def drawn(*shape: int) -> Tensor:
+    def randomised(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
-    down, up = drawn(N, INNER, WIDTH), None if method.banks == "shared" else drawn(N, WIDTH, INNER)
-    more = (drawn(N, INNER), drawn(N, WIDTH)) if biases else ()
+    down, up = randomised(N, INNER, WIDTH), None if method.banks == "shared" else randomised(N, WIDTH, INNER)
+    more = (randomised(N, INNER), randomised(N, WIDTH)) if biases else ()
     adapter = method.adapter_over(Bank(down, up, *more))
     for mask in (adapter.mask_down, adapter.mask_up):
-        mask.logits.data = drawn(N)
+        mask.logits.data = randomised(N)
     return adapter
 
 
@@ -126,14 +126,14 @@ def test_a_hard_mask_takes_exactly_k_with_weight_one() -> None:
             assert sorted(weights.tolist()) == [0.0] * (N - K) + [1.0] * K, name
 
 
-def test_gumbel_noise_draws_other_adapters_in_training_only() -> None:
+def test_gumbel_noise_samples_other_adapters_in_training_only() -> None:
     mask = mask_of(xpeft(gumbel_tau=1.0), torch.zeros(N))
     torch.manual_seed(0)
     assert torch.equal(mask(), mask())
     mask.train()
-    draws = torch.stack([mask().detach() for _ in range(20)])
-    assert draws.round().sum(1).tolist() == [K] * 20
-    assert len(draws.unique(dim=0)) > 1
+    samples = torch.stack([mask().detach() for _ in range(20)])
+    assert samples.round().sum(1).tolist() == [K] * 20
+    assert len(samples.unique(dim=0)) > 1
 
 
 @pytest.mark.parametrize("n", [1, 8, 10, 13, 100])

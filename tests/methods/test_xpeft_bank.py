@@ -1,4 +1,4 @@
-"""X-PEFT's banks: random ones, named by their draw, and the trained adapters of other profiles."""
+"""X-PEFT's banks: random ones with a seed specification, and the trained adapters of other profiles."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def profiles(architecture: str = "bert", reduction_factor: int = 16) -> Sequence
 @pytest.fixture
 def make_store(tmp_path: Path) -> MakeStore:
     def make(states: Sequence[dict[str, Tensor]], name: str = "bank", backbone: str = BACKBONE) -> Path:
-        bound_to, path = {"backbone": backbone, "shared": ""}, tmp_path / name
-        store = ProfileStore.create(path, states[0], provenance=bound_to, method={"name": "pfeiffer"})
+        origin, path = {"backbone": backbone, "shared": ""}, tmp_path / name
+        store = ProfileStore.create(path, states[0], provenance=origin, method={"name": "pfeiffer"})
         ids = [f"profile-{9 - number}" for number in range(len(states))]  # not in their sorted order
         store.append(ids, {key: torch.stack([state[key] for state in states]) for key in states[0]})
         return path
@@ -79,7 +79,7 @@ def test_one_seed_is_one_bank_for_every_task_and_each_block_has_its_own() -> Non
     assert not torch.equal(first[0], first[1])
 
 
-def test_a_random_bank_is_a_plain_draw_down_then_up_block_by_block() -> None:
+def test_a_random_bank_is_normal_down_then_up_block_by_block() -> None:
     generator = torch.Generator().manual_seed(7)
     for change in selected_adapters(adapt(random_xpeft(bank_seed=7), tiny("bert"), 0)):
         for bank in (change.adapter.bank_down, change.adapter.bank_up):
@@ -90,7 +90,7 @@ def test_a_random_bank_is_a_plain_draw_down_then_up_block_by_block() -> None:
 @pytest.mark.parametrize(
     "fields", [{"mask": "soft"}, {"top_k": 3}, {"top_k": 3, "normalise_hard": "none"}], ids=str
 )
-def test_what_a_random_bank_first_returns_is_as_large_as_the_gain_says(fields: dict[str, object]) -> None:
+def test_the_first_update_of_a_random_bank_has_the_size_of_the_gain(fields: dict[str, object]) -> None:
     torch.manual_seed(1)  # not the bank's seed: hidden states must not be its adapters
     method = random_xpeft(bank_gain=0.4, **fields)
     shape = (10, 64, 512)
@@ -131,10 +131,10 @@ def test_masks_of_another_bank_are_refused(fields: dict[str, object], tmp_path: 
         load_task_state(tmp_path / "task", other, provenance(other, BACKBONE))
 
 
-def test_a_torch_that_draws_otherwise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_random_numbers_of_torch_change_the_provenance(monkeypatch: pytest.MonkeyPatch) -> None:
     before = provenance(adapt(random_xpeft(), tiny("bert"), 0), BACKBONE)
-    draw = Tensor.normal_
-    monkeypatch.setattr(Tensor, "normal_", lambda value, *args, **more: draw(value, *args, **more).flip(-1))
+    sample = Tensor.normal_
+    monkeypatch.setattr(Tensor, "normal_", lambda value, *args, **more: sample(value, *args, **more).flip(-1))
     assert provenance(adapt(random_xpeft(), tiny("bert"), 0), BACKBONE) != before
 
 
@@ -195,12 +195,12 @@ def test_a_trained_bank_is_stored_once_and_binds_the_masks(make_store: MakeStore
     states = profiles()
     banks = make_store(states), make_store(states[::-1], "other")
     ours, other = (adapt(xpeft(bank=str(bank)), tiny("bert"), 0) for bank in banks)
-    bound_to = provenance(ours, BACKBONE)
-    write_shared_state(tmp_path / "shared", ours, bound_to)
-    assert [path.stem for path in (tmp_path / "shared").iterdir()] == [bound_to["shared"]]
+    origin = provenance(ours, BACKBONE)
+    write_shared_state(tmp_path / "shared", ours, origin)
+    assert [path.stem for path in (tmp_path / "shared").iterdir()] == [origin["shared"]]
     assert count_bytes(ours)["shared"] == 4 * N * LAYERS * (2 * INNER * HIDDEN + INNER + HIDDEN)
     assert count_bytes(ours)["method"] == LAYERS * 2
-    save_task_state(tmp_path / "task", ours, bound_to)
+    save_task_state(tmp_path / "task", ours, origin)
     with pytest.raises(InputError, match="was trained with another mask or bank of adapters"):
         load_task_state(tmp_path / "task", other, provenance(other, BACKBONE))
     again = adapt(xpeft(bank=str(banks[0])), tiny("bert"), 1)
@@ -243,8 +243,8 @@ def test_a_bank_of_another_architecture_or_method_is_refused(make_store: MakeSto
 
 
 def test_a_bank_without_profiles_is_refused(tmp_path: Path) -> None:
-    bound_to, path = {"backbone": BACKBONE, "shared": ""}, tmp_path / "bank"
-    ProfileStore.create(path, profiles()[0], provenance=bound_to, method={})
+    origin, path = {"backbone": BACKBONE, "shared": ""}, tmp_path / "bank"
+    ProfileStore.create(path, profiles()[0], provenance=origin, method={})
     with pytest.raises(InputError, match=r"holds no profile\. Take a store with trained profiles\."):
         xpeft(bank=str(path)).adapt(tiny("bert"))
 
@@ -287,7 +287,7 @@ def test_a_run_on_the_banks_own_backbone_has_its_checksum_for_a_path(
     assert shown == xpeft(bank=str(bank)).resolve(checksum)["bank"] != str(bank)
 
 
-def test_a_run_is_named_by_what_its_bank_holds_not_by_where_it_lies(make_store: MakeStore) -> None:
+def test_a_runs_identity_depends_on_the_banks_content_not_on_its_path(make_store: MakeStore) -> None:
     states = profiles()
     banks = make_store(states), make_store(states, "copy"), make_store(states[:3], "fewer")
     first, copy, fewer = (xpeft(bank=str(bank)).resolve(BACKBONE) for bank in banks)

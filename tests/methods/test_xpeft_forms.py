@@ -1,4 +1,4 @@
-"""When X-PEFT forms its adapter: once for all passes that cannot change it, and anew for all others."""
+"""When X-PEFT sums its adapter: once for all passes without gradients, and in every other pass."""
 
 from __future__ import annotations
 
@@ -26,16 +26,21 @@ def xpeft(**fields: object) -> XPeft:
     return XPeft(**({"num_adapters": N, "top_k": K} | fields))
 
 
-def drawn(*shape: int, seed: int = 0) -> Tensor:
+def randomised(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def selected(method: XPeft, seed: int = 0) -> SelectedAdapter:
-    bank = Bank(drawn(N, INNER, WIDTH), drawn(N, WIDTH, INNER, seed=1), drawn(N, INNER), drawn(N, WIDTH))
+    bank = Bank(
+        randomised(N, INNER, WIDTH),
+        randomised(N, WIDTH, INNER, seed=1),
+        randomised(N, INNER),
+        randomised(N, WIDTH),
+    )
     adapter = method.adapter_over(bank).double().eval()
     with torch.no_grad():
         for number, value in enumerate(adapter.parameters()):
-            value.copy_(drawn(*value.shape, seed=seed + number))
+            value.copy_(randomised(*value.shape, seed=seed + number))
     return adapter
 
 
@@ -67,7 +72,7 @@ def test_from_the_second_pass_on_it_costs_what_one_adapter_costs(mask: str, bank
     assert flops(masked) == flops(single)
 
 
-def test_the_kept_adapter_gives_the_same_bits(formed: list[Mask]) -> None:
+def test_the_cached_adapter_gives_the_same_bits(formed: list[Mask]) -> None:
     model = adapt(xpeft(), tiny("bert"), 0).model
     first = logits(model)
     count = len(formed)
@@ -97,7 +102,7 @@ def load(adapter: SelectedAdapter) -> None:
 
 def step(fused: bool) -> Callable[[SelectedAdapter], None]:
     def stepped(adapter: SelectedAdapter) -> None:
-        adapter(drawn(2, WIDTH)).square().sum().backward()
+        adapter(randomised(2, WIDTH)).square().sum().backward()
         torch.optim.AdamW(adapter.parameters(), lr=10.0, fused=fused).step()
 
     return stepped
@@ -117,13 +122,13 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_after_a_change_the_adapter_is_formed_anew(change: Callable[[SelectedAdapter], None]) -> None:
-    adapter, hidden = selected(xpeft(mask="soft")), drawn(2, WIDTH)
+    adapter, hidden = selected(xpeft(mask="soft")), randomised(2, WIDTH)
     with torch.no_grad():
         before = adapter(hidden)
         assert torch.equal(adapter(hidden), before)
     change(adapter)
     hidden = hidden.to(adapter.bank_down.dtype)
-    expected = adapter(hidden).detach()  # with gradients, and so formed anew
+    expected = adapter(hidden).detach()  # with gradients, and so summed again
     fresh = copy.deepcopy(adapter)
     with torch.no_grad():
         for _ in range(2):
@@ -136,7 +141,7 @@ def test_after_a_change_the_adapter_is_formed_anew(change: Callable[[SelectedAda
     "change", [write, replace_data, load], ids=["a write", "other data", "a loaded mask"]
 )
 def test_a_change_is_seen_without_a_pass_that_may_learn(change: Callable[[SelectedAdapter], None]) -> None:
-    adapter, hidden = selected(xpeft(mask="soft")), drawn(2, WIDTH)
+    adapter, hidden = selected(xpeft(mask="soft")), randomised(2, WIDTH)
     with torch.no_grad():
         before = adapter(hidden)
         change(adapter)
@@ -167,8 +172,8 @@ def test_an_evaluation_in_fp32_is_not_taken_for_one_in_bf16() -> None:
     assert logits(adaptation.model).dtype == logits(fresh.model).dtype
 
 
-def test_values_from_outside_are_never_kept() -> None:
-    adapter, hidden = selected(xpeft(mask="soft")), drawn(2, WIDTH)
+def test_values_from_outside_are_never_cached() -> None:
+    adapter, hidden = selected(xpeft(mask="soft")), randomised(2, WIDTH)
     with torch.no_grad():
         own = adapter(hidden)
         for scale in (0.5, 2.0, 0.5):  # each may lie where the one before lay
@@ -182,10 +187,10 @@ def test_values_from_outside_are_never_kept() -> None:
 
 def test_inference_mode_serves_and_can_be_left_again() -> None:
     with torch.inference_mode():
-        adapter, hidden = selected(xpeft()), drawn(2, WIDTH)
+        adapter, hidden = selected(xpeft()), randomised(2, WIDTH)
         served = adapter(hidden)
         assert torch.equal(adapter(hidden), served)
-    other, hidden = selected(xpeft()), drawn(2, WIDTH)
+    other, hidden = selected(xpeft()), randomised(2, WIDTH)
     with torch.inference_mode():
         assert torch.equal(other(hidden), served)
     other(hidden).sum().backward()
@@ -205,7 +210,7 @@ VARIANTS = {
 def test_profiles_at_once_are_each_profile_alone(method: XPeft, training: bool) -> None:
     """Values and gradients of vmap over stacked masks, against one call for each profile."""
     adapters = [selected(method, seed=10 * profile).train(training) for profile in range(PROFILES)]
-    hidden = drawn(PROFILES, 2, 5, WIDTH)
+    hidden = randomised(PROFILES, 2, 5, WIDTH)
     stacked = {
         name: torch.stack([one.get_parameter(name).detach() for one in adapters])
         for name, _ in adapters[0].named_parameters()
@@ -229,7 +234,7 @@ def test_profiles_at_once_are_each_profile_alone(method: XPeft, training: bool) 
             torch.testing.assert_close(gradients[name][profile], value.grad, atol=1e-10, rtol=1e-10)
 
 
-def test_profiles_at_once_draw_noise_of_their_own() -> None:
+def test_profiles_at_once_sample_noise_of_their_own() -> None:
     method = xpeft(gumbel_tau=1.0)
     adapter = selected(method).train()
     mask = adapter.mask_down
