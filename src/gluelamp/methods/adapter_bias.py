@@ -105,12 +105,14 @@ class TokenShiftChange(InsertedModule):
         self.projection = block["ffn.down"]
         self.shift = shift
         self.owns_alpha = owns_alpha
-        self._inputs: list[Tensor] = []  # g, from the projection until the end of its branch
+        # g, from the projection until the end of its branch.
+        self._inputs: list[Tensor] = []
         super().__init__(block["ffn.branch"], shift, self._shift)
         self._reading = self.projection.module.register_forward_pre_hook(self._read)
 
     def _read(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._inputs[:] = inputs[:1]  # assigned, not appended: a failed pass may have left a tensor
+        # Assigned, not appended: a failed pass may have left a tensor.
+        self._inputs[:] = inputs[:1]
 
     def _shift(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return self.shift(output, self._inputs.pop())

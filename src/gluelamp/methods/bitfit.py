@@ -27,6 +27,7 @@ class BitFit(Method):
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Replace each bias by a trained one."""
+        # By name, so that the biases of LayerNorms are included on every architecture.
         biases = [name for name in parts.encoder_parameters if name.endswith(".bias")]
         if not biases:
             raise UnsupportedError("BitFit trains biases, and this encoder has none. Take another method.")

@@ -188,7 +188,8 @@ class DiffPruning(TaskSparse):
         wanted = sum(len(where) for where in selection.tensors.values())
         values = [results[-1][f"{name}.values"] for name in self.candidates(model, parts)]
         open_ones = sum(int(value.count_nonzero()) for value in values if not value.is_meta)
-        if 0 < open_ones < wanted:  # with none open, this is an untrained selection
+        # With none open, this is an untrained selection.
+        if 0 < open_ones < wanted:
             _log.warning(
                 "the gates closed all but %s of the %s differences of the mask; the others are selected by "
                 "position alone. Lower method.penalty",

@@ -89,7 +89,8 @@ class DyT(Method):
         outputs = forward()
         rate = torch.stack([network.rate for network in networks if network.rate is not None]).mean()
         for network in networks:
-            network.rate = None  # releases the autograd graph of the pass
+            # Releases the autograd graph of the pass.
+            network.rate = None
         loss = task_loss(outputs) + self.rate_weight * (rate - self.target_rate) ** 2
         if self.complete_weight == self.distillation_weight == 0:
             return loss

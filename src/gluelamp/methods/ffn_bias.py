@@ -23,5 +23,6 @@ class FeedForwardBias(Method):
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Replace both biases of each block by trained ones."""
+        # The same tensors as HiWi on biases: trained directly, they need no adapter.
         layers = ("ffn.up", "ffn.down")
         return [*replace_tensors(model, [f"{b[layer].path}.bias" for b in parts.blocks for layer in layers])]

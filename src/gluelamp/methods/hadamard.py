@@ -125,7 +125,8 @@ class HadamardChange(InsertedModule):
         self.vectors = vectors = ElementWise(len(linear.module.get_parameter("weight")))
         self.on_input = position == "attention_context"
         super().__init__(linear, vectors, vectors.after)
-        if self.on_input:  # a hook before the layer replaces the one after it
+        # A hook before the layer replaces the one after it.
+        if self.on_input:
             self._hook.remove()
             self._hook = linear.module.register_forward_pre_hook(vectors.before)
 
@@ -135,7 +136,8 @@ class HadamardChange(InsertedModule):
         w, b = self.vectors.weight, self.vectors.bias
         with torch.no_grad():
             # The order matters: on the input, the bias needs the weight before it is scaled.
-            if self.on_input:  # W (w * x + b) + bias
+            # W (w * x + b) + bias.
+            if self.on_input:
                 bias.add_(weight @ b)
                 weight.mul_(w)
             else:  # w * (W x + bias) + b

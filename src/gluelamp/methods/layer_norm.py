@@ -24,4 +24,5 @@ class LayerNormTuning(Method):
 
     def changes(self, model: PreTrainedModel, parts: Anatomy) -> list[Change]:
         """Replace each gain and shift by a trained one."""
+        # By module class, so that the names of an architecture do not matter.
         return [*replace_tensors(model, layer_norm_names(model, parts))]

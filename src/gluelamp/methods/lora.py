@@ -49,6 +49,7 @@ class LoRA(Method):
 
         targets = linears(parts, self.targets)
         check_rank(self.rank, targets)
+        # peft divides alpha by the rank itself. Its dropout acts on the input of A.
         config = LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,

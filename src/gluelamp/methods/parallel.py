@@ -71,11 +71,13 @@ class ParallelModule(InsertedModule):
     def __init__(self, source: Handle, target: Handle, module: nn.Module, scale: float) -> None:
         super().__init__(target, module, self._add)
         self._scale = scale
-        self._inputs: list[Tensor] = []  # of the current pass, from the first hook to the second
+        # Of the current pass, from the first hook to the second.
+        self._inputs: list[Tensor] = []
         self._reading = source.module.register_forward_pre_hook(self._read)
 
     def _read(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._inputs[:] = inputs  # assigned, not appended: a failed pass may have left a tensor
+        # Assigned, not appended: a failed pass may have left a tensor.
+        self._inputs[:] = inputs
 
     def _add(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return output + self._scale * self.module(self._inputs.pop())

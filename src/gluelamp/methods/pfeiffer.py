@@ -48,6 +48,7 @@ class Pfeiffer(Method):
         bottleneck = reduced_width(width, self.reduction_factor)
         init = partial(nn.init.normal_, std=self.init_std)
         return [
+            # Between two passes of the block's last LayerNorm, so the backbone's own norm is used twice.
             InsertedModule(block["ffn.norm"], adapter, between_norms(adapter))
             for block in parts.blocks
             for adapter in [Bottleneck(width, bottleneck, nn.ReLU(), init)]

@@ -28,7 +28,8 @@ from gluelamp.methods.changes.change import Change, SharedByRows
 from gluelamp.methods.changes.inserted import InsertedModule
 from gluelamp.methods.parallel import ParallelModule
 
-_HIDDEN = 128  # inner width of both networks, in the released code
+# Inner width of both networks, in the released code.
+_HIDDEN = 128
 
 
 class PHA(Method):
@@ -201,6 +202,7 @@ class GeneratedAdapter(nn.Module):
         ids = tasks.current
         if ids is None:
             ids = torch.zeros(1, dtype=torch.long, device=hidden.device)
+        # (tasks, ...) -> (batch, ...): each example gets its task's adapter.
         down, down_bias, up, up_bias = (values[ids] for values in network.adapters(self.block))
         inner = functional.relu(hidden @ down.mT + down_bias[:, None])
         return inner @ up.mT + up_bias[:, None]

@@ -83,7 +83,8 @@ def run_phases(
         with torch.random.fork_rng():
             result = run(phase, phase.method.adapt(copy.deepcopy(model), train_pooler=train_pooler))
         results.append(result)
-        gc.collect()  # hooks and closures tie an adapted model into reference cycles, and it may be large
+        # Hooks and closures tie an adapted model into reference cycles, and it may be large.
+        gc.collect()
         # A training phase returns its head too, from which the next phase starts.
         for name, value in method.head(anatomy(model), train_pooler).items():
             if name in result:

@@ -149,7 +149,8 @@ def attention_with_prefix(
     prefix_key, prefix_value = prefix.unsqueeze(1).expand(-1, len(key), -1, -1, -1)
     if attention_mask is not None:
         # An additive mask: zeros let every token attend to the prefix.
-        attention_mask = nn.functional.pad(attention_mask, (prefix.shape[2], 0))  # the prefix is not masked
+        # The prefix is not masked.
+        attention_mask = nn.functional.pad(attention_mask, (prefix.shape[2], 0))
     key, value = torch.cat([prefix_key, key], dim=2), torch.cat([prefix_value, value], dim=2)
     return attention_forward(module, query, key, value, attention_mask, **options)
 

@@ -108,6 +108,7 @@ class Spt(Sparse):
 
     def candidates(self, model: PreTrainedModel, parts: Anatomy) -> dict[str, Tensor]:
         """Return the targets' weights and all vectors, by full name."""
+        # Single entries of other matrices, such as embeddings, are never trained.
         weights = {f"{place.path}.weight" for place in linears(parts, self.targets)}
         candidates = super().candidates(model, parts)
         return {name: value for name, value in candidates.items() if value.dim() == 1 or name in weights}

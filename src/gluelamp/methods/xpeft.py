@@ -141,7 +141,8 @@ class XPeft(Method):
         """
         # The factor 1/2 under the root: relu sets half of the inner values to zero, on average.
         if self.mask == "soft":
-            squares = 1 / cast("int", self.num_adapters)  # |w|^2 of equal weights, as at the start
+            # |w|^2 of equal weights, as at the start.
+            squares = 1 / cast("int", self.num_adapters)
         else:
             squares = 1 / self.top_k if self.normalise_hard == "k" else self.top_k
         return math.sqrt(self.bank_gain / (squares * math.sqrt(width * bottleneck / 2)))
@@ -149,6 +150,7 @@ class XPeft(Method):
     def adapter_over(self, bank: Bank) -> SelectedAdapter:
         """Return the selecting adapter of one block, with new masks."""
 
+        # Two independent masks with equal options: for the down- and the up-projections.
         def mask() -> Mask:
             return Mask(
                 len(bank.down),
@@ -231,7 +233,8 @@ def export_adapter(adaptation: Adaptation) -> Adaptation:
 
 @torch.no_grad()
 def _ordinary(adapter: SelectedAdapter) -> Bottleneck:
-    summed = adapter.eval().summed()  # in evaluation mode, without Gumbel noise
+    # In evaluation mode, without Gumbel noise.
+    summed = adapter.eval().summed()
     # Zeros are overwritten below; a bank without biases leaves those of the plain adapter at zero.
     plain = Bottleneck(summed.down.size(1), summed.down.size(0), nn.ReLU(), nn.init.zeros_)
     plain.to(adapter.bank_down)

@@ -88,7 +88,8 @@ def trained_banks(
     Raises:
         InputError: if the store is missing, or has other adapters than this backbone needs.
     """
-    with torch.device("cpu"):  # the default device is meta when parameters are counted
+    # The default device is meta when parameters are counted.
+    with torch.device("cpu"):
         store = _open(path)
         _check(path, store.layout, places, bottleneck, width)
         stacked = store.read_many(store.ids)

@@ -62,7 +62,8 @@ class Mask(Fp32Module):
         logits = self.logits.detach()
         if self.top_k is None:
             return logits
-        bits = logits.new_zeros(len(logits) + -len(logits) % 8)  # padded with zeros to whole bytes
+        # Padded with zeros to whole bytes.
+        bits = logits.new_zeros(len(logits) + -len(logits) % 8)
         bits.scatter_(0, logits.topk(self.top_k).indices, 1.0)
         return (bits.view(-1, 8) @ 2.0 ** _bit_numbers(bits)).to(torch.uint8)
 

@@ -64,6 +64,7 @@ class InsertedModule(Change):
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return the module's trainable values."""
+        # Frozen parameters, such as a shared network's, are not this change's own values.
         named = self.module.named_parameters()
         return {f"{self.name}.{key}": value for key, value in named if value.requires_grad}
 
@@ -90,6 +91,7 @@ class InsertedModule(Change):
 
     def detach(self) -> None:
         """Remove the module."""
+        # The hook first: a pass between the two would call a module that is gone.
         self._hook.remove()
         del self.handle.module.adapter
 

@@ -81,5 +81,6 @@ class ModuleOnLinear(InsertedModule):
         """Write the module's effect into the weight and remove the module."""
         weight = self.handle.module.get_parameter("weight")
         with torch.no_grad():
+            # In place: other modules may be tied to the same Parameter object.
             weight.copy_(self._mergeable.merged(weight))
         self.detach()
