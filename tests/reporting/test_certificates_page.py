@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gluelamp.records import find_certificates
 from gluelamp.reporting.measurements import certificates_page
-from gluelamp.reporting.rendering.cells import plain
+from gluelamp.reporting.rendering.tables import plain
 
 COMMITTED = Path(__file__).parents[2] / "results"
 PAFI = next(one for one in find_certificates(COMMITTED) if one.method == "pafi")

@@ -10,8 +10,8 @@ import pytest
 
 from gluelamp.records import FoundRun, Measurement
 from gluelamp.reporting.published import COLUMNS, PublishedCount, closest_scores
-from gluelamp.reporting.rendering.cells import plain
 from gluelamp.reporting.rendering.markdown import page_as_markdown
+from gluelamp.reporting.rendering.tables import plain
 from gluelamp.reporting.scores import score_table
 from gluelamp.reporting.summary import summarise
 from gluelamp.reporting.tables.main import AVERAGE, main_page, main_rows

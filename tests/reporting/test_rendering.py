@@ -31,10 +31,10 @@ from gluelamp.reporting.rendering import (
     page_files,
     texts,
 )
-from gluelamp.reporting.rendering.cells import plain
 from gluelamp.reporting.rendering.html import inline, table_html
 from gluelamp.reporting.rendering.latex import latex
-from gluelamp.reporting.rendering.prose import Span, parse
+from gluelamp.reporting.rendering.markdown import parse
+from gluelamp.reporting.rendering.tables import Span, plain
 
 DATA = pd.DataFrame({"method": ["lo_ra", "pa&fi"], "score": [0.5, 1 / 3], "seeds": [1, 3]})
 COLUMNS = [*texts("method"), *numbers("score %")]

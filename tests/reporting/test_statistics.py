@@ -24,7 +24,7 @@ from gluelamp.reporting.statistics import (
     rank_intervals,
     score_estimate,
 )
-from gluelamp.reporting.statistics.resampling import RESAMPLES, resampled_scores, weighted_scores
+from gluelamp.reporting.statistics.intervals import RESAMPLES, resampled_scores, weighted_scores
 
 Reference = Callable[[np.ndarray, np.ndarray], float]
 ROWS = 277  # as RTE

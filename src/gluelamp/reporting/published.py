@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.errors import InputError, unknown
 from gluelamp.records import Measurement
-from gluelamp.reporting.variants import flatten
+from gluelamp.reporting.labels import flatten
 from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.glue import GLUE
 

@@ -10,15 +10,8 @@ from typing import Any
 import pandas as pd
 
 from gluelamp.records import FoundRun, RunRecord
-from gluelamp.reporting.variants import flatten
+from gluelamp.reporting.labels import SELECTIONS, flatten
 from gluelamp.tasks.catalogue import TASKS
-
-SELECTIONS = {
-    "held_out": "cross-fitted (2-fold) epoch selection",
-    "best": "best epoch",
-    "last": "last epoch",
-}
-"""Titles of the selections of the epoch, the strictest first; every record has ``best`` and ``last``."""
 
 SAMPLE, SUBSET = "sample", "(subset)"
 FP32_BYTES = 4

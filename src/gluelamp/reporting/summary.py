@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gluelamp.reporting.scores import COUNTS, SELECTIONS, SIZES, table_settings
+from gluelamp.reporting.labels import DATA_PREFIXES, SELECTIONS, is_shared, table_labels
+from gluelamp.reporting.scores import COUNTS, SIZES, table_settings
 from gluelamp.reporting.statistics import Estimate, mean_estimate, read_predictions, score_estimate
-from gluelamp.reporting.variants import DATA_PREFIXES, is_shared, table_labels
 from gluelamp.tasks.glue import GLUE
 
 AVERAGE_TASKS = tuple(task for task in GLUE if task not in ("wnli", "ax"))

@@ -1,4 +1,4 @@
-"""The papers' claims, one file each, and their table: the evidence and a verdict in one of a few words."""
+"""The papers' claims, one file per paper, and their table with evidence and verdicts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import pandas as pd
 
 from gluelamp.records import Certificate, Measurement
 from gluelamp.reporting.claims.claim import NOT_MEASURED, VERDICTS, Claim
-from gluelamp.reporting.claims.hiwi import hiwi_claim
-from gluelamp.reporting.claims.latency import latency_claims
-from gluelamp.reporting.claims.pafi import pafi_claims
+from gluelamp.reporting.claims.pafi_hiwi import latency_claims, mask_claims, storage_claim
 from gluelamp.reporting.claims.xpeft import accuracy_claims, bytes_claim
+from gluelamp.reporting.labels import SELECTIONS
 from gluelamp.reporting.rendering import Page, Table, Text, texts
-from gluelamp.reporting.scores import SAMPLE, SELECTIONS
+from gluelamp.reporting.scores import SAMPLE
 
 __all__ = ["Claim", "claim_rows", "claims_page"]
 
@@ -51,8 +50,8 @@ def claim_rows(
             ``"last"``.
     """
     claims = [
-        *_with_alternatives(pafi_claims, sparse, {name: masks for name, (masks, _) in alternatives.items()}),
-        hiwi_claim(counted, written),
+        *_with_alternatives(mask_claims, sparse, {name: masks for name, (masks, _) in alternatives.items()}),
+        storage_claim(counted, written),
         *latency_claims(certificates),
         *_with_alternatives(accuracy_claims, xpeft, {name: rows for name, (_, rows) in alternatives.items()}),
         bytes_claim(xpeft_bytes),

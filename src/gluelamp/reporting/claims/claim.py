@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from gluelamp.reporting.rendering.cells import DIFFERENCE, Number, plain
-from gluelamp.reporting.titles import scope_title, task_names
+from gluelamp.reporting.labels import scope_title, task_names
+from gluelamp.reporting.rendering.tables import DIFFERENCE, Number, plain
 from gluelamp.tasks.glue import GLUE
 
 SUPPORTED = "supported"

@@ -12,7 +12,7 @@ frame for the CSV file. **A cell is data, never markup**:
 Each cell splits itself into a list of `Span` (text with bold, emphasis or code). A renderer escapes and wraps
 spans. It neither formats numbers nor parses them back from text. The HTML table sorts by the value of a cell.
 
-Paragraphs and notes are prose in a small subset of Markdown (`gluelamp.reporting.rendering.prose`). A name
+Paragraphs and notes are prose in a small subset of Markdown (`gluelamp.reporting.rendering.markdown`). A name
 that is inserted into prose goes through `escape`. Titles of pages, tables and columns are plain text.
 
     score = Number(0.528, POINTS, low=0.422, high=0.634)  # 52.8 [42.2, 63.4]
@@ -25,23 +25,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gluelamp.reporting.rendering.cells import (
+from gluelamp.reporting.rendering.latex import page_as_latex
+from gluelamp.reporting.rendering.markdown import escape, page_as_markdown, table_as_markdown
+from gluelamp.reporting.rendering.tables import (
     COUNT,
     DIFFERENCE,
     EMPTY,
     PERCENTAGE,
     POINTS,
     Cell,
+    Column,
     Format,
     Number,
+    Page,
     Range,
+    Span,
     Symbol,
+    Table,
     Text,
+    as_csv,
+    numbers,
+    texts,
 )
-from gluelamp.reporting.rendering.latex import page_as_latex
-from gluelamp.reporting.rendering.markdown import page_as_markdown, table_as_markdown
-from gluelamp.reporting.rendering.prose import Span, escape
-from gluelamp.reporting.rendering.tables import Column, Page, Table, as_csv, numbers, texts
 
 __all__ = [
     "COUNT",

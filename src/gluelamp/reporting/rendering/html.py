@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
 
-from gluelamp.reporting.rendering.cells import EMPTY, Cell, Symbol, Text, plain
-from gluelamp.reporting.rendering.prose import Span, parse
-from gluelamp.reporting.rendering.tables import Column, Table
+from gluelamp.reporting.rendering.markdown import parse
+from gluelamp.reporting.rendering.tables import EMPTY, Cell, Column, Span, Symbol, Table, Text, plain
 
 _SENTENCE = 50  # characters; a longer text may break over lines
 _ELEMENTS = {"bold": "strong", "emphasis": "em", "code": "code"}

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from gluelamp.reporting.rendering.cells import plain
-from gluelamp.reporting.rendering.prose import Span, parse
-from gluelamp.reporting.rendering.tables import Page, Table
+from gluelamp.reporting.rendering.markdown import parse
+from gluelamp.reporting.rendering.tables import Page, Span, Table, plain
 
 _LONG = 40  # rows; more do not fit a page
 _SENTENCE = 50  # characters; longer cells are wrapped

@@ -1,17 +1,19 @@
-"""Vega-Lite specifications of the charts of the page and the figures.
+"""The charts of the page and the figures, as Vega-Lite specifications, and how they look.
 
-Scores are in percent. Families have the same colour and shape in all charts. The parameter ``highlight``,
-which the page sets, is the name of a method: the marks of all other methods fade.
+Scores are in percent. Families have the same colour and shape in all charts and tables. The parameter
+``highlight``, which the page sets, is the name of a method: the marks of all other methods fade.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import altair as alt
 
-from gluelamp.reporting.site.families import Family
+from gluelamp.reporting.rendering import Symbol
 
 Rows = Sequence[Mapping[str, Any]]
 Width = int | Literal["container"]
@@ -26,6 +28,42 @@ _OPACITY = alt.condition(
     "highlight === null || datum.method === highlight", alt.value(1), alt.value(0.1), empty=False
 )
 _DASHES = [2, 3]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Methods that change a model in the same way.
+
+    Args:
+        name: for the legend.
+        colour: of Okabe and Ito's palette (jfly.uni-koeln.de/color, 2008), which colour-blind readers can
+            distinguish.
+        shape: of Vega's symbols; redundant with the colour.
+        glyph: the character of the same shape.
+    """
+
+    name: str
+    colour: str
+    shape: str
+    glyph: str
+
+    @property
+    def symbol(self) -> Symbol:
+        """The symbol before a method's name in a table."""
+        return Symbol(self.name, self.colour, self.glyph)
+
+
+FAMILIES = {
+    "full": Family("full model, or head alone", "#808080", "cross", "✚"),
+    "bias": Family("biases and scales", "#e69f00", "square", "■"),
+    "sparse": Family("sparse masks", "#0072b2", "circle", "●"),
+    "reparametrization": Family("reparametrized weights", "#d55e00", "diamond", "◆"),
+    "adapter": Family("adapters", "#009e73", "triangle-up", "▲"),
+    "selected adapter": Family("selected adapters", "#cc79a7", "triangle-down", "▼"),
+    "prompt": Family("prompts", "#56b4e9", "triangle-right", "▶"),
+    "other": Family("other", "#b8a200", "triangle-left", "◀"),
+}
+"""By the family that a method's class declares and a record holds; in the order of the page."""
 
 
 def trade_off(
@@ -146,3 +184,33 @@ def _scales(families: Sequence[Family]) -> tuple[alt.Color, alt.Shape]:
     colour = alt.Color("family:N", title=None).scale(domain=names, range=[one.colour for one in families])
     shape = alt.Shape("family:N", title=None).scale(domain=names, range=[one.shape for one in families])
     return colour, shape
+
+
+def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """Return a chart as Vega-Lite, without a theme."""
+    return dict(json.loads(chart.to_json()))
+
+
+def _theme(ink: str, quiet: str, lines: str, paper: str) -> dict[str, Any]:
+    axis = {
+        **{"labelColor": quiet, "titleColor": quiet, "gridColor": lines, "domainColor": lines},
+        **{"tickColor": lines, "titleFontWeight": "normal", "labelFontSize": 11, "titleFontSize": 11},
+    }
+    return {
+        "background": paper,
+        "font": "Liberation Sans, Arial, sans-serif",
+        "view": {"stroke": None},
+        "axis": axis,
+        "axisX": {"grid": False},
+        "title": {"color": ink, "anchor": "start", "frame": "group", "fontSize": 13, "offset": 12},
+        "text": {"color": ink, "fontSize": 11},
+        "legend": {"labelColor": ink, "titleColor": quiet, "orient": "bottom", "symbolSize": 60},
+        "header": {"labelColor": ink, "titleColor": ink},
+    }
+
+
+# The colours are those of static/report.css.
+LIGHT = _theme(ink="#1b1f24", quiet="#59636e", lines="#e2e5e9", paper="#ffffff")
+"""Vega-Lite configuration of light pages and of figures."""
+DARK = _theme(ink="#e6e9ed", quiet="#9aa4af", lines="#30363d", paper="transparent")
+"""Vega-Lite configuration of dark pages."""

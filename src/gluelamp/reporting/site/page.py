@@ -15,17 +15,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gluelamp.errors import InputError
 from gluelamp.io import write_text
+from gluelamp.reporting.labels import SAMPLE_NOTE, SELECTIONS, task_name
 from gluelamp.reporting.measurements import measurement_rows
 from gluelamp.reporting.rendering import POINTS, Page, Table
 from gluelamp.reporting.rendering.html import inline, symbol_html, table_html
 from gluelamp.reporting.results import Results
-from gluelamp.reporting.scores import SELECTIONS
-from gluelamp.reporting.site.figures import DARK, LIGHT, figure_files, specification
-from gluelamp.reporting.site.panels import Panels, latency_panels
-from gluelamp.reporting.site.runs import SECTIONS, RunGroup, run_groups
-from gluelamp.reporting.site.sections import Section, sections
-from gluelamp.reporting.tables import failed_runs
-from gluelamp.reporting.titles import SAMPLE_NOTE, task_name
+from gluelamp.reporting.site.charts import DARK, LIGHT, specification
+from gluelamp.reporting.site.panels import Panels, figure_files, latency_panels
+from gluelamp.reporting.site.sections import RECORD_SECTIONS, RunGroup, Section, run_groups, sections
+from gluelamp.reporting.tables.accuracy import failed_runs
 
 PAGE = "report.html"
 FIGURES = "figures"
@@ -124,7 +122,7 @@ def render(contents: Contents) -> str:
             charts=_specifications(contents),
             themes={"light": LIGHT, "dark": DARK},
             selections=SELECTIONS,
-            record_sections=SECTIONS,
+            record_sections=RECORD_SECTIONS,
             sample_note=SAMPLE_NOTE.format("GLUE"),
             static=lambda name: (files(__package__) / "static" / name).read_text("utf-8"),
             libraries=_libraries(),

@@ -1,7 +1,8 @@
-"""The data of the charts, in groups: one chart per task, or per setting of a measurement."""
+"""Groups of charts, one per task or per setting of a measurement: their data, and their files."""
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +13,11 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from gluelamp.records import RunRecord
+from gluelamp.reporting.labels import task_name
 from gluelamp.reporting.rendering import POINTS
 from gluelamp.reporting.site import charts
-from gluelamp.reporting.site.families import FAMILIES, Family
-from gluelamp.reporting.site.runs import RunGroup
-from gluelamp.reporting.titles import task_name
+from gluelamp.reporting.site.charts import FAMILIES, Family
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Panels:
     has_legend: bool = False
 
 
+# Two charts of this width fit a column of text.
+_FIGURE_CHART_WIDTH = 360  # pixels
+_FIGURE_COLUMNS = 2
+_PNG_SCALE = 1.5
 _LINE_HEIGHT = 0.06  # height of a name, as a fraction of the chart's height
 _LETTER_DECADES = 0.15  # width of a letter on the logarithmic axis of costs
 _COLUMNS = {"stored_bytes": "method_bytes", "trained": "trained"}
@@ -55,7 +60,7 @@ def score_panels(
     rows: pd.DataFrame,
     tasks: Sequence[str],
     families: Mapping[str, Family],
-    groups: Mapping[Path, RunGroup],
+    records: Mapping[Path, Sequence[RunRecord]],
 ) -> Iterator[Panels]:
     """Yield the charts of scores: against each cost, and learning curves.
 
@@ -63,7 +68,7 @@ def score_panels(
         rows: of `gluelamp.reporting.summary.common_settings`, of one source of data and one backbone.
         tasks: one chart each.
         families: by method.
-        groups: of `gluelamp.reporting.site.runs.run_groups`.
+        records: of the runs with all seeds, by the folder of the first.
     """
     shown = [family for family in FAMILIES.values() if family in families.values()]
     on_task = {task: rows[rows["task"] == task].to_dict("records") for task in tasks}
@@ -74,7 +79,7 @@ def score_panels(
         ]
         yield Panels(cost.replace("_", "-"), f"Score against {title}", _TRADE_OFF, specifications)
     curves = [
-        charts.learning_curves(_history(on_task[task], families, groups), shown, task_name(task))
+        charts.learning_curves(_history(on_task[task], families, records), shown, task_name(task))
         for task in tasks
     ]
     yield Panels("learning-curves", "Learning curves", _CURVES, curves)
@@ -154,13 +159,15 @@ def _overlap(row: Mapping[str, Any], above: Mapping[str, Any], cost: str, line: 
 
 
 def _history(
-    scores: Sequence[Mapping[Any, Any]], families: Mapping[str, Family], groups: Mapping[Path, RunGroup]
+    scores: Sequence[Mapping[Any, Any]],
+    families: Mapping[str, Family],
+    records: Mapping[Path, Sequence[RunRecord]],
 ) -> list[dict[str, Any]]:
     # The epoch of an evaluation is a number of steps over steps per epoch. Rounding unites the seeds.
     evaluations = [
         (row["label"], round(float(entry["epoch"] or 0), 3), entry[record.main_metric])
         for row in scores
-        for record in groups[row["folders"][0]].records
+        for record in records[row["folders"][0]]
         for entry in record.history
     ]
     frame = pd.DataFrame(evaluations, columns=["method", "epoch", "score"])
@@ -184,3 +191,38 @@ def _ratios(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _points(fraction: float) -> float | None:
     return None if pd.isna(fraction) else round(100 * fraction, 2)
+
+
+def figure_files(folder: Path, name: str, panels: Panels) -> dict[Path, bytes]:
+    """Return the content of the files of one figure.
+
+    Args:
+        folder: of the files.
+        name: of the files, without their suffixes.
+        panels: its charts.
+    """
+    import vl_convert  # slow to import
+
+    # Drawing is the slow part. It is done once; the other formats are converted from the SVG.
+    svg = vl_convert.vegalite_to_svg(figure(panels), config=charts.LIGHT)
+    return {
+        folder / f"{name}.svg": svg.encode(),
+        folder / f"{name}.png": vl_convert.svg_to_png(svg, scale=_PNG_SCALE),
+        folder / f"{name}.pdf": _reproducible(vl_convert.svg_to_pdf(svg)),
+    }
+
+
+def figure(panels: Panels) -> dict[str, Any]:
+    """Return one specification with all charts, in rows, and a legend."""
+    figure_charts = [chart.properties(width=_FIGURE_CHART_WIDTH) for chart in panels.charts]
+    return charts.specification(alt.concat(*figure_charts, columns=_FIGURE_COLUMNS, title=panels.title))
+
+
+def _reproducible(pdf: bytes) -> bytes:
+    """Return a PDF with the same bytes for the same chart: the converter writes objects in a random order."""
+    import pikepdf
+
+    ordered = io.BytesIO()
+    with pikepdf.open(io.BytesIO(pdf)) as document:
+        document.save(ordered, deterministic_id=True)
+    return ordered.getvalue()

@@ -1,7 +1,9 @@
-"""The part of the page on one source of data and one backbone: tables of scores, and their charts."""
+"""The part of the page on one source of data and one backbone: scores, their runs and charts."""
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +11,90 @@ from typing import Any
 
 import pandas as pd
 
+from gluelamp.records import FoundRun, RunRecord
+from gluelamp.reporting.labels import SELECTIONS, task_name
 from gluelamp.reporting.rendering import EMPTY, POINTS, Cell, Number, Range, Table, Text, numbers, texts
-from gluelamp.reporting.scores import SELECTIONS
-from gluelamp.reporting.site.families import FAMILIES, Family
+from gluelamp.reporting.site.charts import FAMILIES, Family
 from gluelamp.reporting.site.panels import Panels, score_panels
-from gluelamp.reporting.site.runs import RunGroup
 from gluelamp.reporting.statistics import comparable, possibly_best
 from gluelamp.reporting.summary import common_settings
-from gluelamp.reporting.titles import task_name
 
+RECORD_SECTIONS = {
+    "versions": "Versions",
+    "data": "Data",
+    "protocol": "Protocol",
+    "parameters": "Parameters",
+    "bytes": "Bytes",
+    "device": "Machine",
+    "git": "Source code",
+}
+"""Titles of the sections of a record that are shown in full."""
 _SIZES = {"trained": "trained", "method_bytes": "stored bytes", "shared_bytes": "shared bytes"}
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """All seeds of one method in one setting on one task.
+
+    Args:
+        slug: its name in the page.
+        data: label of the data.
+        backbone: the name.
+        method: the name, with what distinguishes its setting.
+        task: the name.
+        records: one per seed, in the order of seeds.
+        links: from the page to the records' files.
+    """
+
+    slug: str
+    data: str
+    backbone: str
+    method: str
+    task: str
+    records: Sequence[RunRecord]
+    links: Sequence[str]
+
+    @property
+    def record(self) -> RunRecord:
+        """The first record; sizes, settings and metrics are those of all."""
+        return self.records[0]
+
+    @property
+    def family(self) -> Family:
+        """The method's family."""
+        return FAMILIES.get(self.record.family or "", FAMILIES["other"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The configuration of all seeds."""
+        return {key: value for key, value in self.record.config_dict().items() if key != "seed"}
+
+    @property
+    def command(self) -> str:
+        """The command line that trains all seeds again.
+
+        Records of earlier releases do not hold the words of their command line. For them, the command names
+        backbone, method, task and data, without other settings.
+        """
+        config, data = self.record.config, self.record.data
+        names = [f"{part}={getattr(config, part).name}" for part in ("backbone", "method", "task")]
+        words = self.record.overrides or [*names, f"data={data.source}"]
+        # Hydra's multirun trains one run per seed.
+        sweep = ["-m"] if len(self.records) > 1 else []
+        seeds = ",".join(str(record.config.seed) for record in self.records)
+        return shlex.join(["python", "scripts/train.py", *sweep, *words, f"seed={seeds}"])
+
+    def facts(self, section: str) -> list[tuple[str, Mapping[str, Any]]]:
+        """Return the different contents of a section of the records, each with the seeds that have it."""
+        seeds: dict[str, list[str]] = {}
+        for record in self.records:
+            # Only what the file holds: a default would look like a recorded value.
+            dumped = record.model_dump(mode="json", include={section}, exclude_unset=True)
+            seeds.setdefault(json.dumps(dumped.get(section)), []).append(str(record.config.seed))
+        return [
+            ("" if len(seeds) == 1 else f"seed {', '.join(having)}", json.loads(content))
+            for content, having in seeds.items()
+        ]
 
 
 @dataclass(frozen=True)
@@ -53,12 +129,35 @@ class Section:
         return "-".join(f"{self.data} {self.backbone}".replace("(", "").replace(")", "").split())
 
 
+def run_groups(summary: pd.DataFrame, runs: Sequence[FoundRun], root: Path) -> dict[Path, RunGroup]:
+    """Return the group of each run, by the run's folder.
+
+    Args:
+        summary: of `gluelamp.reporting.summary.summarise`.
+        runs: all runs.
+        root: the results folder, in which the page is written.
+    """
+    records = dict(runs)
+    # Every complete run has a score after its last epoch: one row per group.
+    rows = summary[summary["is_main"].astype(bool) & (summary["selection"] == "last")]
+    keys = ["data", "backbone", "variant", "task"]
+    groups: dict[Path, RunGroup] = {}
+    for number, row in enumerate(rows.sort_values(keys).to_dict("records"), start=1):
+        folders = row["folders"]
+        links = [f"{folder.relative_to(root).as_posix()}/record.json" for folder in folders]
+        data, backbone, method, task = (row[key] for key in keys)
+        members = [records[folder] for folder in folders]
+        group = RunGroup(f"runs-{number}", data, backbone, method, task, members, links)
+        groups |= dict.fromkeys(folders, group)
+    return groups
+
+
 def sections(summary: pd.DataFrame, groups: Mapping[Path, RunGroup]) -> list[Section]:
     """Return the sections of the page.
 
     Args:
         summary: of `gluelamp.reporting.summary.summarise`, with the column ``published``.
-        groups: of `gluelamp.reporting.site.runs.run_groups`.
+        groups: of ``run_groups``.
     """
     # The overview and the charts have one setting per method; the tables of the tasks have all of them.
     common = common_settings(summary.assign(label=summary["method"]))
@@ -75,6 +174,7 @@ def _section(rows: pd.DataFrame, scope: pd.DataFrame, groups: Mapping[Path, RunG
     families = {row["label"]: groups[row["folders"][0]].family for row in rows.to_dict("records")}
     order = list(FAMILIES.values())
     methods = sorted(families, key=lambda method: (order.index(families[method]), method))
+    records = {folder: group.records for folder, group in groups.items()}
     # The summary has the tasks in the order of GLUE.
     tasks = list(scope.loc[scope["task"].isin(rows["task"]), "task"].unique())
     first = rows.iloc[0]
@@ -87,7 +187,7 @@ def _section(rows: pd.DataFrame, scope: pd.DataFrame, groups: Mapping[Path, RunG
         families=[family for family in order if family in families.values()],
         overview=_overview(rows, tasks, methods, groups),
         task_tables=[_task_table(on_task, groups) for _, on_task in scope.groupby("task", sort=False)],
-        panels=list(score_panels(rows, tasks, families, groups)),
+        panels=list(score_panels(rows, tasks, families, records)),
     )
 
 

@@ -14,8 +14,8 @@ from gluelamp.reporting.statistics.comparisons import (
     rank_intervals,
     verdict,
 )
-from gluelamp.reporting.statistics.estimates import Estimate, mean_estimate, score_estimate
-from gluelamp.reporting.statistics.predictions import Predictions, read_predictions
+from gluelamp.reporting.statistics.intervals import Estimate, Predictions, mean_estimate, score_estimate
+from gluelamp.reporting.statistics.predictions import read_predictions
 
 __all__ = [
     "TIES_NOTE",

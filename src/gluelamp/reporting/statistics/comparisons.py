@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gluelamp.errors import InputError, unknown
-from gluelamp.reporting.statistics.estimates import LEVEL, Estimate, estimate, score_estimate
-from gluelamp.reporting.statistics.predictions import Predictions
+from gluelamp.reporting.statistics.intervals import LEVEL, Estimate, Predictions, estimate, score_estimate
 
 COLUMNS = ["method", "difference", "low", "high", "p", "p_holm", "verdict", "seeds"]
 
@@ -28,7 +27,7 @@ def difference(first: Predictions, second: Predictions) -> Estimate:
     Both methods are scored on the same resamples of the rows. Seeds are not paired, although runs with the
     same seed share the order of the examples: three pairs have two degrees of freedom, half of those of six
     runs. If runs with the same seed are correlated, these intervals are wider than necessary. See
-    `gluelamp.reporting.statistics.estimates.estimate`.
+    `gluelamp.reporting.statistics.intervals.estimate`.
 
     Raises:
         InputError: if the rows or the metrics differ.

@@ -1,52 +1,21 @@
-"""The stored predictions of one method on one task, over all seeds."""
+"""Reads the stored predictions of one method on one task, over all seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from gluelamp.errors import InputError
-from gluelamp.reporting.statistics.resampling import resampled_scores, weighted_scores
+from gluelamp.reporting.statistics.intervals import Predictions
 from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.task import Task
 
 PREDICTIONS = "predictions.parquet"
 _COLUMNS = ("selection", "split", "idx", "label", "output_0")
-
-
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """All seeds of one method, in one setting, on one task and split.
-
-    Args:
-        metric: the metric of the scores.
-        labels: class ids or numbers, shape (rows,).
-        outputs: predicted class ids, or numbers for a regression task, shape (seeds, rows).
-        seeds: of the runs, in ascending order.
-        lower_is_better: whether the metric is an error.
-    """
-
-    metric: str
-    labels: np.ndarray
-    outputs: np.ndarray
-    seeds: tuple[int, ...]
-    lower_is_better: bool
-
-    @cached_property
-    def scores(self) -> np.ndarray:
-        """The score of each seed on all rows, shape (seeds,)."""
-        once = np.ones((len(self.labels), 1))
-        return weighted_scores(self.metric, self.labels, self.outputs, once)[:, 0]
-
-    @cached_property
-    def resampled(self) -> np.ndarray:
-        """The score of each seed on bootstrap samples of the rows, shape (seeds, resamples)."""
-        return resampled_scores(self.metric, self.labels, self.outputs)
 
 
 def read_predictions(scores: pd.DataFrame) -> Predictions | None:

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import pandas as pd
 
 from gluelamp.records import RunRecord
+from gluelamp.reporting.labels import SAMPLE_NOTE, SELECTIONS, task_names
 from gluelamp.reporting.published import Key as PublishedKey
 from gluelamp.reporting.rendering import EMPTY, Cell, Format, Number, Page, Range, Table, Text, numbers, texts
-from gluelamp.reporting.scores import SAMPLE, SELECTIONS, is_benchmark
+from gluelamp.reporting.scores import SAMPLE, is_benchmark
 from gluelamp.reporting.statistics import TIES_NOTE, Predictions, comparable, possibly_best, rank_intervals
 from gluelamp.reporting.summary import AVERAGE_TASKS, task_averages
-from gluelamp.reporting.tables import failed_runs
-from gluelamp.reporting.titles import SAMPLE_NOTE, task_names
 
 ACCURACY_COLUMNS = [
     *("data", "backbone", "method", "task", "metric"),
@@ -173,3 +172,17 @@ def _comparable(rows: pd.DataFrame) -> dict[str, Predictions]:
 
 def _task_title(rows: pd.DataFrame) -> str:
     return f"{rows['task'].iloc[0]} ({rows['metric'].iloc[0].replace('_', ' ')})"
+
+
+def failed_runs(failed: Sequence[RunRecord]) -> Table:
+    """Return the table of the failed runs, with their messages."""
+    configs = [record.config for record in failed]
+    lines = [
+        [
+            *(config.backbone.name, config.method.name, config.task.name, str(config.seed)),
+            record.error or "no message",
+        ]
+        for config, record in zip(configs, failed, strict=True)
+    ]
+    columns = texts("backbone", "method", "task", "seed", "error")
+    return Table("Failed runs", columns, [[Text(text) for text in line] for line in sorted(lines)])

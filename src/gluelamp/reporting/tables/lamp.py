@@ -13,6 +13,7 @@ import pandas as pd
 from gluelamp.bootstrap import mean_interval
 from gluelamp.errors import InputError
 from gluelamp.records import RunRecord
+from gluelamp.reporting.labels import SAMPLE_NOTE, variant_labels
 from gluelamp.reporting.rendering import (
     COUNT,
     Cell,
@@ -27,9 +28,7 @@ from gluelamp.reporting.rendering import (
 )
 from gluelamp.reporting.scores import CHECKSUM_DIGITS, COUNTS, SAMPLE, table_settings
 from gluelamp.reporting.statistics.predictions import PREDICTIONS, read_columns
-from gluelamp.reporting.tables import failed_runs
-from gluelamp.reporting.titles import SAMPLE_NOTE
-from gluelamp.reporting.variants import variant_labels
+from gluelamp.reporting.tables.accuracy import failed_runs
 from gluelamp.tasks.catalogue import TASKS
 from gluelamp.tasks.lamp.metrics import lamp_metrics
 from gluelamp.tasks.task import Task

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gluelamp.records import Measurement
+from gluelamp.reporting.labels import SAMPLE_NOTE, scope_title, task_name, task_names
 from gluelamp.reporting.published import BEST_EPOCH_MARK, HEAD_MARKS, PublishedCount, legend
 from gluelamp.reporting.rendering import (
     DIFFERENCE,
@@ -34,7 +35,6 @@ from gluelamp.reporting.summary import (
     task_averages,
     task_order,
 )
-from gluelamp.reporting.titles import SAMPLE_NOTE, scope_title, task_name, task_names
 
 PAPER_BACKBONE = "roberta_large"
 PAPER_METHODS = ("pafi", "hiwi", "hiwi_weight")

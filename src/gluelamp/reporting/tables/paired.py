@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from gluelamp.reporting.labels import task_name, task_names
 from gluelamp.reporting.rendering import DIFFERENCE, EMPTY, POINTS, Cell, Number, Table, Text, numbers, texts
 from gluelamp.reporting.statistics import Predictions, compare_all, difference, holm, mean_estimate, verdict
 from gluelamp.reporting.summary import SCORE_COLUMNS, task_order
-from gluelamp.reporting.titles import task_name, task_names
 from gluelamp.tasks.glue import GLUE
 
 OVERALL = "all tasks"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from gluelamp.reporting.labels import scope_title
 from gluelamp.reporting.rendering import COUNT, Number, Page, Table, Text, numbers, texts
 from gluelamp.reporting.summary import SETTING_NOTE, common_settings
 from gluelamp.reporting.tables.paired import compared_rows, difference_tables, score_cells
-from gluelamp.reporting.titles import scope_title
 
 PAFI = "pafi"
 CONTROLS = ("sparse_random", "sparse_largest", "sparse_middle")

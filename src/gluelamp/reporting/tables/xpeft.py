@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from gluelamp.records import Measurement
+from gluelamp.reporting.labels import scope_title, task_name
 from gluelamp.reporting.published import legend
 from gluelamp.reporting.rendering import (
     COUNT,
@@ -23,7 +24,6 @@ from gluelamp.reporting.rendering import (
 )
 from gluelamp.reporting.summary import SETTING_NOTE, common_settings
 from gluelamp.reporting.tables.paired import compared_rows, difference_tables, score_cells
-from gluelamp.reporting.titles import scope_title, task_name
 
 PAPER_BACKBONE = "bert_base"
 ADAPTER, BASELINE = "pfeiffer", "head_only"

@@ -1,4 +1,4 @@
-"""Labels of a method's variants: the settings in which its runs differ."""
+"""Labels of tables: titles of tasks and selections, and the settings in which a method's runs differ."""
 
 from __future__ import annotations
 
@@ -6,6 +6,29 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
+
+import pandas as pd
+
+SELECTIONS = {
+    "held_out": "cross-fitted (2-fold) epoch selection",
+    "best": "best epoch",
+    "last": "last epoch",
+}
+"""Titles of the selections of the epoch, the strictest first; every record has ``best`` and ``last``."""
+
+SAMPLE_NOTE = "The bundled sample is synthetic: it shows that the suite runs, and it is no evidence on {}."
+
+_TASK_NAMES = {
+    "cola": "CoLA",
+    "sst2": "SST-2",
+    "mrpc": "MRPC",
+    "qqp": "QQP",
+    "stsb": "STS-B",
+    "mnli": "MNLI",
+    "qnli": "QNLI",
+    "rte": "RTE",
+    "wnli": "WNLI",
+}
 
 Settings = Mapping[str, str]
 """Settings as text by dotted key, such as ``{"method.density": "0.005"}``."""
@@ -17,6 +40,38 @@ DATA_PREFIXES = ("task.", "data.")
 """Of the settings that define the rows of a run."""
 TRAINING_PREFIXES = ("backbone.", "trainer.", "head.")
 """Of the settings of a run's training that all methods have."""
+
+
+def task_name(task: str) -> str:
+    """Return a task's name as papers write it."""
+    return _TASK_NAMES.get(task, task)
+
+
+def task_names(tasks: str) -> str:
+    """Return the names of several tasks, which are separated by a blank, as a list in a sentence."""
+    return ", ".join(map(task_name, tasks.split()))
+
+
+def scope_title(rows: pd.DataFrame) -> str:
+    """Return the title of a table of scores of one backbone, data, training and selection.
+
+    Args:
+        rows: with the columns ``backbone``, ``data``, ``epochs``, ``selection`` (empty if there are no runs)
+            and ``seeds``.
+    """
+    # All rows have the same backbone, data, epochs and selection; only the numbers of seeds may differ.
+    first = rows.iloc[0]
+    if not first["selection"]:
+        return f"{first['backbone']}, no runs"
+    seeds = rows.loc[rows["seeds"] > 0, "seeds"]
+    fewest, most = int(seeds.min()), int(seeds.max())
+    count = _plural(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
+    training = f"{first['data']} data, {_plural(first['epochs'], 'epoch')}"
+    return f"{first['backbone']}, {training}, {SELECTIONS[first['selection']]}, {count}"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
