@@ -12,7 +12,7 @@ from gluelamp.errors import InputError
 from gluelamp.measurement.base import MeasuredModel
 from gluelamp.measurement.parameters import count_values
 from gluelamp.records import MEASUREMENT_COLUMNS
-from gluelamp.reporting.published import PublishedCount, read_counts
+from gluelamp.reporting.published_counts import PublishedCount, read_counts
 
 # Blocks, hidden size, feed-forward size, and parameters of the encoder without pooler and head.
 BACKBONES = {

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from gluelamp.records import RunRecord
-from gluelamp.reporting.published import COLUMNS
+from gluelamp.reporting.published_scores import COLUMNS
 from gluelamp.reporting.rendering import table_as_markdown
 from gluelamp.reporting.results import Results
 

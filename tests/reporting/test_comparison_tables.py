@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from gluelamp.records import FoundRun, Measurement
-from gluelamp.reporting.published import COLUMNS, closest_scores
+from gluelamp.reporting.published_scores import COLUMNS, closest_scores
 from gluelamp.reporting.rendering.markdown import page_as_markdown
 from gluelamp.reporting.scores import score_table
 from gluelamp.reporting.summary import common_settings, summarise

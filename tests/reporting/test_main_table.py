@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from gluelamp.records import FoundRun, Measurement
-from gluelamp.reporting.published import COLUMNS, PublishedCount, closest_scores
+from gluelamp.reporting.published_counts import PublishedCount
+from gluelamp.reporting.published_scores import COLUMNS, closest_scores
 from gluelamp.reporting.rendering.markdown import page_as_markdown
 from gluelamp.reporting.rendering.tables import plain
 from gluelamp.reporting.scores import score_table

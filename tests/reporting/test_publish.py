@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from gluelamp.errors import InputError
-from gluelamp.reporting.publish import add_published
-from gluelamp.reporting.published import COLUMNS, read_published
+from gluelamp.reporting.published_scores import COLUMNS, add_published, read_published
 
 ROOT = Path(__file__).parents[2]
 VALID = ("P (2023)", "Table 1", "hiwi", "roberta_large", "dev; r=4", "rte", "accuracy", "50.0", "the PDF")

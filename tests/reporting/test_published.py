@@ -13,7 +13,8 @@ import pytest
 from gluelamp.errors import InputError
 from gluelamp.records import Measurement
 from gluelamp.reporting import write_tables
-from gluelamp.reporting.published import COLUMNS, PublishedCount, published_cells, read_counts, read_published
+from gluelamp.reporting.published_counts import PublishedCount, published_cells, read_counts
+from gluelamp.reporting.published_scores import COLUMNS, read_published
 from gluelamp.tasks.glue import GLUE
 
 ROOT = Path(__file__).parents[2]

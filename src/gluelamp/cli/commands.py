@@ -78,7 +78,7 @@ def report(raw: dict[str, Any]) -> None:
 
 def publish(raw: dict[str, Any]) -> None:
     """Add a CSV file of printed scores to those of one paper."""
-    from gluelamp.reporting.publish import add_published
+    from gluelamp.reporting.published_scores import add_published
 
     known = [{file.stem for file in (CONFIGS / group).glob("*.yaml")} for group in ("method", "backbone")]
     folder = path(raw["published"], "published")

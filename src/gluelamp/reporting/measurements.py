@@ -10,7 +10,7 @@ import pandas as pd
 
 from gluelamp.records import MEASUREMENT_COLUMNS, Certificate, Measurement
 from gluelamp.reporting.labels import flatten, variant_labels
-from gluelamp.reporting.published import PublishedCount, published_cells
+from gluelamp.reporting.published_counts import PublishedCount, published_cells
 from gluelamp.reporting.rendering import Cell, Column, Format, Number, Page, Table, Text, numbers, texts
 
 

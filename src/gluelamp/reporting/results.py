@@ -23,7 +23,8 @@ from gluelamp.records import (
 )
 from gluelamp.reporting.claims import claim_rows, claims_page
 from gluelamp.reporting.measurements import certificates_page, measurement_pages
-from gluelamp.reporting.published import PublishedCount, closest_scores, read_counts, read_published
+from gluelamp.reporting.published_counts import PublishedCount, read_counts
+from gluelamp.reporting.published_scores import closest_scores, read_published
 from gluelamp.reporting.rendering import Page, page_files
 from gluelamp.reporting.scores import has_users, score_table
 from gluelamp.reporting.summary import summarise

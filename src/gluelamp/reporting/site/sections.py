@@ -157,7 +157,7 @@ def sections(summary: pd.DataFrame, groups: Mapping[Path, RunGroup]) -> list[Sec
 
     Args:
         summary: of `gluelamp.reporting.summary.summarise`, with the column ``published``.
-        groups: of ``run_groups``.
+        groups: of `run_groups`.
     """
     # The overview and the charts have one setting per method; the tables of the tasks have all of them.
     common = common_settings(summary.assign(label=summary["method"]))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from gluelamp.records import RunRecord
 from gluelamp.reporting.labels import SAMPLE_NOTE, SELECTIONS, task_names
-from gluelamp.reporting.published import Key as PublishedKey
+from gluelamp.reporting.published_scores import Key as PublishedKey
 from gluelamp.reporting.rendering import EMPTY, Cell, Format, Number, Page, Range, Table, Text, numbers, texts
 from gluelamp.reporting.scores import SAMPLE, is_benchmark
 from gluelamp.reporting.statistics import TIES_NOTE, Predictions, comparable, possibly_best, rank_intervals
@@ -43,7 +43,7 @@ def accuracy_rows(summary: pd.DataFrame, published: Mapping[PublishedKey, float]
 
     Args:
         summary: of `gluelamp.reporting.summary.summarise`.
-        published: as fractions, of `gluelamp.reporting.published.read_published`.
+        published: as fractions, of `gluelamp.reporting.published_scores.read_published`.
     """
     keys = zip(*(summary[column] for column in ("method", "backbone", "task", "metric")), strict=True)
     values = pd.Series([published.get(key) for key in keys], index=summary.index, dtype=float)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gluelamp.bootstrap import mean_interval
-from gluelamp.errors import InputError
 from gluelamp.records import RunRecord
-from gluelamp.reporting.labels import SAMPLE_NOTE, variant_labels
+from gluelamp.reporting.labels import SAMPLE_NOTE
 from gluelamp.reporting.rendering import (
     COUNT,
     Cell,
@@ -26,14 +23,12 @@ from gluelamp.reporting.rendering import (
     numbers,
     texts,
 )
-from gluelamp.reporting.scores import CHECKSUM_DIGITS, COUNTS, SAMPLE, table_settings
-from gluelamp.reporting.statistics.predictions import PREDICTIONS, read_columns
+from gluelamp.reporting.scores import CHECKSUM_DIGITS, COUNTS, SAMPLE
 from gluelamp.reporting.tables.accuracy import failed_runs
+from gluelamp.reporting.tables.lamp_scores import PROTOCOLS, LampScores, baseline_scores, method_scores
 from gluelamp.tasks.catalogue import TASKS
-from gluelamp.tasks.lamp.metrics import lamp_metrics
 from gluelamp.tasks.task import Task
 
-PROTOCOLS = {"shared": "shared", "per_user": "per user", "shared_then_per_user": "shared, then per user"}
 REFERENCES = ("head_only", "pfeiffer")
 SECTION = ["data", "task", "backbone", "fingerprint", "checksum"]
 _RUN_COLUMNS = ["min_user_rows", "seeds", "epochs", "diverged", *COUNTS]
@@ -46,7 +41,6 @@ LAMP_COLUMNS = [
     *COUNTS,
     *(f"vs_{name}{part}" for name in REFERENCES for part in ("", "_low", "_high", "_users", "_verdict")),
 ]
-_READ = ("selection", "split", "idx", "label", "user", "baseline_all", "baseline_user")
 _DIGITS = 12  # equal means over seeds may differ in the last bits of a float
 
 _NOT_COMPARABLE = (
@@ -79,31 +73,6 @@ _TITLES = {
 }
 
 
-@dataclass(frozen=True)
-class _Row:
-    """The runs of one row of the table, or a baseline.
-
-    Args:
-        method: the name.
-        label: the name with its variant.
-        profiles: one of `PROTOCOLS`.
-        rows: the test rows of all runs, with their seeds.
-        metrics: the task's metrics over the rows of all users, means over seeds.
-        users: the main metric of each user, a mean over seeds, in the order of names.
-        setting: the choice of users and the epochs; it selects among several references.
-        run: the other columns; empty for a baseline.
-    """
-
-    method: str
-    label: str
-    profiles: str
-    rows: pd.DataFrame
-    metrics: Mapping[str, float]
-    users: pd.Series
-    setting: frozenset[tuple[str, str]]
-    run: Mapping[str, Any]
-
-
 def lamp_rows(scores: pd.DataFrame) -> pd.DataFrame:
     """Return one row per data, task, backbone, variant of a method and profiles, and two baselines.
 
@@ -132,8 +101,8 @@ def lamp_rows(scores: pd.DataFrame) -> pd.DataFrame:
 def _section_rows(section: tuple[str, ...], runs: pd.DataFrame) -> Iterator[dict[str, Any]]:
     task = TASKS[section[1]]
     deviations = tuple(dict.fromkeys(text for texts in runs["deviations"] for text in texts))
-    rows = _method_rows(task, runs)
-    for row in [*_baselines(task, rows), *rows]:
+    rows = method_scores(task, runs)
+    for row in [*baseline_scores(task, rows), *rows]:
         low, high = _interval(row.users)
         yield {
             **dict(zip(SECTION, section, strict=True)),
@@ -153,105 +122,7 @@ def _section_rows(section: tuple[str, ...], runs: pd.DataFrame) -> Iterator[dict
         }
 
 
-def _method_rows(task: Task, runs: pd.DataFrame) -> list[_Row]:
-    """Return the rows of methods in the order of profiles, then of labels."""
-    settings = list(map(_settings, table_settings(runs)))
-    groups = zip(runs["method"], runs["profiles"], strict=True)
-    runs = runs.assign(
-        setting=settings,
-        label=variant_labels(list(zip(groups, runs["method"], settings, strict=True))),
-        protocol=runs["profiles"].map(list(PROTOCOLS).index),
-    )
-    return [_method_row(task, group) for _, group in runs.groupby(["protocol", "label"])]
-
-
-def _settings(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings that distinguish rows of the table.
-
-    The two halves of the users are one row. A run on one half is not one with a run on all users: its users
-    would count twice. The bank of a half consists of the other half's adapters, so it differs between halves.
-    """
-    is_half = settings.get("task.user_group", "null") != "null"
-    omitted = {"task.profiles", "method.bank"} if is_half else {"task.profiles"}
-    distinct = {key: value for key, value in settings.items() if key not in omitted}
-    return distinct | {"task.user_group": "halves" if is_half else "null"}
-
-
-def _method_row(task: Task, runs: pd.DataFrame) -> _Row:
-    parts = [
-        _test_rows(folder, task).assign(seed=seed)
-        for folder, seed in zip(runs["folder"], runs["seed"], strict=True)
-    ]
-    # The halves of the users become one set of rows here; seeds stay separate.
-    rows = pd.concat(parts, ignore_index=True)
-    if rows.duplicated(["seed", "idx"]).any():  # the label of a half does not contain its bank
-        raise InputError(
-            f"The runs {', '.join(map(str, runs['folder']))} have the same users and the same seed, but "
-            "different banks. A row of the table has one run per user: move the others out of the results."
-        )
-    first = runs.iloc[0]
-    choice = {key: value for key, value in first["setting"].items() if key.startswith("task.")}
-    metrics, users, seeds = _scores(task, rows)
-    run = {
-        "min_user_rows": int(first["task.min_user_rows"]),
-        "seeds": seeds,
-        "epochs": first["epochs"],
-        "diverged": runs["diverged"].sum(),
-        **first[COUNTS],
-    }
-    setting = frozenset({**choice, "epochs": str(first["epochs"])}.items())
-    return _Row(first["method"], first["label"], first["profiles"], rows, metrics, users, setting, run)
-
-
-def _test_rows(folder: Path, task: Task) -> pd.DataFrame:
-    """Read the test rows of a run with its predictions after the last epoch."""
-    path = folder / PREDICTIONS
-    if not path.is_file():
-        raise InputError(
-            f"{path} is missing: the scores of task {task.name!r} are computed from the predictions for each "
-            "user. Copy it next to its record, or train again."
-        )
-    outputs = [f"output_{number}" for number in range(task.num_outputs)]
-    frame = read_columns(path, [*_READ, *outputs])
-    rows = frame[(frame["split"] == "test") & (frame["selection"] == "last")]
-    values = rows[outputs].to_numpy()
-    prediction = values[:, 0].astype(np.float64) if task.is_regression else values.argmax(axis=1)
-    return rows[["idx", "user", "label", "baseline_all", "baseline_user"]].assign(prediction=prediction)
-
-
-def _scores(task: Task, rows: pd.DataFrame) -> tuple[dict[str, float], pd.Series, int]:
-    """Return the metrics over all rows, the main metric of each user and the smallest number of seeds."""
-    kind = np.float64 if task.is_regression else np.int64  # classes may be stored as floats
-    seeds = [part for _, part in rows.groupby("seed")]
-    # Scored per seed and then averaged: the macro-F1 of all seeds together would be another number.
-    metrics = [
-        lamp_metrics(task, *(part[name].to_numpy(kind) for name in ("prediction", "label"))) for part in seeds
-    ]
-    # The mean of a user's row values is the metric of that user, both for accuracy and for MAE
-    if task.main_metric == "mae":
-        values = (rows["prediction"] - rows["label"]).abs()
-    else:
-        values = (rows["prediction"] == rows["label"]).astype("float64")
-    users = values.groupby([rows["seed"], rows["user"]]).mean().groupby("user")
-    return pd.DataFrame(metrics).mean().to_dict(), users.mean(), int(users.size().min())
-
-
-def _baselines(task: Task, rows: Sequence[_Row]) -> Iterator[_Row]:
-    """Yield the majority or median baselines, for the users of the row with the most of them."""
-    # The baselines of each test row are stored with the predictions of every run that has its user.
-    largest = max(rows, key=lambda row: len(row.users))
-    once = largest.rows.drop_duplicates("idx").assign(seed=0)
-    name = "median" if task.is_regression else "majority"
-    for scope, profiles, column in (
-        ("all", "shared", "baseline_all"),
-        ("own", "per_user", "baseline_user"),
-    ):
-        guesses = once.assign(prediction=once[column])
-        metrics, users, _ = _scores(task, guesses)
-        yield _Row(name, f"{name} ({scope})", profiles, guesses, metrics, users, largest.setting, {})
-
-
-def _difference(task: Task, row: _Row, rows: Sequence[_Row], name: str) -> dict[str, Any]:
+def _difference(task: Task, row: LampScores, rows: Sequence[LampScores], name: str) -> dict[str, Any]:
     """Return row - reference over the users of both; empty without a reference or a common user."""
     # The reference has several rows if it ran on several choices of users or epochs. Only the one with the
     # settings of this row is a fair reference.

@@ -11,7 +11,8 @@ import pandas as pd
 
 from gluelamp.records import Measurement
 from gluelamp.reporting.labels import SAMPLE_NOTE, scope_title, task_name, task_names
-from gluelamp.reporting.published import BEST_EPOCH_MARK, HEAD_MARKS, PublishedCount, legend
+from gluelamp.reporting.published_counts import PublishedCount
+from gluelamp.reporting.published_scores import BEST_EPOCH_MARK, HEAD_MARKS, legend
 from gluelamp.reporting.rendering import (
     DIFFERENCE,
     EMPTY,
@@ -78,7 +79,7 @@ def main_rows(
     Args:
         summary: of `gluelamp.reporting.summary.summarise`.
         measured: measurements of kind ``parameters``.
-        published: of `gluelamp.reporting.published.closest_scores`.
+        published: of `gluelamp.reporting.published_scores.closest_scores`.
         counts: published sizes.
 
     Returns:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from gluelamp.records import Measurement
 from gluelamp.reporting.labels import scope_title, task_name
-from gluelamp.reporting.published import legend
+from gluelamp.reporting.published_scores import legend
 from gluelamp.reporting.rendering import (
     COUNT,
     EMPTY,
@@ -118,7 +118,7 @@ def xpeft_page(rows: pd.DataFrame, published: pd.DataFrame) -> Page:
 
     Args:
         rows: at least one.
-        published: of `gluelamp.reporting.published.closest_scores`.
+        published: of `gluelamp.reporting.published_scores.closest_scores`.
     """
     tables = [table for _, scope in rows.groupby(SCOPE, sort=False) for table in _tables(scope, published)]
     return Page("xpeft", "X-PEFT: masks, bytes and scores", _READING, rows, tables)

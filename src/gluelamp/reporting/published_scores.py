@@ -1,4 +1,4 @@
-"""Numbers that papers print: scores and counts of values, with what makes them comparable with our runs.
+"""Scores that papers print, with what makes them comparable with our runs, and how a user adds more.
 
 The files are below ``results/published``; its README explains the columns and the classes of protocols.
 """
@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, astuple, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Self, TypeVar
 
 import pandas as pd
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.errors import InputError, unknown
-from gluelamp.records import Measurement
-from gluelamp.reporting.labels import flatten
+from gluelamp.io import write_text
+from gluelamp.reporting.rendering import as_csv
 from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.glue import GLUE
 
@@ -60,6 +60,8 @@ _PROTOCOL = (
     r"^(dev|dev from MNLI|held-out part of dev|test|unstated split"
     r"|dev after \d+ training rows|(dev|test|unstated split) on [^;]+)(;|$)"
 )
+PAPERS = ("pafi_hiwi", "xpeft")
+"""Files of the folder to which a user can add scores."""
 _Row = TypeVar("_Row")
 
 
@@ -97,32 +99,6 @@ class PublishedScore:
 
 
 COLUMNS = [field.name for field in fields(PublishedScore)]
-
-
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class PublishedCount:
-    """A printed number of values: a row of ``results/published/counts``."""
-
-    method: str
-    backbone: str
-    published: str
-    value: float = Field(gt=0)
-    counted: Literal["trained", "stored"]
-    counts_head: Literal["yes", "no", "unstated"]
-    setting: str
-    paper: str
-    table: str
-    source: str
-    note: str
-
-    def ratio(self, row: Mapping[str, Any]) -> float:
-        """Return our number over the printed one, for a row of a measurement with trained values."""
-        # Compare like with like: what the paper counts, with the head only if the paper counts it.
-        ours = row["stored_values" if self.counted == "stored" else "trained"]
-        ours += row["head"] if self.counts_head == "yes" else 0
-        # A percentage is relative to the backbone, whose size follows from our own percentage.
-        percent = row["trained_pct"] / row["trained"] if self.published.endswith("%") else 1
-        return float(percent * ours / self.value)
 
 
 def read_published(folder: Path) -> Mapping[Key, float]:
@@ -198,41 +174,6 @@ def legend(marks: str) -> list[str]:
     return [f"{mark} {meaning}" for mark, meaning in _LEGEND.items() if mark in marks]
 
 
-def read_counts(path: Path) -> list[PublishedCount]:
-    """Return the published counts in the order of a file; none if it is missing.
-
-    Raises:
-        InputError: if a column is missing or superfluous, or a value is not allowed.
-    """
-    return read_rows(path, PublishedCount) if path.is_file() else []
-
-
-def published_cells(
-    one: Measurement, row: Mapping[str, Any], counts: Sequence[PublishedCount]
-) -> dict[str, str]:
-    """Return the cells ``published`` and ``notes`` of a row of a measurement of parameters."""
-    if "refused" in row:
-        return {"published": "", "notes": row["refused"]}
-    printed = [
-        count for count in counts if count.method == one.method and count.backbone in ("", one.backbone)
-    ]
-    options = {f"{key}={value}" for key, value in flatten(one.config).items()}
-    # In a note, only options that differ from ours explain a difference.
-    settings = {option.replace('"', "").replace(" ", "") for option in options}  # as on the command line
-    return {
-        "published": "; ".join(count.published for count in printed),
-        "notes": ". ".join(_note(count, row, settings) for count in printed),
-    }
-
-
-def _note(count: PublishedCount, row: Mapping[str, Any], settings: set[str]) -> str:
-    stored = " stored" if count.counted == "stored" else ""
-    place = f"{count.published}{stored} ({count.paper.partition(' (')[0]}, {count.table})"
-    other = " ".join(option for option in count.setting.split() if option not in settings)
-    parts = [f"ours/published {count.ratio(row):.3f}", other and f"published with {other}", count.note]
-    return f"{place}: {'; '.join(filter(None, parts))}"
-
-
 def read_rows(path: Path, layout: type[_Row]) -> list[_Row]:
     """Return the rows of a CSV file in their order.
 
@@ -264,3 +205,77 @@ def read_rows(path: Path, layout: type[_Row]) -> list[_Row]:
         place = ", ".join([f"row {int(row) + 1}", *(f"column {name}" for name in column)])
         sentence = first["msg"].removeprefix("Value error, ").rstrip(".")
         raise InputError(f"{path}, {place}: {sentence}.") from error
+
+
+def add_published(
+    file: Path, paper: str, folder: Path, methods: Collection[str], backbones: Collection[str]
+) -> int:
+    """Merge a file of printed scores into those of one paper. Nothing is written unless every row is valid.
+
+    Args:
+        file: a CSV file with the columns `COLUMNS`.
+        paper: one of `PAPERS`: the file in the folder that receives the rows.
+        folder: of the published numbers.
+        methods: the allowed names of methods.
+        backbones: the allowed names of backbones.
+
+    Returns:
+        the number of new rows.
+
+    Raises:
+        InputError: if the file is missing, a row is not allowed or occurs twice, or a value contradicts a
+            published one.
+    """
+    if paper not in PAPERS:
+        raise unknown("paper", paper, PAPERS)
+    columns = ", ".join(COLUMNS)
+    if not file.is_file():
+        raise InputError(f"{file} is no file; give a CSV file with the columns {columns}.")
+    new = read_rows(file, PublishedScore)
+    if not new:
+        raise InputError(f"{file} has no row; give one number per row, in the columns {columns}.")
+    _check_rows(file, new, {"method": methods, "backbone": backbones})
+    # Everything is checked before the first byte is written.
+    target = folder / f"{paper}.csv"
+    present = read_rows(target, PublishedScore) if target.is_file() else []
+    added = _new_rows(file, new, present)
+    write_text(target, as_csv(pd.DataFrame(map(astuple, [*present, *added]), columns=COLUMNS)))
+    return len(added)
+
+
+def _check_rows(file: Path, rows: Sequence[PublishedScore], allowed: Mapping[str, Collection[str]]) -> None:
+    for number, row in enumerate(rows, start=1):
+        for column, names in allowed.items():
+            if getattr(row, column) not in names:
+                raise InputError(f"{file}, row {number}: {unknown(column, getattr(row, column), names)}")
+        # A printed score below 1 % exists, but it is far rarer than a percentage entered as a fraction.
+        if 0 < abs(float(row.value)) < 1:
+            raise InputError(
+                f"{file}, row {number}: value {row.value} looks like a fraction; write it as printed, "
+                "in percent."
+            )
+
+
+def _new_rows(
+    file: Path, rows: Sequence[PublishedScore], present: Sequence[PublishedScore]
+) -> list[PublishedScore]:
+    """Return the rows that are not published yet. Rows that contradict one another are an error."""
+    values = {_cell_key(row): row.value for row in present}
+    numbers: dict[tuple[str, ...], int] = {}
+    for number, row in enumerate(rows, start=1):
+        cell = _cell_key(row)
+        if cell in numbers:
+            raise InputError(f"{file}, row {number}: the same cell as row {numbers[cell]}; remove one.")
+        numbers[cell] = number
+        # Compared as numbers: "50" and "50.0" do not contradict each other.
+        if float(values.get(cell, row.value)) != float(row.value):
+            raise InputError(
+                f"{file}, row {number}: value {row.value} contradicts the published value {values[cell]} of "
+                f"the same cell of {row.paper}, {row.table}; correct one of them."
+            )
+    return [row for row in rows if _cell_key(row) not in values]
+
+
+def _cell_key(row: PublishedScore) -> tuple[str, ...]:
+    """Return what identifies the printed number: every column except the value and its source."""
+    return (row.paper, row.table, row.method, row.backbone, row.protocol, row.task, row.metric)
