@@ -1,4 +1,4 @@
-"""A results folder as sweeps leave it, made by hand: holes, unequal seeds, a failure, two sources of data."""
+"""A synthetic results folder: missing runs, unequal numbers of seeds, a failed run and two data sources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from gluelamp.io import write_json
 from gluelamp.records import SCHEMA_VERSION
 
-# name: class, trained values, bytes of a task, how often its predictions are right
+# By name: class, trained values, bytes of a task, and the probability of a right prediction
 METHODS: dict[str, tuple[str, int, int, float]] = {
     "full": ("FullFineTuning", 22565376, 90261504, 0.86),
     "head_only": ("HeadOnly", 0, 0, 0.62),
@@ -41,14 +41,17 @@ SCORES = {
     "cola": {"matthews_correlation": matthews_corrcoef},
     "mrpc": {"accuracy": accuracy_score, "f1": f1_score},
     "rte": {"accuracy": accuracy_score},
-    "stsb": {"pearson": lambda *of: pearsonr(*of)[0], "spearman": lambda *of: spearmanr(*of)[0]},
+    "stsb": {
+        "pearson": lambda labels, outputs: pearsonr(labels, outputs)[0],
+        "spearman": lambda labels, outputs: spearmanr(labels, outputs)[0],
+    },
 }
 ROWS = 150
 EPOCHS = 5
 
 
 def write_results(root: Path, methods: int = len(METHODS), seeds: int = 3) -> None:
-    """Write runs and latencies of the first methods below a folder."""
+    """Write runs and latencies of the first methods of `METHODS` below a folder."""
     names = list(METHODS)[:methods]
     runs = [(name, task, seed) for name in names for task in SCORES for seed in range(seeds)]
     for name, task, seed in runs:
@@ -62,7 +65,7 @@ def write_results(root: Path, methods: int = len(METHODS), seeds: int = 3) -> No
 
 
 def write_run(root: Path, method: str, task: str, seed: int, source: str = "local", error: str = "") -> None:
-    """Write one record, and the predictions of a complete run."""
+    """Write the record of a run and, if it is complete, its predictions."""
     number = list(METHODS).index(method)
     identity = f"{number:04x}{list(SCORES).index(task):04x}{seed:04x}{len(source):04x}"
     folder = root / "runs" / "minilm" / method / task / identity
@@ -75,7 +78,7 @@ def write_run(root: Path, method: str, task: str, seed: int, source: str = "loca
 
 
 def write_latency(root: Path, method: str) -> None:
-    """Write the times of one method, merged, on four inputs."""
+    """Write the latencies of a merged method on four inputs."""
     rows = [
         {
             **{"state": "merged", "device": "cpu", "processor": "a processor"},
@@ -150,7 +153,7 @@ def _outcome(folder: Path, task: str, skill: float, rng: np.random.Generator) ->
 
 
 def _outputs(labels: np.ndarray, skill: float, rng: np.random.Generator) -> np.ndarray:
-    """One column of numbers, or two columns of which the larger is the class."""
+    """Return one column of numbers for regression, or the logits of two classes."""
     if labels.max() > 1:
         return (skill * labels + (1 - skill) * rng.normal(2.5, 3, len(labels)))[:, None]
     predicted = np.where(rng.random(len(labels)) < skill, labels, 1 - labels)

@@ -77,7 +77,7 @@ def test_tables_do_not_depend_on_the_order_in_which_folders_are_found(
     first = {path.name: path.read_bytes() for path in write_tables(tmp_path, PUBLISHED)}
     assert {"claims.tex", "glue_main.tex", "sparse_masks.tex", "xpeft.tex"} <= first.keys()
     monkeypatch.setattr(results, "find_runs", lambda root: find_runs(root)[::-1])
-    monkeypatch.setattr(results, "find_measurements", lambda *of: find_measurements(*of)[::-1])
+    monkeypatch.setattr(results, "find_measurements", lambda root, kind: find_measurements(root, kind)[::-1])
     again = {path.name: path.read_bytes() for path in write_tables(tmp_path, PUBLISHED)}
     assert [name for name in first if first[name] != again[name]] == []
 
@@ -157,7 +157,7 @@ def test_each_kind_of_measurement_has_a_table_in_three_forms(
     assert any(line.startswith(r"roberta\_large & pafi & ") for line in read(tmp_path, f"{kind}.tex"))
 
 
-def test_latency_without_intervals_does_not_speak_of_them(
+def test_latency_without_intervals_does_not_mention_them(
     tmp_path: Path, add_measurement: AddMeasurement
 ) -> None:
     add_measurement("latency", "pafi", [latency()])
