@@ -24,15 +24,15 @@ def test_a_run_without_a_gpu_refuses_graphs(make_trainer: Callable[..., SoloTrai
 
 
 class Recording:
-    """In a graph's place on a CPU: at each replay the recorded pass computes into the same tensors."""
+    """A graph for a CPU: each replay computes the recorded pass again, into the same tensors."""
 
     def __init__(self, record: Callable[[], list[torch.Tensor | None]]) -> None:
         self.record, self.written = record, record()
 
     def replay(self) -> None:
-        for held, new in zip(self.written, self.record(), strict=True):
-            if held is not None and new is not None:
-                held.copy_(new)
+        for stored, new in zip(self.written, self.record(), strict=True):
+            if stored is not None and new is not None:
+                stored.copy_(new)
 
 
 @pytest.mark.parametrize("name", ["full", "pafi", "xpeft"])
@@ -43,7 +43,7 @@ def test_a_replay_takes_the_batch_and_gives_its_loss_and_gradients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     method = parse_method(compose(f"method={name}")["method"])
-    options = {"method": method, "dropout": 0.0, "epochs": 6, "bucket_batches": 1}
+    options = {"method": method, "dropout": 0.0, "epochs": 3, "eval_steps": 99, "bucket_batches": 1}
     expected = make_trainer("eager", **options).run().progress.losses
 
     def capture(self: GraphedPasses, inputs: Batch, labels: torch.Tensor) -> _Captured:
@@ -87,7 +87,7 @@ def test_replayed_steps_have_the_losses_of_launched_ones(
 
 
 @needs_gpu
-def test_each_replay_draws_its_own_dropout(make_trainer: Callable[..., SoloTrainer]) -> None:
+def test_each_replay_has_its_own_dropout_masks(make_trainer: Callable[..., SoloTrainer]) -> None:
     trainer = make_trainer(device="cuda", graphs=True, dropout=0.5)
     batch = [trainer.state.next_batch()]
     trainer.model.train()
@@ -96,7 +96,7 @@ def test_each_replay_draws_its_own_dropout(make_trainer: Callable[..., SoloTrain
 
 
 @needs_gpu
-def test_what_draws_on_the_cpu_cannot_be_captured(
+def test_random_numbers_on_the_cpu_cannot_be_captured(
     make_trainer: Callable[..., SoloTrainer], compose: Callable[..., dict[str, Any]]
 ) -> None:
     method = parse_method(compose("method=adamix")["method"])

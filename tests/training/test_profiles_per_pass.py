@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,7 @@ def parts(rows: EncodedSplit, sizes: Sequence[int] = SIZES) -> list[EncodedSplit
 @pytest.fixture(scope="module")
 def train(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory, rows: EncodedSplit) -> Train:
     """Return a function that trains a method on some profiles in one pass."""
+    validation = rows.take(np.arange(12))
     checkpoint = find_checkpoint(BackboneConfig("tiny", {}, path=str(tiny_backbone)))
 
     def new_adaptation(method: Method, seed: int) -> Adaptation:
@@ -59,6 +61,11 @@ def train(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory, rows: E
         model = load_model(checkpoint, TASK.num_outputs, ATTENTION)
         set_dropout(model, 0.0)
         return method.adapt(model)
+
+    @cache
+    def initial_values(method: Method, seed: int) -> dict[str, torch.nn.Parameter]:
+        adaptation = new_adaptation(method, seed)
+        return adaptation.trainable | adaptation.head
 
     def run(
         method: Method,
@@ -72,9 +79,8 @@ def train(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory, rows: E
         profiles = []
         for number, (split, rate, seed) in enumerate(zip(splits, rates, seeds, strict=False)):
             (own := folder / str(number)).mkdir(exist_ok=True)
-            start = new_adaptation(method, seed)
-            values = start.trainable | start.head
-            profiles.append(Profile(split, {"validation": rows}, rate, seed, own, values))
+            values = initial_values(method, seed)
+            profiles.append(Profile(split, {"validation": validation}, rate, seed, own, values))
         adaptation = new_adaptation(method, 0)
         arguments = (adaptation, TASK, profiles, config, 0, folder, {})
         return Trainer(*arguments, continue_on_divergence=True).run()
@@ -123,18 +129,19 @@ def test_each_profile_is_trained_as_if_it_were_alone(
 
 def test_seeds_of_one_task_are_trained_together(train: Train, rows: EncodedSplit) -> None:
     """Each with its own initial values and order of examples."""
-    (split,), seeds = parts(rows, (24,)), (3, 4, 5)
-    together = train(LORA, [split] * 3, [RATES[0]] * 3, seeds=seeds)
+    (split,), seeds = parts(rows, (24,)), (3, 4)
+    together = train(LORA, [split] * 2, [RATES[0]] * 2, seeds=seeds)
     for seed, outcome in zip(seeds, together, strict=True):
         (alone,) = train(LORA, [split], [RATES[0]], seeds=[seed])
         np.testing.assert_allclose(losses(outcome), losses(alone), atol=2e-6)
-    assert len({losses(outcome)[0] for outcome in together}) == 3
+    assert len({losses(outcome)[0] for outcome in together}) == 2
 
 
-@pytest.mark.parametrize("tokens", [1, 200])
+@pytest.mark.parametrize("tokens", [63, 200])  # less than one of the longest rows, and three of them
 def test_the_tokens_of_a_pass_do_not_change_the_losses(
     train: Train, rows: EncodedSplit, undisturbed: list[Outcome], tokens: int
 ) -> None:
+    assert rows.lengths.max() == 64
     cut = train(LORA, parts(rows), config=replace(OPTIONS, pass_tokens=tokens))
     for one, other in zip(cut, undisturbed, strict=True):
         np.testing.assert_allclose(losses(one), losses(other), atol=2e-6)

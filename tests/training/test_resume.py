@@ -129,9 +129,8 @@ def test_two_runs_give_identical_losses(
 
 @pytest.mark.parametrize(
     "steps",
-    [0, 2, 4, 7, 9],
+    [2, 4, 7, 9],
     ids=[
-        "before the first step",
         "before the first checkpoint",
         "just after an evaluation",
         "between two checkpoints",
@@ -152,8 +151,8 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(
 
 @pytest.mark.parametrize(
     ("method", "precision"),
-    [(LORA, "bf16"), (FULL, "fp32"), (PAFI, "fp32"), (PAFI, "bf16"), (XPEFT, "bf16")],
-    ids=["lora-bf16", "full-fp32", "pafi-fp32", "pafi-bf16", "xpeft-bf16"],
+    [(LORA, "bf16"), (FULL, "fp32"), (PAFI, "bf16"), (XPEFT, "bf16")],
+    ids=["lora-bf16", "full-fp32", "pafi-bf16", "xpeft-bf16"],
 )
 def test_every_kind_of_method_resumes_bit_for_bit(
     make_trainer: MakeTrainer,
