@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pandas as pd
 import pytest
 
 from gluelamp.cli.app import CONFIGS
-from gluelamp.records import find_runs
+from gluelamp.records import find_runs, read_record
 
 TRAIN = CONFIGS.parent / "scripts" / "train.py"
 SWEEP = (
@@ -115,28 +116,29 @@ def test_a_killed_sweep_is_resumed_with_the_same_results(
     assert not list(tmp_path.glob("results/runs/*/*/*/*/checkpoint.*"))
 
 
-@pytest.mark.parametrize(
-    "launcher", [("joblib", "hydra.launcher.n_jobs=2"), ("submitit_local",)], ids=lambda launcher: launcher[0]
-)
-def test_a_launcher_with_several_processes_gives_the_same_results(
-    start: Start, undisturbed: Path, tmp_path: Path, launcher: tuple[str, ...]
-) -> None:
-    pytest.importorskip(f"hydra_plugins.hydra_{launcher[0].partition('_')[0]}_launcher")
-    process = start(tmp_path, *SWEEP, f"hydra/launcher={launcher[0]}", *launcher[1:])
+def test_the_slurm_launcher_gives_the_same_results(start: Start, undisturbed: Path, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    process = start(tmp_path, *SWEEP, "hydra/launcher=submitit_local")
     _, err = process.communicate()
     assert (process.returncode, err) == (0, "")
     assert content_of(tmp_path) == content_of(undisturbed)
-    assert len(content_of(tmp_path)) == 2
 
 
-def test_a_job_that_fails_in_another_process_fails_the_sweep(start: Start, tmp_path: Path) -> None:
-    sweep = ("-m", "method=head_only", "trainer.learning_rate=1e38,1e-2", "trainer.epochs=1")
-    process = start(tmp_path, *sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+def test_a_failed_job_in_another_process_fails_the_sweep_after_all_jobs(
+    start: Start, undisturbed: Path, tmp_path: Path
+) -> None:
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    process = start(tmp_path, *SWEEP, "trainer.learning_rate=1e38,1e-3", "method=lora", *launcher)
     out, err = process.communicate()
     assert process.returncode == 1
     assert "error: The loss of step " in err
     assert "Traceback" not in out + err
     assert sorted(record.status for _, record in find_runs(tmp_path / "results")) == ["complete", "failed"]
+    for path in tmp_path.glob("results/runs/*/*/*/*/record.json"):
+        if read_record(path).status == "failed":
+            shutil.rmtree(path.parent)
+    (run,) = content_of(tmp_path).items()
+    assert run in content_of(undisturbed).items()
 
 
 def wait_for(process: subprocess.Popen[str], condition: Callable[[], object]) -> None:
