@@ -20,7 +20,7 @@ from gluelamp.methods.phases import Phase, TrainingPhase, run_phases
 from methods.rows import Row
 from tiny_models import OUTPUTS, batch, logits, tiny
 
-STEPS = 5
+STEPS = 3
 
 GetMethod = Callable[..., Method]
 GetCase = Callable[[Row, str], "Case"]
