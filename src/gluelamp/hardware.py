@@ -105,10 +105,12 @@ def peak_memory(device: torch.device) -> dict[str, int | str]:
         return {"peak_bytes": torch.cuda.max_memory_allocated(device), "measure": "device allocations"}
     if _STATUS.exists():
         lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+        # The peak resident set in KiB since the last reset.
         return {
             "peak_bytes": int(lines["VmHWM"].split()[0]) * 1024,
             "measure": "resident set of the run",
         }
+    # ru_maxrss is in bytes on macOS and in KiB elsewhere.
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return {"peak_bytes": peak, "measure": "resident set of the process"}
@@ -122,6 +124,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
         device: where to compute.
         dtype: number format of both factors.
     """
+    # Large enough that the product is limited by arithmetic and not by memory.
     size = 8192 if device.type == "cuda" else 1536
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     # The best of several products, since other processes may slow some of them down.

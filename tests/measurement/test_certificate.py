@@ -17,7 +17,7 @@ from gluelamp.errors import InputError
 from gluelamp.experiments.measure import MeasureConfig, measure
 from gluelamp.measurement import certificate
 from gluelamp.measurement.certificate import CertificateFailedError
-from gluelamp.measurement.paired_timing import BASE, CANDIDATE, CONTROL
+from gluelamp.measurement.models import BASE, CANDIDATE, CONTROL
 from gluelamp.records import find_certificates
 from gluelamp.records.measurements import MERGE_TOLERANCE
 

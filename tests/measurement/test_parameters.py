@@ -1,16 +1,24 @@
-"""Counts on the real shapes, compared with closed forms and with the counts that papers print."""
+"""Counts on the real shapes, compared with closed forms and with the counts that papers print.
+
+The sizes of files are compared with safetensors itself, closed forms and the file of a run.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
+from safetensors.torch import save
 
 from gluelamp.cli.app import CONFIGS
 from gluelamp.errors import InputError
+from gluelamp.experiments.config import RunConfig
+from gluelamp.experiments.run import execute
 from gluelamp.measurement.base import MeasuredModel
-from gluelamp.measurement.parameters import count_values
+from gluelamp.measurement.models import build_bare
+from gluelamp.measurement.parameters import count_values, measure_files
 from gluelamp.records import MEASUREMENT_COLUMNS
 from gluelamp.reporting.published_counts import PublishedCount, read_counts
 
@@ -38,10 +46,13 @@ TRAINED: dict[str, Callable[[int, int, int, int], int]] = {
 PUBLISHED = read_counts(CONFIGS.parent / "results" / "published" / "counts" / "parameters.csv")
 Models = Callable[..., MeasuredModel]
 Count = Callable[..., dict[str, Any]]
+TinyRun = Callable[..., RunConfig]
+CHECKSUM = "f" * 64
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def count(measured_model: Models) -> Count:
+    @cache  # papers print the same count in several tables
     def counted(
         backbone: str, method: str, *fields: str, train_pooler: bool = False, num_outputs: int = 2
     ) -> dict[str, Any]:
@@ -50,9 +61,11 @@ def count(measured_model: Models) -> Count:
     return counted
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("method", TRAINED)
-def test_trained_values_follow_the_closed_form(count: Count, backbone: str, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "backbone"),
+    [*((method, "minilm") for method in TRAINED), ("bitfit", "bert_base"), ("houlsby", "roberta_large")],
+)
+def test_trained_values_follow_the_closed_form(count: Count, method: str, backbone: str) -> None:
     row = count(backbone, method)
     expected = TRAINED[method](*BACKBONES[backbone])
     assert row["trained"] == expected
@@ -119,8 +132,8 @@ def test_a_trained_pooler_is_counted_with_the_head(count: Count) -> None:
 
 def test_an_architecture_that_lacks_a_part_is_a_reason_not_an_error(count: Count) -> None:
     row = count("deberta_v3_base", "prefix")
-    assert row.pop("refused").startswith("The architecture 'deberta-v2' has no separate 'attention.function'")
-    assert row == dict.fromkeys(MEASUREMENT_COLUMNS["parameters"])
+    assert row["refused"].startswith("The architecture 'deberta-v2' has no separate 'attention.function'")
+    assert row == dict.fromkeys(MEASUREMENT_COLUMNS["parameters"]) | {"refused": row["refused"]}
 
 
 def test_options_that_do_not_fit_the_backbone_are_an_error(count: Count) -> None:
@@ -150,3 +163,41 @@ def test_a_published_count_is_reproduced_to_its_last_digit_or_has_a_note(
         or "not explained" in published.note
         or "cut and not rounded" in published.note
     )
+
+
+@pytest.mark.parametrize("method", ["full", "pafi", "hiwi", "xpeft"])
+def test_a_file_is_as_long_as_its_tensors_and_their_names(measured_model: Models, method: str) -> None:
+    model = measured_model("tiny", method)
+    row = measure_files(model)
+    adaptation = model.method.adapt(build_bare(model.backbone))
+    shared = {name: value.contiguous() for name, value in adaptation.shared_state().items()}
+    header = {"backbone": CHECKSUM, "shared": CHECKSUM if shared else ""}
+    task = {name: value.contiguous() for name, value in adaptation.task_state().items()}
+    assert row["task_file_bytes"] == len(save(task, header))
+    assert row["shared_file_bytes"] == (len(save(shared, header)) if shared else 0)
+
+
+def test_hiwi_on_minilm_stores_two_biases_a_block_and_the_head(measured_model: Models) -> None:
+    row = measure_files(measured_model("minilm", "hiwi"))
+    biases, head = 4 * 6 * (384 + 1536), 4 * 2 * (384 + 1)
+    assert (row["counted_bytes"], row["head_bytes"]) == (biases, head)
+    assert (row["shared_bytes"], row["shared_file_bytes"]) == (0, 0)
+    assert biases + head < row["task_file_bytes"] < biases + head + 2_000  # names and checksums
+
+
+def test_a_trained_pooler_is_stored_with_the_head(measured_model: Models) -> None:
+    frozen, trained = (
+        measure_files(measured_model("tiny", "hiwi", train_pooler=train_pooler))
+        for train_pooler in (False, True)
+    )
+    assert trained["head_bytes"] - frozen["head_bytes"] == 4 * (32 * 32 + 32)
+    assert trained["task_file_bytes"] > frozen["task_file_bytes"] + 4 * (32 * 32 + 32)
+
+
+def test_a_run_writes_a_file_of_this_size(
+    measured_model: Models, tiny_run: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gluelamp.training.trainer.matmul_rate", lambda *_: 1e9)  # takes half a second
+    record = execute(tiny_run("method=hiwi", "task=cola", "trainer.epochs=1"))
+    row = measure_files(measured_model("tiny", "hiwi"))
+    assert row["task_file_bytes"] == record.bytes.file

@@ -15,6 +15,8 @@ from transformers import PreTrainedModel
 
 from gluelamp.errors import UnsupportedError, unknown
 
+# `branch` is the last module before the sum with the residual stream: a dropout where the architecture has
+# one there, otherwise a projection.
 HANDLES = (
     "attention.query",
     "attention.key",
@@ -211,7 +213,7 @@ def readable_tokens(embeddings: nn.Module) -> int | None:
     absolute = getattr(embeddings, "position_embeddings", None)
     if not isinstance(absolute, nn.Embedding):
         return None  # relative positions have no limit
-    # RoBERTa counts positions from the index of the padding token plus one
+    # RoBERTa counts positions from the index of the padding token plus one, so it has fewer than rows.
     return absolute.num_embeddings - (0 if absolute.padding_idx is None else absolute.padding_idx + 1)
 
 
@@ -243,6 +245,7 @@ def output_layer(model: PreTrainedModel) -> nn.Linear:
     Raises:
         InputError: if the architecture is unknown.
     """
+    # The modules are in the order of their registration, and every supported head registers its outputs last.
     inside = (module for part in new_head(model).values() for module in part.modules())
     return [module for module in inside if isinstance(module, nn.Linear)][-1]
 
@@ -271,6 +274,7 @@ def anatomy(model: PreTrainedModel) -> Anatomy:
         )
         for index, _ in enumerate(model.get_submodule(layers).children())
     )
+    # The head and the pooler are not part of the encoder: percentages of trained values refer to the encoder.
     pooler = architecture.pooler
     outside = (*architecture.head, *([pooler] if pooler else []))
     return Anatomy(

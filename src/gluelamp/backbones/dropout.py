@@ -37,7 +37,8 @@ class DropoutMasks:
         """Return a mask of ``shape``: 0 with probability ``p``, otherwise 1 / (1 - p)."""
         count = math.prod(shape)
         words = self.bits.random_raw((count + 3) // 4)
-        # each 64-bit word is four 16-bit numbers; a fraction p of all int16 values is below the threshold
+        # Each 64-bit word gives four uniform int16 numbers. A fraction p of all int16 values is below the
+        # threshold, and these elements are dropped.
         numbers = torch.from_numpy(words.view(np.int16)[:count]).view(shape)
         mask = torch.empty(shape, dtype=dtype)
         torch.ge(numbers, _INT16_MIN + round(p * _LEVELS), out=mask)
@@ -102,7 +103,7 @@ def attention_forward(
         The context (batch, length, heads, head size) and the attention weights.
     """
     scaling = query.size(-1) ** -0.5 if scaling is None else scaling
-    # Scaling the query is cheaper than scaling the scores, which are (length, length).
+    # The query is scaled and not the scores. It has fewer elements in sequences longer than the head size.
     scores = torch.matmul(query * scaling, key.transpose(2, 3))
     if attention_mask is not None:
         scores = scores + attention_mask

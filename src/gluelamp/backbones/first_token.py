@@ -26,6 +26,7 @@ def first_token_only(model: PreTrainedModel) -> Iterator[None]:
     if "attention.norm" not in last.handles:
         yield
         return
+    # All tokens still go through the last attention, whose keys and values the first token needs.
     # The input of this norm is the residual stream between attention and the feed-forward network.
     hook = last["attention.norm"].module.register_forward_pre_hook(_first_token)
     try:

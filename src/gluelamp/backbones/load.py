@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+# Files of a download. Pickled weights (*.bin) are left out: reading them can run code.
 _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
 _SETTINGS = ("config.json", "*token*.json", "vocab*", "merges.txt", "*.model")
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
@@ -95,6 +96,7 @@ def find_checkpoint(config: BackboneConfig) -> Checkpoint:
         folder = _folder_in_wheel(config)
     else:
         folder = _fetch(config)
+        # The folder of a snapshot is named after its commit.
         revision = folder.name
     if not (folder / "config.json").is_file():
         raise InputError(
@@ -144,8 +146,10 @@ def _fetch(config: BackboneConfig) -> Path:
     return Path(folder)
 
 
+# Cached, since a sweep in one process reads the same checkpoint many times.
 @lru_cache(maxsize=8)
 def _checksum(weights: tuple[Path, ...]) -> str:
+    # A single file has its own sha256, which the hub shows, too. Shards have the hash over their hashes.
     digests = [file_sha256(path) for path in weights]
     return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
 
@@ -194,6 +198,8 @@ def load_model(checkpoint: Checkpoint, num_outputs: int, attention: str) -> PreT
 
     transformers_logging.set_verbosity_error()  # it warns that the head is new
     transformers_logging.disable_progress_bar()
+    # A checkpoint that was fine-tuned may have a head of another size, so mismatched shapes are not an error
+    # here. `_check_encoder` refuses those of the encoder.
     try:
         model, report = AutoModelForSequenceClassification.from_pretrained(
             checkpoint.folder,
@@ -273,6 +279,7 @@ def build_from_shape(config: BackboneConfig, num_outputs: int, attention: str) -
 
 def set_attention(model: PreTrainedModel, attention: str) -> PreTrainedModel:
     """Set the attention implementation of a model, if its architecture has a choice."""
+    # DeBERTa and MPNet compute attention in their own code, which has no choice of implementation.
     if model._supports_attention_backend:
         model.set_attn_implementation(attention)
     return model

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+# The name of the input of the model, and of the module that holds it.
 KEY = "task_ids"
 
 

@@ -24,8 +24,7 @@ from gluelamp.measurement.certificate import Certification
 from gluelamp.measurement.flops import Flops
 from gluelamp.measurement.latency import Latency
 from gluelamp.measurement.memory import Memory
-from gluelamp.measurement.parameters import Parameters
-from gluelamp.measurement.storage import Storage
+from gluelamp.measurement.parameters import Parameters, Storage
 from gluelamp.measurement.xpeft_bytes import XPeftBytes
 from gluelamp.methods.base import Method
 from gluelamp.records.files import Name

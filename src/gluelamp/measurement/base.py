@@ -1,4 +1,4 @@
-"""The base class of all measurements: one subclass and one file for each kind.
+"""The base class of all measurements, with one subclass for each kind.
 
 A subclass's fields are the options of the measurement. A measurement is divided into parts, such as one
 batch size at one length. Each part is stored as soon as it is finished, so an interrupted measurement
@@ -19,6 +19,8 @@ from gluelamp.backbones.load import BackboneConfig
 from gluelamp.methods.base import Method
 from gluelamp.records import SCHEMA_VERSION, Certificate, Measurement
 
+# A part is what is measured in one piece, by its settings: {"batch": 8, "length": 128}. Its rows are those of
+# the file. Both are plain JSON values.
 Row = dict[str, Any]
 Part = dict[str, Any]
 
@@ -73,7 +75,7 @@ class MeasurementKind:
         return asdict(self) | {"train_pooler": model.train_pooler}
 
     def refusal(self, model: MeasuredModel) -> str | None:
-        """Return why this kind does not apply to the method, whatever the backbone; None if it does."""
+        """Return why this kind does not support the method on any backbone; None if it supports it."""
         return None
 
     def parts(self, rows: Sequence[Row]) -> list[Part]:

@@ -17,7 +17,7 @@ attempts, including the failed ones.
 
 The speed of equal models differs by where their copies lie in memory. Therefore an attempt has several
 ``blocks``, each with new copies of all models, and the block is the unit of the interval; see
-`gluelamp.measurement.paired_timing.block_ratio`. The control is a second copy of the bare backbone, timed in
+`gluelamp.measurement.timing.block_ratio`. The control is a second copy of the bare backbone, timed in
 the same rounds. It does not affect the result. It shows how much the machine varies on equal models.
 """
 
@@ -40,20 +40,23 @@ from torch import Tensor
 
 from gluelamp.hardware import choose_device, choose_dtype, describe_device
 from gluelamp.measurement.base import MeasuredModel, MeasurementKind, Part, RecordHeader, Row
-from gluelamp.measurement.models import random_inputs
-from gluelamp.measurement.paired_timing import (
+from gluelamp.measurement.models import (
     BASE,
     CANDIDATE,
     CONTROL,
-    Attempt,
     PairedModels,
-    Ratio,
-    deciding_attempt,
     outputs_reasons,
-    timing_reasons,
+    random_inputs,
 )
 from gluelamp.measurement.structure import compare_structure, structure_reasons
-from gluelamp.measurement.timing import computing_on, time_interleaved
+from gluelamp.measurement.timing import (
+    Attempt,
+    Ratio,
+    computing_on,
+    deciding_attempt,
+    time_interleaved,
+    timing_reasons,
+)
 from gluelamp.records import SCHEMA_VERSION, Certificate, read_certificate
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+# The first part compares the structures. Each further part is a block of an attempt.
 _STRUCTURE: Part = {"part": "structure"}
 
 
@@ -156,7 +160,7 @@ class Certification(MeasurementKind):
         return copies, random_inputs(copies[BASE], self.batch, self.length)
 
     def _attempts(self, rows: Sequence[Row]) -> list[Attempt]:
-        # the first row is the structure; an unfinished attempt is left out
+        # The first row is the structure. An unfinished attempt is left out.
         starts = range(1, len(rows) - self.blocks + 1, self.blocks)
         return [Attempt(rows[start : start + self.blocks]) for start in starts]
 
@@ -187,6 +191,7 @@ class Certification(MeasurementKind):
             control=asdict(decision.control),
             protocol=asdict(self),
             machine=self._machine(),
+            # Without the key that identifies the part.
             structure={key: value for key, value in rows[0].items() if key not in _STRUCTURE},
             attempts=[attempt.evidence() for attempt in attempts],
             versions=header.versions,
@@ -198,6 +203,7 @@ class Certification(MeasurementKind):
         Raises:
             CertificateFailedError: if the result is FAIL.
         """
+        # The file is read again, so that a failed certificate of an earlier command fails this one, too.
         certificate = read_certificate(path)
         line = (
             f"{certificate.verdict} {certificate.backbone} {certificate.method}, {certificate.state}: "

@@ -51,8 +51,8 @@ def count_flops(
 ) -> list[list[Row]]:
     """Return the FLOPs per sample, one row per state.
 
-    Only matrix products are counted, with two operations for each multiplication and addition. Torch's
-    elementwise operations are not.
+    Only matrix products are counted, with two operations for each multiplication and addition. Elementwise
+    operations are not counted.
 
     Args:
         model: the model under measurement.
@@ -70,7 +70,9 @@ def count_flops(
         InputError: if the method does not support this architecture, size or length.
     """
     if not with_values:
-        with suppress(NotImplementedError), torch.device("meta"):  # raised by an operator that reads values
+        # An operator that reads values raises NotImplementedError on the meta device. The model is then built
+        # again, with values.
+        with suppress(NotImplementedError), torch.device("meta"):
             return _count_sizes(model, sizes)
     return _count_sizes(model, sizes)
 
@@ -105,7 +107,7 @@ def forward_flops(model: nn.Module, inputs: Mapping[str, Tensor]) -> int:
         model: in the mode (training or evaluation) to count.
         inputs: keyword arguments of the pass.
     """
-    # not under no_grad: there the counter fails on a module that returns its own parameters
+    # Gradients stay enabled: without them the counter fails on a module that returns its own parameters.
     return _count(lambda: model(**inputs))
 
 

@@ -65,6 +65,8 @@ class Latency(MeasurementKind):
 
     def settings(self, model: MeasuredModel) -> dict[str, Any]:
         """Return the options, with the device, threads and processor of this machine."""
+        # A time belongs to a machine, so the resolved device is part of the file's name. Training the pooler
+        # does not change a forward pass, so ``train_pooler`` is not.
         device = choose_device(self.device)
         threads = self.threads or torch.get_num_threads()
         resolved = {"device": device.type, "threads": threads, "processor": device_name(device)}
@@ -79,6 +81,7 @@ class Latency(MeasurementKind):
     def measure(self, model: MeasuredModel, parts: Sequence[Part]) -> Iterator[list[Row]]:
         """Time the states. The models are built once per precision."""
         device = choose_device(self.device)
+        # `parts` are ordered by precision, so each precision is one group.
         for precision, group in groupby(parts, lambda part: part["precision"]):
             dtype = choose_dtype(precision, device)
             # Casting is lossy, so each precision starts from new fp32 models.
@@ -93,6 +96,7 @@ class Latency(MeasurementKind):
     def _time(
         self, states: Mapping[str, PreTrainedModel], part: Part, device: torch.device, dtype: torch.dtype
     ) -> list[Row]:
+        # A captured graph reads these tensors at every replay, so they must outlive the timing.
         inputs = random_inputs(states["base"], part["batch"], part["length"])
         passes = {
             state: capture_graph(model, inputs) if part["graphs"] else partial(model, **inputs)

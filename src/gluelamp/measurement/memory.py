@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 Inputs = dict[str, Tensor]
 
 _TRAINING = "training"
-_M_MMAP_THRESHOLD = -3  # constant of glibc's mallopt
+# A constant of mallopt in glibc's malloc.h.
+_M_MMAP_THRESHOLD = -3
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -65,7 +66,7 @@ class Memory(MeasurementKind):
     def measure(self, model: MeasuredModel, parts: Sequence[Part]) -> Iterator[list[Row]]:
         """Measure each state in a new process."""
         device = choose_device(self.device)
-        # The states are found without values; each process builds its own model.
+        # Only the names of the states are needed here; each process builds its own model.
         with torch.device("meta"):
             states = [*build_states(model.backbone, model.method), _TRAINING]
         for part in parts:
@@ -94,6 +95,7 @@ def measure_in_new_process(
     Raises:
         InputError: if the process was killed, most likely for lack of memory.
     """
+    # Spawned and not forked: a forked process starts with the memory of this one, and cannot use CUDA.
     try:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             return pool.submit(measure_memory, model, state, device, batch, length).result()
@@ -154,9 +156,9 @@ def _prepare(
         network(**inputs)
 
     def train(inputs: Inputs) -> None:
+        # Every call has a new optimiser, so the measured step allocates its own state after the warm-up.
         values = [*adaptation.trainable.values(), *adaptation.head.values()]
         optimiser = torch.optim.AdamW(values, fused=True)  # the trainer's optimiser
-        # The first step allocates the optimiser's state; the second one runs with it.
         for _ in range(2):
             backward(adaptation, inputs)
             optimiser.step()
@@ -167,6 +169,7 @@ def _prepare(
 
 def rise_of_peak(step: Callable[[], object], device: torch.device) -> int:
     """Return by how many bytes the peak memory during a step exceeds the memory in use before it."""
+    # Right after a reset, the peak is the memory in use.
     reset_peak_memory(device)
     before = int(peak_memory(device)["peak_bytes"])
     step()
@@ -179,6 +182,8 @@ def return_freed_memory() -> None:
     Otherwise a later step could reuse freed memory, and its rise would appear smaller than it is. This is
     an option of glibc; other C libraries have none.
     """
+    # An allocation of at least this size gets a memory mapping of its own, which is removed when it is freed.
+    # A fixed threshold also keeps glibc from raising it after the first large tensor is freed.
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
         library.mallopt(_M_MMAP_THRESHOLD, 64 * 1024)

@@ -1,7 +1,13 @@
-"""Models with random weights in the three states that are measured: bare, unmerged and merged."""
+"""Models with random weights in the three states that are measured: bare, unmerged and merged.
+
+`build_states` builds one model per state. `PairedModels` builds the models of the certificate, which also
+proves on perturbed values that the merged model contains the method.
+"""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
 from typing import TYPE_CHECKING
@@ -14,8 +20,10 @@ from gluelamp.backbones.anatomy import anatomy, readable_tokens
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
 from gluelamp.errors import InputError
+from gluelamp.measurement.base import MeasuredModel
 from gluelamp.methods.base import Adaptation, Method
 from gluelamp.methods.phases import adapt_untrained
+from gluelamp.records.measurements import MERGE_TOLERANCE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,8 +31,12 @@ if TYPE_CHECKING:
 OUTPUTS = 2
 """Number of outputs of the head."""
 
+BASE, CONTROL, CANDIDATE = "base", "control", "candidate"
+"""The bare backbone, a second copy of it, and the backbone with the method."""
+
 _SEED = 0
-_STD = 0.05  # large enough to change the outputs, small enough not to saturate them
+# Large enough to change the outputs, small enough not to saturate them.
+_STD = 0.05
 
 
 @torch.no_grad()
@@ -60,7 +72,7 @@ def build_states(backbone: BackboneConfig, method: Method) -> dict[str, PreTrain
         InputError: if the method does not support this architecture or size.
     """
     base = build_bare(backbone)
-    # A method that skips tokens has FLOPs that depend on its initial values, so these must be reproducible.
+    # The FLOPs of a method that skips tokens depend on its initial values, so these must be reproducible.
     torch.manual_seed(_SEED)
     states = {"base": base, "unmerged": adapt_untrained(method, deepcopy(base)).model}
     # A second adaptation is merged, since merging changes the model in place.
@@ -109,7 +121,7 @@ def random_inputs(model: PreTrainedModel, batch: int, length: int) -> dict[str, 
     generator = torch.Generator().manual_seed(_SEED)
     tokens = torch.randint(model.config.vocab_size, (batch, length), generator=generator, device="cpu")
     tokens = tokens.to(model.device)
-    # transformers checks whether a mask is all ones, which is impossible without values
+    # transformers reads the values of a mask to find out whether it has padding. Meta tensors have no values.
     return {"input_ids": tokens} | ({} if tokens.is_meta else {"attention_mask": torch.ones_like(tokens)})
 
 
@@ -123,7 +135,54 @@ def backward(adaptation: Adaptation, inputs: dict[str, Tensor]) -> None:
     model = adaptation.model.train()
     labels = torch.zeros(len(inputs["input_ids"]), dtype=torch.long, device=model.device)
 
+    # The forward pass is a function, since some methods run it more than once per step.
     def forward() -> Tensor:
         return model(**inputs).logits.float()
 
     adaptation.objective(forward, lambda outputs: cross_entropy(outputs, labels)).backward()
+
+
+class PairedModels:
+    """The bare backbone with random weights, and the method on it with perturbed values.
+
+    Args:
+        model: the backbone and the method.
+        state: ``merged`` or ``unmerged``.
+        length: tokens of the example on which the outputs are compared.
+
+    Raises:
+        InputError: if the method does not support the backbone, or cannot be merged with these options.
+    """
+
+    def __init__(self, model: MeasuredModel, state: str, length: int) -> None:
+        self._base = build_bare(model.backbone)
+        # Outputs are compared in fp32 on the CPU, before the copies are cast and moved for the timing.
+        inputs = random_inputs(self._base, 1, length)
+        adaptation = adapt_perturbed(model.method, self._base)
+        with torch.no_grad():
+            bare, unmerged = (each.eval()(**inputs).logits for each in (self._base, adaptation.model))
+            if state == "merged":
+                adaptation.merge()
+            self._candidate = adaptation.model.eval()
+            final = self._candidate(**inputs).logits
+        self.outputs = {
+            "largest": float(unmerged.abs().max()),
+            "changed_by_method": float((unmerged - bare).abs().max()),
+            "changed_by_merging": float((final - unmerged).abs().max()),
+        }
+        """The largest fp32 output of the head, and the largest changes of an output."""
+
+    def copies(self, seed: int) -> dict[str, PreTrainedModel]:
+        """Return new copies of `BASE`, `CONTROL` and `CANDIDATE`, created in a seeded random order."""
+        # The order of creation decides which copy gets which part of memory, so it is random.
+        names = random.Random(seed).sample([BASE, CONTROL, CANDIDATE], 3)
+        copies = {name: deepcopy(self._candidate if name == CANDIDATE else self._base) for name in names}
+        return {name: copies[name] for name in (BASE, CONTROL, CANDIDATE)}
+
+
+def outputs_reasons(outputs: Mapping[str, float]) -> list[str]:
+    """Return a sentence if merging changed the outputs, so that the merged model is not the method."""
+    changed, largest = outputs["changed_by_merging"], outputs["largest"]
+    if changed <= MERGE_TOLERANCE * largest:
+        return []
+    return [f"Merging changed the outputs by up to {changed:.3g}, where the largest is {largest:.3g}."]

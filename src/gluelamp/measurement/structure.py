@@ -46,6 +46,7 @@ def trace_operators(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[Oper
     return recorder.operators
 
 
+# A dispatch mode sees every operator that a module calls, also inside hooks and functions of transformers.
 class _Recorder(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
@@ -89,6 +90,7 @@ def compare_structure(base: nn.Module, candidate: nn.Module, inputs: Mapping[str
     """
     # Operators are compared with the layouts of their tensors: a transposed weight needs another kernel.
     traces = [trace_operators(model, inputs) for model in (base, candidate)]
+    # The difference of two counters has only the positive counts.
     names = [Counter(operator.name for operator in trace) for trace in traces]
     return {
         "modules": _compare(*(_describe_modules(model) for model in (base, candidate))),
@@ -124,7 +126,7 @@ def _describe_modules(model: nn.Module) -> list[str]:
 
 
 def _describe_tensors(model: nn.Module) -> list[str]:
-    # sorted, since a merge registers a parameter again, after those that it did not touch
+    # Sorted, since a merge registers a parameter again, after the unchanged ones.
     return sorted(
         f"{name} is {value.dtype} of shape {tuple(value.shape)} and stride {value.stride()}"
         for name, value in (*model.named_parameters(), *model.named_buffers())
@@ -143,6 +145,7 @@ def _describe_operators(trace: Sequence[Operator]) -> list[str]:
 
 def _compare(base: Sequence[str], candidate: Sequence[str]) -> dict[str, Any]:
     # The hashes let a reader of the certificate compare the lists, which are too long to store.
+    # Where one list is longer, its next entry is compared with "nothing".
     pairs = zip_longest(base, candidate, fillvalue="nothing")
     first = next(((old, new) for old, new in pairs if old != new), None)
     return {

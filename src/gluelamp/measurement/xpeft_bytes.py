@@ -69,6 +69,7 @@ def count_profile_bytes(model: MeasuredModel, outputs: int) -> Row:
     if not isinstance(method, XPeft):
         raise InputError(f"{type(method).__name__} is not X-PEFT, so it has no masks to count.")
 
+    # Only sizes are counted, so the tensors need no values.
     def adapt(each: Method) -> Adaptation:
         with torch.device("meta"):
             network = build_from_shape(model.backbone, outputs, ATTENTION)
@@ -81,7 +82,8 @@ def count_profile_bytes(model: MeasuredModel, outputs: int) -> Row:
     matrices = [value for value in adapter.method_state().values() if value.dim() == 2]
     weights = sum(value.numel() * value.element_size() for value in matrices)
     (size, bottleneck, _), blocks = selected_adapters(masks)[0].adapter.bank_down.shape, len(masks.changes)
-    # Two masks per block, one for each projection: one bit per adapter if hard, one fp32 value if soft.
+    # Two masks per block, one for each projection: one bit per adapter if hard, one fp32 value if soft. An
+    # inner LayerNorm adds a scale and a shift per block, each of `bottleneck` fp32 values.
     per_block = 8 * size if method.mask == "soft" else 2 * math.ceil(size / 8)
     return {
         "num_adapters": size,
