@@ -36,6 +36,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid4().hex}{_PARTIAL}")
     try:
         yield temporary
+        # without fsync a power failure could leave an empty file under the final name
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
@@ -94,6 +95,7 @@ def locked(path: Path, activity: str) -> Iterator[None]:
         InputError: if another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # the operating system releases the lock of a killed process
     lock = FileLock(path, blocking=False)
     try:
         lock.acquire()

@@ -58,6 +58,7 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises errors here, and does not print them
 
     def job(config: DictConfig) -> None:
+        # without -m Hydra ignores the sweep of an experiment, and would train one run of it
         hydra_config = HydraConfig.get()
         if hydra_config.mode is RunMode.RUN and hydra_config.sweeper.params:
             stop(InputError("The experiment is a sweep. Add -m."))
@@ -125,6 +126,8 @@ def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> Inp
 
 def _known_keys(config_name: str, overrides: Sequence[str], key: str) -> list[str]:
     """Return the keys of the section that a key is in, for the chosen method, task and so on."""
+    # Only choices of config files are applied: the wrong key itself, and other values, could fail again.
+    # An experiment is left out because it may be the source of the wrong key.
     choices = [word for word in overrides if re.fullmatch(r"(?!experiment)[\w/]+=[\w/]+", word)]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):

@@ -31,6 +31,7 @@ def sweep_jobs(overrides: list[str]) -> list[list[str]]:
     Raises:
         InputError: if there are no jobs, or a list of values is not valid.
     """
+    # Hydra's own sweeper makes the list, so that the checked jobs are those that will run.
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     try:
         (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(overrides), None)
@@ -58,6 +59,7 @@ class SweepCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Compose and check every job: a sweep with a wrong value starts nothing."""
+        # the values of the experiment file come first: the command line replaces them
         params = config.hydra.sweeper.params or {}
         overrides = [f"{key}={value}" for key, value in params.items()]
         name, job = config.hydra.job.config_name, []

@@ -16,6 +16,7 @@ from gluelamp.errors import InputError
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
+# Old keys are not accepted silently: a script with them would run with the defaults of the new keys.
 RENAMED_KEYS = {
     "method.learning_rate": "trainer.learning_rate",
     "method.head_learning_rate": "trainer.head_learning_rate",
@@ -62,6 +63,7 @@ def run_overrides(
     """
     task, trainer = config["task"]["name"], config["trainer"]
     method = _method_config(config["method"])
+    # The resolved task name, such as lamp2n_time, has a config file of its own.
     words = [f"backbone={config['backbone']['name']}", f"method={method}", f"task={task}", f"data={source}"]
     revisions = (("data", data_revision), ("backbone", backbone_revision))
     words += [f"{section}.revision={revision}" for section, revision in revisions if revision]
@@ -82,6 +84,7 @@ def _differences(section: str, values: Mapping[str, Any], defaults: Mapping[str,
 
 def _method_config(method: Mapping[str, Any]) -> str:
     """Return the config of a method's name or, if the name was given on the command line, of its class."""
+    # A config without _target_ inherits it from another file, which is found by its class instead.
     folder = CONFIGS / "method"
     if (folder / f"{method['name']}.yaml").is_file():
         return str(method["name"])

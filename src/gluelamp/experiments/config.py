@@ -156,6 +156,7 @@ def parse_method(raw: Mapping[str, Any]) -> Method:
 
 
 def _method_class(target: str) -> type[Method]:
+    # Any importable class may be named: the config is the user's own, and a method may be in any package.
     module, _, name = target.rpartition(".")
     try:
         found = getattr(import_module(module), name) if module else None
@@ -181,6 +182,7 @@ def parse(cls: type[_T], values: Mapping[str, Any], section: str, check_renamed:
     Raises:
         InputError: naming the wrong keys, and what is wrong with the first.
     """
+    # Hydra refuses unknown keys of the command line; keys of a user's own config files arrive here.
     for key, value in _section(values, section).items():
         if check_renamed:
             refuse_renamed(_dotted(section, (key,)), value)

@@ -93,6 +93,7 @@ def export_model(config: RunConfig, options: ExportConfig) -> Path:
         raise InputError(f"task {config.task.name!r} is a mixture; a model is written for runs on one task.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} holds files. Take another export.destination, or empty it.")
+    # merged in fp32: a bf16 merge would round the differences away
     model = load_trained(plan, options.selection, "sdpa").merge()
     if plan.task.labels:  # a regression task has no labels
         model.config.id2label = dict(enumerate(plan.task.labels))
@@ -137,6 +138,7 @@ def write_test_predictions(config: RunConfig, options: PredictConfig) -> Path:
     if not splits:
         raise InputError(f"{task.name!r} has no test rows in this source; take data=hub or another root.")
     model = load_trained(plan, options.selection, ATTENTION).model.to(plan.device)  # type: ignore[arg-type]
+    # cast the model as in the evaluations of the training, so that the predictions are the same
     MasterWeights(model, [], plan.dtype)
     tokenizer = load_tokenizer(plan.checkpoint)
 
@@ -171,6 +173,7 @@ def _task_to_predict(plan: Plan, other: str | None) -> Task:
 def _data_to_predict(plan: Plan, task: Task) -> TaskData:
     if task is plan.task:
         return plan.data[0]
+    # data=auto may find another task in another source
     source, data = plan.data[0].source, load_task_data(task, plan.config.data)
     if data.source != source:
         raise InputError(

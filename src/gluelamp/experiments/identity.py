@@ -41,6 +41,7 @@ def effective_config(config: RunConfig, resolved: Mapping[str, Mapping[str, Any]
     for section, keys in _WITHOUT_EFFECT.items():
         for key in keys:
             del content[section][key]
+    # two methods may have the same options, so the class is part of the identity
     method_class = type(config.method).__name__
     content["method"] |= {"name": content.pop("method_name"), "kind": method_class}
     for section, values in resolved.items():
@@ -55,5 +56,6 @@ def effective_config(config: RunConfig, resolved: Mapping[str, Mapping[str, Any]
 
 def identity(effective: Mapping[str, Any]) -> str:
     """Return the name of a run: 16 hexadecimal digits of a hash of its effective configuration."""
+    # sorted and without spaces: the hash must not depend on the order of keys
     canonical = json.dumps(effective, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -22,7 +22,8 @@ from gluelamp.tasks.mixture import Mixture, find_task
 from gluelamp.tasks.task import Task, TaskData
 from gluelamp.training.profile import Rates
 
-_SUBSET_SEED = 0  # the rows of max_train_examples are the same in every run
+# The rows of max_train_examples are the same in every run: a seed changes the training, not the data.
+_SUBSET_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,14 @@ def plan_run(config: RunConfig) -> Plan:
     """
     task = _checked_task(config)
     members = task.members if isinstance(task, Mixture) else (task,)
+    # Cheap checks come first: a missing device is reported before data are read.
     device = choose_device(config.trainer.device)
     dtype = choose_dtype(config.trainer.precision, device)
     checkpoint = find_checkpoint(config.backbone)
     data = tuple(load_task_data(member, config.data) for member in members)
     _check_sources(data)
     rates = Rates.from_config(config.trainer)
+    # Checksums and resolved values identify a run on every machine. Paths and "auto" would not.
     resolved: dict[str, dict[str, Any]] = {
         "data": {"fingerprint": _fingerprint(data)},
         "backbone": {"checksum": checkpoint.checksum, "settings": checkpoint.settings},
@@ -120,6 +123,7 @@ def plan_run(config: RunConfig) -> Plan:
     if any(task.initial_head_bias):
         resolved["task"] = {"initial_head_bias": list(task.initial_head_bias)}
     effective = effective_config(config, resolved)
+    # The fingerprint above is over all rows. The selection of users is part of the settings already.
     selected = tuple(selected_users(member, config.task) for member in data)
     return Plan(config, effective, task, selected, checkpoint, rates, device, dtype)
 

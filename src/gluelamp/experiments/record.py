@@ -81,6 +81,7 @@ def _protocol(plan: Plan) -> dict[str, Any]:
 
 def _data_facts(plan: Plan) -> dict[str, Any]:
     """Describe the data; in a mixture, each split and each deviation is marked with its task."""
+    # the rows of a mixture are listed by task
     is_mixture = len(plan.data) > 1
     rows, deviations = {}, []
     for data in plan.data:
@@ -140,11 +141,13 @@ def per_user_record(
         outputs: of all rows, by selection.
     """
     finished = list(outcomes.values())
+    # a user whose training diverged before the first evaluation has no history
     epochs = {
         "best": [o.progress.history[o.progress.best]["epoch"] for o in finished if o.progress.history],
         "last": [o.progress.history[-1]["epoch"] for o in finished if o.progress.history],
     }
     diverged = {name: outcome.error for name, outcome in outcomes.items() if outcome.error}
+    # groups are trained one after the other, so the peak is that of the largest group
     memories = [outcome.memory for outcome in finished if outcome.memory]
     return new_record(
         plan,

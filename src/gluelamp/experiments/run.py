@@ -32,6 +32,7 @@ def execute(config: RunConfig) -> RunRecord:
     """
     plan = plan_run(config)
     record = plan.folder / "record.json"
+    # Two processes of a sweep may reach the same run. The second one gets an error, not a mixed folder.
     with locked(plan.folder / ".lock", f"{plan.folder} is being trained"):
         if config.on_existing == "retrain" and record.is_file():
             return _retrain(plan)
@@ -93,7 +94,9 @@ def _train(plan: Plan) -> RunRecord:
         write_record(plan.folder / "record.json", failed)
         raise
     finally:
+        # also after a failure: an open tracker would block the next run of the sweep
         tracker.close()
+    # The record is written after all other files: if it exists, the run is complete.
     write_predictions(plan.folder / "predictions.parquet", plan.task, train, validation, outputs)
     write_record(plan.folder / "record.json", record)
     _clear_after(plan.folder)

@@ -70,6 +70,7 @@ def adapt_model(plan: Plan, train: EncodedSplit, validation: Splits, folder: Pat
         profile = Profile(train, validation, rates, seed, place)
         return Trainer(adaptation, task, [profile], config, seed, place, {})
 
+    # Each phase is trained by the same trainer as the method, with the rates and epochs of the phase.
     runner = PhaseRunner(new_trainer, task, train, plan.config.trainer, plan.rates, seed, folder)
     model = bare_model(plan)
     if method.phases():
@@ -78,6 +79,7 @@ def adapt_model(plan: Plan, train: EncodedSplit, validation: Splits, folder: Pat
         adapt_untrained(method, shell, train_pooler=train_pooler)
     selection = run_phases(method, model, runner, train_pooler)
     adaptation = method.adapt(model, selection, train_pooler=train_pooler)
+    # A task state is useless with another backbone, mask or bank, so it stores their checksums.
     checksums = provenance(adaptation, plan.checkpoint.checksum)
     write_shared_state(plan.root / "shared", adaptation, checksums)
     return AdaptedModel(adaptation, checksums, runner.reports)
@@ -122,6 +124,7 @@ def train_per_user(
         return _new_trainer(plan, adapted, started, place, continue_on_divergence=True)
 
     outcomes = users.train_profiles(new_trainer, plan.rates, config.seed)
+    # One diverged user does not end the run. If all diverged, there is nothing to report.
     errors = [outcome.error for outcome in outcomes.values() if outcome.error]
     if len(errors) == len(outcomes):
         raise DivergedError(f"The training of every user diverged; the first error: {errors[0]}", [])
@@ -131,6 +134,7 @@ def train_per_user(
         path = plan.folder / f"{selection}.profiles"
         users.store(path, selection, checksums, plan.effective["method"])
     record = per_user_record(plan, counts, users, outcomes, outputs)
+    # The trackers show means over users, which exist only after the last user is trained.
     for entry in record.history:
         tracker.log(int(entry["step"] or 0), {key: value or 0.0 for key, value in entry.items()})
     return record, outputs

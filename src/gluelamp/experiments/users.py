@@ -47,6 +47,7 @@ class Users:
     @property
     def groups(self) -> dict[Path, list[str]]:
         """The users of each group, by the folder of the group."""
+        # sorted, so that a resumed run forms the same groups
         names = sorted(set(() if self.train.users is None else self.train.users))
         starts = range(0, len(names), self.per_pass)
         return {self.folder / f"group-{start}": names[start : start + self.per_pass] for start in starts}
@@ -116,6 +117,7 @@ class Users:
         """
         path.unlink(missing_ok=True)
         states = {name: load_file(file) for name, file in self._files(selection) if file.is_file()}
+        # the store is one table of equal rows
         shapes = {tuple(sorted((key, value.shape) for key, value in s.items())) for s in states.values()}
         if len(shapes) != 1:
             _log.warning("%s is not written: the users' profiles have different shapes", path)
@@ -133,6 +135,7 @@ class Users:
 
 def mean_history(outcomes: Sequence[Outcome]) -> list[dict[str, float]]:
     """Return one entry per evaluation: the mean over the users whose training did not diverge."""
+    # the histories of users who diverged are shorter, and would cut off those of the others
     histories = [outcome.progress.history for outcome in outcomes if outcome.error is None]
     return [
         {key: float(np.mean([entry[key] for entry in entries])) for key in entries[0]}

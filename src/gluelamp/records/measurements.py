@@ -165,6 +165,7 @@ def _read_measurement(path: Path, kind: str) -> Measurement:
         raise InputError(f"{path}: kind {measurement.kind!r} does not belong among the {kind}.")
     if not measurement.rows:
         raise InputError(f"{path}: key 'rows' is empty. Remove the file and measure again.")
+    # the columns depend on the kind, so they are checked here and not by the type
     for position, row in enumerate(measurement.rows):
         for column in MEASUREMENT_COLUMNS[kind]:
             if column not in row:

@@ -244,6 +244,7 @@ class RunRecord(BaseModel):
 
     @model_validator(mode="after")
     def _check_metrics(self) -> Self:
+        # held_out is missing in records of runs with a profile for each user
         for selection in ("best", "last") if self.status == "complete" else ():
             if self.main_metric not in self.metrics.get(selection, {}):
                 raise ValueError(f"key 'metrics.{selection}.{self.main_metric}' is missing")
@@ -267,6 +268,7 @@ def read_record(path: Path) -> RunRecord:
     Raises:
         InputError: if the file is not a record of this schema; the message names file and key.
     """
+    # an upgrade is made in memory only; the file of an earlier release is not changed
     content = read_json(path)
     if check_version(path, content, (1, RUN_SCHEMA)) == 1:
         content = upgrade_run(content)
