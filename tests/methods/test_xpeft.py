@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gluelamp.errors import InputError
-from gluelamp.methods.changes.inserted import Bottleneck
-from gluelamp.methods.pfeiffer import Pfeiffer
-from gluelamp.methods.xpeft import XPeft, export_adapter, selected_adapters
+from gluelamp.methods.xpeft import XPeft, selected_adapters
 from gluelamp.methods.xpeft_bank import Bank
 from gluelamp.methods.xpeft_modules import Mask, SelectedAdapter
-from methods.cases import GetMethod, adapt, snapshot, train
-from tiny_models import HIDDEN, batch, logits, tiny
+from methods.cases import GetMethod, adapt, snapshot
+from tiny_models import logits, tiny
 
 N, K, WIDTH, INNER = 10, 4, 6, 3
 
@@ -161,43 +159,14 @@ def test_bits_of_another_k_are_refused_before_anything_moves() -> None:
     assert torch.equal(logits(adaptation.model), before)
 
 
-@variants
-def test_the_exported_adapter_is_stored_as_an_ordinary_one_with_the_same_outputs(method: XPeft) -> None:
-    adaptation = adapt(method, tiny("bert"), seed=0)
-    train(adaptation)
-    before, stored_head = logits(adaptation.model), adaptation.head
-    exported = export_adapter(adaptation)
-    torch.testing.assert_close(logits(exported.model), before, atol=1e-6, rtol=0)
-    assert not any(isinstance(module, SelectedAdapter) for module in exported.model.modules())
-    adapters = [module for module in exported.model.modules() if isinstance(module, Bottleneck)]
-    assert [a.down.weight.shape for a in adapters] == [(HIDDEN // 16, HIDDEN)] * 2
-    assert isinstance(adapters[0].down, nn.Linear)
-    assert not exported.shared_state()
-    assert exported.head == stored_head
-    again = Pfeiffer().adapt(tiny("bert"))
-    again.load_task_state(exported.task_state())
-    assert torch.equal(logits(again.model), logits(exported.model))
-    bare = tiny("bert")
-    assert exported.detach().state_dict().keys() == bare.state_dict().keys()
-
-
-def test_an_inner_layer_norm_cannot_be_exported() -> None:
-    adaptation = adapt(xpeft(inner_layer_norm=True), tiny("bert"), seed=0)
-    before = logits(adaptation.model, batch())
-    with pytest.raises(InputError, match="inner_layer_norm"):
-        export_adapter(adaptation)
-    assert torch.equal(logits(adaptation.model, batch()), before)
-
-
 def test_a_soft_mask_has_no_k() -> None:
     assert xpeft(mask="soft", top_k=11).top_k == 11
 
 
 def test_another_methods_adaptation_has_no_masks(method: GetMethod) -> None:
     adaptation = method("pfeiffer").adapt(tiny("bert"))
-    for question in (export_adapter, selected_adapters):
-        with pytest.raises(InputError, match="This is not an X-PEFT adaptation; apply method=xpeft"):
-            question(adaptation)
+    with pytest.raises(InputError, match="This is not an X-PEFT adaptation; apply method=xpeft"):
+        selected_adapters(adaptation)
 
 
 @pytest.mark.parametrize(

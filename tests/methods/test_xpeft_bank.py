@@ -22,7 +22,7 @@ from gluelamp.methods.storage import (
     save_task_state,
     write_shared_state,
 )
-from gluelamp.methods.xpeft import XPeft, export_adapter, selected_adapters
+from gluelamp.methods.xpeft import XPeft, selected_adapters
 from gluelamp.methods.xpeft_bank import random_banks
 from gluelamp.profiles import ProfileStore
 from methods.cases import adapt, snapshot, train
@@ -178,17 +178,6 @@ def test_a_hard_mask_of_one_trained_adapter_gives_that_profiles_outputs(
             value.copy_(states[chosen][name])
     own = adapt(Pfeiffer(), tiny("bert"), 1, state=states[chosen])
     torch.testing.assert_close(logits(adaptation.model), logits(own.model), atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("mask", ["soft", "hard"])
-def test_the_exported_adapter_has_the_biases(make_store: MakeStore, mask: str) -> None:
-    adaptation = adapt(xpeft(bank=str(make_store(profiles())), mask=mask), tiny("bert"), 0)
-    train(adaptation)
-    before = logits(adaptation.model)
-    exported = export_adapter(adaptation)
-    torch.testing.assert_close(logits(exported.model), before, atol=1e-6, rtol=0)
-    biases = {name: value for name, value in exported.model.named_parameters() if "adapter" in name}
-    assert all(value.abs().max() > 0 for name, value in biases.items() if name.endswith("bias"))
 
 
 def test_a_trained_bank_is_stored_once_and_binds_the_masks(make_store: MakeStore, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from typing import ClassVar, Literal, cast
 
 import torch
 from pydantic import Field, model_validator
-from torch import nn
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, Handle
@@ -21,9 +20,6 @@ from gluelamp.errors import InputError
 from gluelamp.methods.base import Adaptation, Method
 from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.inserted import (
-    Bottleneck,
-    InsertedModule,
-    between_norms,
     reduced_width,
 )
 from gluelamp.methods.xpeft_bank import Bank, bank_checksum, random_banks, trained_banks
@@ -205,44 +201,3 @@ def bank_bytes(adaptation: Adaptation) -> int:
     """
     banks = [value for change in selected_adapters(adaptation) for value in change.adapter.buffers()]
     return sum(value.numel() * value.element_size() for value in banks)
-
-
-def export_adapter(adaptation: Adaptation) -> Adaptation:
-    """Turn an X-PEFT adaptation into one with ordinary adapters of the same outputs.
-
-    Inference then costs what one adapter costs, and the bank is no longer needed: what a task stores is
-    what `gluelamp.methods.pfeiffer.Pfeiffer` stores.
-
-    Args:
-        adaptation: made by `XPeft` without inner LayerNorm; it is detached.
-
-    Raises:
-        InputError: if there is an inner LayerNorm, which an ordinary adapter does not have.
-    """
-    selected = selected_adapters(adaptation)
-    if any(not isinstance(change.adapter.norm, nn.Identity) for change in selected):
-        raise InputError("method.inner_layer_norm=true has no ordinary adapter to export to.")
-    changes: list[Change] = []
-    # The plain adapter is computed before the detachment removes the masks and the bank.
-    for change in selected:
-        plain = _ordinary(change.adapter)
-        change.detach()
-        changes.append(InsertedModule(change.handle, plain, between_norms(plain)))
-    return Adaptation(adaptation.model, changes, adaptation.head, adaptation.encoder_size)
-
-
-@torch.no_grad()
-def _ordinary(adapter: SelectedAdapter) -> Bottleneck:
-    # In evaluation mode, without Gumbel noise.
-    summed = adapter.eval().summed()
-    # Zeros are overwritten below; a bank without biases leaves those of the plain adapter at zero.
-    plain = Bottleneck(summed.down.size(1), summed.down.size(0), nn.ReLU(), nn.init.zeros_)
-    plain.to(adapter.bank_down)
-    for linear, weight, bias in (
-        (plain.down, summed.down, summed.down_bias),
-        (plain.up, summed.up, summed.up_bias),
-    ):
-        linear.weight.copy_(weight)
-        if bias is not None:
-            linear.bias.copy_(bias)
-    return plain
