@@ -94,7 +94,7 @@ def _train(plan: Plan) -> RunRecord:
         write_record(plan.folder / "record.json", failed)
         raise
     finally:
-        # also after a failure: an open tracker would block the next run of the sweep
+        # also after a failure, so that the tracker sends what it has
         tracker.close()
     # The record is written after all other files: if it exists, the run is complete.
     write_predictions(plan.folder / "predictions.parquet", plan.task, train, validation, outputs)
