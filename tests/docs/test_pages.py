@@ -27,6 +27,7 @@ from gluelamp.cli.method_pages import (
 )
 from gluelamp.experiments.measure import parse_measure
 from gluelamp.experiments.plan import check_run
+from gluelamp.methods.base import Method
 from gluelamp.reporting.capabilities import capabilities_page
 
 ROOT = CONFIGS.parent
@@ -186,15 +187,20 @@ def test_the_scores_of_a_page_are_in_a_table(page: Path) -> None:
     assert not sorted(score for score in scores if score not in tables)
 
 
-def test_the_page_of_the_methods_is_the_generated_one() -> None:
+@pytest.fixture(scope="module")
+def methods() -> dict[str, Method]:
+    return configured_methods()
+
+
+def test_the_page_of_the_methods_is_the_generated_one(methods: dict[str, Method]) -> None:
     committed = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
-    assert committed == methods_page(configured_methods()), "run `make method-pages`"
+    assert committed == methods_page(methods), "run `make method-pages`"
 
 
-def test_the_page_of_capabilities_has_the_counts_of_today() -> None:
+def test_the_page_of_capabilities_has_the_counts_of_today(methods: dict[str, Method]) -> None:
     # One method: all of them take two minutes. tests/experiments checks that the page lists each.
     backbones = configured_backbones()
-    counted = find_capabilities("hiwi", configured_methods()["hiwi"], backbones)
+    counted = find_capabilities("hiwi", methods["hiwi"], backbones)
     row = capabilities_page([counted], backbones[0].name, TOKENS).split("\n| hiwi |")[1].partition("\n")[0]
     committed = (ROOT / "docs" / "capabilities.md").read_text(encoding="utf-8")
     assert f"| hiwi |{row}\n" in committed, "run `make method-pages`"

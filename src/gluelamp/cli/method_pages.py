@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.cli.app import CONFIGS, plain
 from gluelamp.errors import InputError
+from gluelamp.experiments.config import parse_method
 from gluelamp.experiments.measure import MeasureConfig, parse_measure
 from gluelamp.io import write_text
 from gluelamp.measurement.base import MeasuredModel
@@ -93,7 +94,8 @@ def configured_methods() -> dict[str, Method]:
     """Return the method of each config with its default options, by the name of the config."""
     names = sorted(path.stem for path in (CONFIGS / "method").glob("*.yaml"))
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return {name: _parse(f"method={name}").method for name in names}
+        # The method's file alone composes far faster than a whole configuration.
+        return {name: parse_method(plain(compose(f"method/{name}"))["method"]) for name in names}
 
 
 def configured_backbones() -> list[BackboneConfig]:
