@@ -23,9 +23,10 @@ GREY = "#808080"
 _STATES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"]
 _HEIGHT = 250
 _ROW_HEIGHT = 18
+# Channels are objects, not strings or dictionaries: Altair takes long to find the class of each of these.
 # `highlight` is null until the reader selects a method. All other marks then fade, but stay visible.
-_OPACITY = alt.condition(
-    "highlight === null || datum.method === highlight", alt.value(1), alt.value(0.1), empty=False
+_OPACITY = alt.OpacityValue(
+    0.1, condition={"test": "highlight === null || datum.method === highlight", "value": 1}
 )
 _DASHES = [2, 3]
 
@@ -85,20 +86,20 @@ def trade_off(
     paid, free = (chart.transform_filter(f"datum.{cost} {sign} 0") for sign in (">", "=="))
     x = alt.X(f"{cost}:Q", title=COSTS[cost]).scale(type="log", padding=30).axis(format="~s", tickCount=4)
     y = _score("score")
-    facts = [*_facts(), "interval:N", alt.Tooltip(f"{cost}:Q", format=",", title=COSTS[cost])]
+    facts = [*_facts(), alt.Tooltip("interval:N"), alt.Tooltip(f"{cost}:Q", format=",", title=COSTS[cost])]
     colour, shape = _scales(families)
     marks = {"color": colour, "opacity": _OPACITY, "tooltip": facts}
-    label = {"text": "method:N", "opacity": _OPACITY}
+    label = {"text": alt.Text("method:N"), "opacity": _OPACITY}
     across = [
         free.mark_rule(strokeDash=_DASHES, stroke=GREY).encode(y=y, opacity=_OPACITY, tooltip=facts),
-        free.mark_text(align="right", dy=-6).encode(x=alt.value("width"), y=y, **label),
+        free.mark_text(align="right", dy=-6).encode(x=alt.XValue("width"), y=y, **label),
     ]
     # Later layers cover earlier ones: the front, the intervals, the points and at last the names.
     layers = [
         paid.transform_filter("datum.front")
         .mark_line(interpolate="step-after", strokeWidth=1, stroke=GREY)
         .encode(x=x, y=y),
-        paid.mark_rule(strokeWidth=1.2).encode(x=x, y=_score("low"), y2="high:Q", **marks),
+        paid.mark_rule(strokeWidth=1.2).encode(x=x, y=_score("low"), y2=alt.Y2("high:Q"), **marks),
         paid.mark_point(filled=True, size=70).encode(x=x, y=y, shape=shape, **marks),
         paid.transform_filter("datum.label || datum.method === highlight")
         .mark_text(align="right", dx=-6, dy=-7)
@@ -122,9 +123,9 @@ def learning_curves(
     chart = alt.Chart(alt.Data(values=list(rows)))
     x = alt.X("epoch:Q", title="epoch").axis(tickMinStep=1, grid=False)
     colour, shape = _scales(families)
-    facts = [*_facts(), "epoch:Q"]
+    facts = [*_facts(), alt.Tooltip("epoch:Q")]
     marks = {"x": x, "y": _score("score"), "color": colour, "opacity": _OPACITY, "tooltip": facts}
-    lines = chart.mark_line(strokeWidth=1.6).encode(detail="method:N", **marks)
+    lines = chart.mark_line(strokeWidth=1.6).encode(detail=alt.Detail("method:N"), **marks)
     points = chart.mark_point(filled=True, size=28).encode(shape=shape, **marks)
     return _layered([lines, points], title, width)
 
@@ -144,12 +145,15 @@ def latency(rows: Rows, states: Sequence[str], title: str, width: Width = "conta
     y = alt.Y("method:N", sort=methods, title=None).axis(labelLimit=150, grid=True)
     colour = alt.Color("state:N", title=None).scale(domain=states, range=_STATES[: len(states)])
     shape = alt.Shape("state:N", title=None).scale(domain=states)
-    facts = ["method:N", "state:N", alt.Tooltip("ratio:Q", format=".3f"), "interval:N"]
+    facts = [
+        *(alt.Tooltip("method:N"), alt.Tooltip("state:N")),
+        *(alt.Tooltip("ratio:Q", format=".3f"), alt.Tooltip("interval:N")),
+    ]
     marks = {"y": y, "color": colour, "opacity": _OPACITY, "tooltip": facts}
     # The rule at 1 has data of its own: with the chart's data it would be rendered once per row.
     layers = [
-        alt.Chart(alt.Data(values=[{}])).mark_rule(stroke=GREY, strokeDash=_DASHES).encode(x=alt.datum(1)),
-        chart.mark_rule(strokeWidth=1.5).encode(x=_ratio("low"), x2="high:Q", **marks),
+        alt.Chart(alt.Data(values=[{}])).mark_rule(stroke=GREY, strokeDash=_DASHES).encode(x=alt.XDatum(1)),
+        chart.mark_rule(strokeWidth=1.5).encode(x=_ratio("low"), x2=alt.X2("high:Q"), **marks),
         chart.mark_point(filled=True, size=60).encode(x=_ratio("ratio"), shape=shape, **marks),
     ]
     return _layered(layers, title, width, height=_ROW_HEIGHT * (len(methods) + 1))
@@ -174,7 +178,8 @@ def _ratio(field: str) -> alt.X:
 
 
 def _facts() -> list[Any]:
-    return ["method:N", "family:N", alt.Tooltip("score:Q", format=".2f"), "seeds:Q"]
+    names = [alt.Tooltip("method:N"), alt.Tooltip("family:N")]
+    return [*names, alt.Tooltip("score:Q", format=".2f"), alt.Tooltip("seeds:Q")]
 
 
 def _scales(families: Sequence[Family]) -> tuple[alt.Color, alt.Shape]:
