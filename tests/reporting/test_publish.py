@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gluelamp.cli.commands import publish
 from gluelamp.errors import InputError
 from gluelamp.reporting.published_scores import COLUMNS, add_published, read_published
 
@@ -103,15 +104,17 @@ def test_the_columns_must_be_those_of_the_folder(tmp_path: Path) -> None:
         add_published(tmp_path / "absent.csv", "pafi_hiwi", tmp_path, *NAMES)
 
 
-def test_the_command_checks_names_and_exits_with_2_on_bad_input(tmp_path: Path) -> None:
-    def publish(*rows: tuple[str, ...], paper: str = "pafi_hiwi") -> subprocess.CompletedProcess[str]:
-        options = [f"file={write(tmp_path / 'mine.csv', *rows)}", f"paper={paper}", f"published={tmp_path}"]
-        command = [sys.executable, str(ROOT / "scripts" / "publish.py"), *options, f"results.root={tmp_path}"]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    done = publish(VALID, changed(method="sparse_random"))
-    assert (done.returncode, "2 new rows in" in done.stdout) == (0, True)
-    refused = publish(changed(method="sparse_randon"))
+def test_the_command_checks_names_and_exits_with_2_on_bad_input(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = write(tmp_path / "mine.csv", VALID, changed(method="sparse_random"))
+    caplog.set_level("INFO", logger="gluelamp")
+    publish({"file": str(file), "paper": "pafi_hiwi", "published": str(tmp_path)})
+    assert caplog.messages == [f"2 new rows in {tmp_path / 'pafi_hiwi.csv'}"]
+    write(file, changed(method="sparse_randon"))
+    options = [f"file={file}", "paper=pafi_hiwi", f"published={tmp_path}", f"results.root={tmp_path}"]
+    command = [sys.executable, str(ROOT / "scripts" / "publish.py"), *options]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: ")
     assert refused.stderr.count("\n") == 1

@@ -85,7 +85,7 @@ def test_intervals_contain_the_truth_in_95_of_100_simulations(seeds: int, spread
 
 
 def test_one_seed_does_not_cover_other_seeds() -> None:
-    score, paired = coverages(seeds=1, spread=0.2, repetitions=200)
+    score, paired = coverages(seeds=1, spread=0.2, repetitions=100)
     assert score < 0.85
     assert paired < 0.75
 
@@ -93,7 +93,7 @@ def test_one_seed_does_not_cover_other_seeds() -> None:
 def test_small_p_values_of_equals_are_as_rare_as_holm_assumes() -> None:
     rng = np.random.default_rng(0)
     p = []
-    for _ in range(200):
+    for _ in range(100):
         ease = rng.normal(0, EASE, ROWS)
         methods = [simulate(rng, ease, 3, 0.1) for _ in range(8)]
         p += [difference(*pair).p for pair in combinations(methods, 2)]
@@ -266,7 +266,7 @@ def test_more_methods_need_more_evidence() -> None:
 
 def test_a_truly_best_method_loses_its_bold_in_at_most_5_of_100_columns() -> None:
     rng = np.random.default_rng(0)
-    methods, columns, lost = 8, 60, []
+    methods, columns, lost = 8, 30, []
     for _ in range(columns):
         right = rng.random((methods, 1, 100)) < 0.7
         equal = {str(number): accuracies(one) for number, one in enumerate(right)}
