@@ -81,17 +81,19 @@ def _metric_and_split(task: Task, metric: str) -> tuple[str, str]:
 
 
 def _select(path: Path, selection: str, split: str) -> pd.DataFrame:
-    frame = _read(path, path.stat().st_mtime_ns)
-    # Sorted by index: rows of all runs are in the same order, which pairs the methods by example.
-    rows = frame[(frame["selection"] == selection) & (frame["split"] == split)]
-    if rows.empty:
+    parts = _read(path, path.stat().st_mtime_ns)
+    if (selection, split) not in parts:
         raise InputError(f"{path} has no rows of selection {selection!r} and split {split!r}. Train again.")
-    return rows.sort_values("idx", kind="stable")
+    return parts[selection, split]
 
 
 @lru_cache(maxsize=16)  # the selections and metrics of one run are read one after the other
-def _read(path: Path, modified: int) -> pd.DataFrame:
-    return read_columns(path, _COLUMNS)
+def _read(path: Path, modified: int) -> dict[tuple[str, str], pd.DataFrame]:
+    """Return the rows of a predictions file by selection and split."""
+    # Sorted by index: rows of all runs are in the same order, which pairs the methods by example.
+    frame = read_columns(path, _COLUMNS).sort_values("idx", kind="stable")
+    parts = frame.groupby(["selection", "split"], sort=False, observed=True)
+    return {(str(selection), str(split)): rows for (selection, split), rows in parts}
 
 
 def _outputs(task: Task, frame: pd.DataFrame) -> np.ndarray:
