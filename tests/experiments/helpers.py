@@ -17,7 +17,7 @@ from gluelamp.training.trainer import Trainer
 
 
 class KilledError(Exception):
-    """Replaces the signal that ends a process."""
+    """Raised instead of the signal that ends a process."""
 
 
 def never(*_: object, **__: object) -> None:

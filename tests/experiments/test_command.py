@@ -1,4 +1,4 @@
-"""The recorded words of a command line compose to the same run."""
+"""The recorded overrides of a command line compose to the same run."""
 
 from __future__ import annotations
 

@@ -215,7 +215,7 @@ def test_another_task_has_another_identity(tiny_run: Callable[..., RunConfig]) -
 
 
 def test_an_identity_is_the_same_on_every_machine() -> None:
-    """Pinned: results of earlier releases are found by it."""
+    """The value is pinned: it names the folders of results of earlier releases."""
     assert identity({"seed": 0, "trainer": {"rate": 1e-3, "betas": (0.9, 0.999)}}) == "ffb97e1beb986269"
     assert identity({"trainer": {"betas": [0.9, 0.999], "rate": 0.001}, "seed": 0}) == "ffb97e1beb986269"
 

@@ -26,7 +26,7 @@ def test_lamp_has_no_server_file(tiny_run: Callable[..., RunConfig], trained: st
 
 
 def test_a_run_that_is_not_complete_predicts_nothing(tiny_run: Callable[..., RunConfig]) -> None:
-    """Its task states may be there already: of a run that was killed or that failed later."""
+    """A run that was killed, or that failed later, may have task states already."""
     config = tiny_run("method=head_only", "task=cola", "trainer.epochs=1")
     record = plan_run(config).folder / "record.json"
     execute(config)

@@ -31,7 +31,7 @@ def test_each_member_has_columns_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("segments", [True, False])
-def test_the_rows_of_all_members_stand_one_after_another(segments: bool) -> None:
+def test_the_rows_of_the_members_are_concatenated(segments: bool) -> None:
     first = split([[5, 6], [7]], [1, 0], segments)
     second = split([[8, 9, 10]], [2.5], segments)
     both = concatenated([member_split(first, 0), member_split(second, 1)])

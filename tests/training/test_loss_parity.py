@@ -27,7 +27,7 @@ LORA = LoRA(rank=4, alpha=8, targets=("query", "up"))
 EPOCHS, BATCHES, BATCH_SIZE, CLIP = 2, 5, 8, 0.5
 
 
-class OurOrder:
+class TrainerOrder:
     """A batch sampler that yields the batches of our trainer, epoch after epoch."""
 
     def __init__(self, trainer: SoloTrainer) -> None:
@@ -44,9 +44,9 @@ class OurOrder:
 
 
 class Reference(transformers.Trainer):
-    """Hugging Face Trainer in our order of batches; keeps the loss of each step unrounded."""
+    """Hugging Face Trainer in our order of batches; it stores the unrounded loss of each step."""
 
-    sampler: OurOrder
+    sampler: TrainerOrder
     losses: list[float]
 
     def get_train_dataloader(self) -> DataLoader:
@@ -58,42 +58,42 @@ class Reference(transformers.Trainer):
         return loss
 
 
-def reference_model(ours: SoloTrainer, backbone: Path, method: Method) -> torch.nn.Module:
-    """The same model built by transformers and peft, with our first values of head and LoRA."""
+def reference_model(trainer: SoloTrainer, backbone: Path, method: Method) -> torch.nn.Module:
+    """The same model built by transformers and peft, with the initial values of our head and LoRA."""
     model = AutoModelForSequenceClassification.from_pretrained(
         backbone,
-        num_labels=ours.task.num_outputs,
+        num_labels=trainer.task.num_outputs,
         attn_implementation="eager",
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
-    names: dict[str, str] = {name: name for name in ours.adaptation.head}
+    names: dict[str, str] = {name: name for name in trainer.adaptation.head}
     if method is LORA:
         targets = ["query", "intermediate.dense"]
         config = LoraConfig(
             task_type="SEQ_CLS", r=4, lora_alpha=8, target_modules=targets, modules_to_save=["classifier"]
         )
         model = get_peft_model(model, config)
-        names = {name: f"base_model.model.{name}" for name in ours.adaptation.trainable}
+        names = {name: f"base_model.model.{name}" for name in trainer.adaptation.trainable}
         names |= {
             f"classifier.{part}": f"base_model.model.classifier.modules_to_save.default.{part}"
             for part in ("weight", "bias")
         }
-    state = ours.adaptation.task_state()
+    state = trainer.adaptation.task_state()
     with torch.no_grad():
-        for mine, theirs in names.items():
-            model.get_parameter(theirs).copy_(state[mine])
+        for name, reference_name in names.items():
+            model.get_parameter(reference_name).copy_(state[name])
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert trained == sum(master.numel() for master in ours.weights.masters)
+    assert trained == sum(master.numel() for master in trainer.weights.masters)
     return model
 
 
 def reference_losses(
-    ours: SoloTrainer, backbone: Path, method: Method, schedule: str, folder: Path
+    trainer: SoloTrainer, backbone: Path, method: Method, schedule: str, folder: Path
 ) -> list[float]:
     tokenizer = AutoTokenizer.from_pretrained(backbone)
-    task = ours.task
-    rows = generate(task)["train"].head(len(ours.profile.train)).to_dict("records")
+    task = trainer.task
+    rows = generate(task)["train"].head(len(trainer.profile.train)).to_dict("records")
     dataset = [
         tokenizer(*(row[column] for column in task.text_columns), truncation=True, max_length=64)
         | {"labels": row["label"]}
@@ -115,12 +115,12 @@ def reference_losses(
         disable_tqdm=True,
     )
     reference = Reference(
-        model=reference_model(ours, backbone, method),
+        model=reference_model(trainer, backbone, method),
         args=arguments,
         train_dataset=dataset,
         data_collator=DataCollatorWithPadding(tokenizer),
     )
-    reference.sampler, reference.losses = OurOrder(ours), []
+    reference.sampler, reference.losses = TrainerOrder(trainer), []
     reference.train()
     return reference.losses
 
@@ -138,7 +138,7 @@ def test_ten_steps_give_the_losses_of_hugging_face_trainer(
     task: str,
     schedule: str,
 ) -> None:
-    ours = make_trainer(
+    trainer = make_trainer(
         method=method,
         task=task,
         epochs=EPOCHS,
@@ -147,9 +147,9 @@ def test_ten_steps_give_the_losses_of_hugging_face_trainer(
         warmup_ratio=0.2,
         max_grad_norm=CLIP,
     )
-    expected = reference_losses(ours, tiny_backbone, method, schedule, tmp_path / "reference")
-    found = ours.run().progress.losses
+    expected = reference_losses(trainer, tiny_backbone, method, schedule, tmp_path / "reference")
+    found = trainer.run().progress.losses
     assert len(found) == len(expected) == EPOCHS * BATCHES
     assert found == pytest.approx(expected, abs=1e-5)
     assert max(found) - min(found) > 1e-2  # a model that does not learn would agree with anything
-    assert known_task(task) is ours.task
+    assert known_task(task) is trainer.task

@@ -65,7 +65,7 @@ def test_in_bf16_all_but_head_and_masters_is_bf16() -> None:
         assert (master is parameter) == (parameter.dtype == torch.float32)
 
 
-def test_a_module_that_computes_in_fp32_stays_so() -> None:
+def test_an_fp32_module_is_excluded_from_the_cast() -> None:
     adapted = adaptation(XPeft(num_adapters=4, top_k=2, reduction_factor=4))
     held = weights(adapted, torch.bfloat16)
     assert {p.dtype for p in adapted.trainable.values()} == {torch.float32}
@@ -116,7 +116,7 @@ def test_steps_below_the_resolution_of_bf16_accumulate() -> None:
     assert (live == 1.0 + 2 * HALF_A_BF16_STEP).all()
 
 
-def test_exposed_shows_the_masters_and_takes_them_away_again() -> None:
+def test_fp32_values_replace_the_parameters_inside_the_context_only() -> None:
     adapted = adaptation()
     held = weights(adapted, torch.bfloat16)
     before = [p.detach().clone() for p in held.live]
@@ -130,14 +130,14 @@ def test_exposed_shows_the_masters_and_takes_them_away_again() -> None:
         assert torch.equal(live, value)
 
 
-def test_exposed_restores_after_an_error() -> None:
+def test_fp32_values_are_removed_after_an_error() -> None:
     held = weights(adaptation(), torch.bfloat16)
     with pytest.raises(OSError, match="disk is full"), held.fp32_values():
         raise OSError("disk is full")
     assert held.live[0].dtype == torch.bfloat16
 
 
-def test_the_model_still_follows_the_masters_after_exposed() -> None:
+def test_the_model_has_the_updated_masters_after_fp32_values() -> None:
     held = weights(adaptation(), torch.bfloat16)
     with held.fp32_values():
         pass
@@ -173,7 +173,7 @@ def test_avx512_alone_multiplies_no_bf16(monkeypatch: pytest.MonkeyPatch, has_in
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:x"])
-def test_a_device_that_is_not_there_is_an_input_error(name: str) -> None:
+def test_a_device_that_does_not_exist_is_an_input_error(name: str) -> None:
     with pytest.raises(InputError, match=f"device='{name}' is not usable here. Allowed:"):
         choose_device(name)
 

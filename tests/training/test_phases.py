@@ -56,7 +56,7 @@ def test_scores_are_summed_squared_gradients(
         torch.testing.assert_close(ours[name].double(), expected, rtol=2e-3, atol=1e-9)
 
 
-def test_a_resumed_run_chooses_by_the_scores_that_it_had(
+def test_a_resumed_run_selects_by_its_stored_scores(
     make_trainer: Callable[..., SoloTrainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer, phase = make_trainer(method=FULL), ScoringPhase(FULL, "scores", EXAMPLES, 1)
@@ -71,9 +71,7 @@ def test_a_resumed_run_chooses_by_the_scores_that_it_had(
     torch.testing.assert_close(learn(), first, rtol=0, atol=0)
 
 
-def test_a_phase_is_not_ended_by_validation_rows(
-    make_trainer: Callable[..., SoloTrainer], tmp_path: Path
-) -> None:
+def test_validation_rows_do_not_end_a_phase(make_trainer: Callable[..., SoloTrainer], tmp_path: Path) -> None:
     trainer, seen = make_trainer(method=FULL), []
 
     def new_trainer(_: object, config: TrainerConfig, rates: Rates, *__: object) -> Trainer:

@@ -177,14 +177,14 @@ def test_a_killed_group_resumes(
 ) -> None:
     config, step, done = replace(OPTIONS, checkpoint_steps=2), Trainer._step, []
 
-    def step_or_die(self: Trainer, active: list) -> None:
+    def step_or_raise(self: Trainer, active: list) -> None:
         done.append(1)
         if len(done) == 4:
             raise KeyboardInterrupt
         step(self, active)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", step_or_die)
+        patch.setattr(Trainer, "_step", step_or_raise)
         with pytest.raises(KeyboardInterrupt):
             train(LORA, parts(rows), config=config, folder=tmp_path)
     for one, other in zip(train(LORA, parts(rows), config=config, folder=tmp_path), undisturbed, strict=True):

@@ -55,20 +55,20 @@ def undisturbed(
 
 
 class KilledError(Exception):
-    """Takes the place of a signal."""
+    """Raised instead of the signal that ends a process."""
 
 
 def train_until(make: Callable[[], SoloTrainer], monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    """Train that many steps, and die at the beginning of the next one."""
+    """Train that many steps, and raise at the beginning of the next one."""
     step = SoloTrainer._step
 
-    def step_or_die(self: SoloTrainer, active: list[ProfileState]) -> None:
+    def step_or_raise(self: SoloTrainer, active: list[ProfileState]) -> None:
         if self.state.progress.step == steps:
             raise KilledError
         step(self, active)
 
     with monkeypatch.context() as patch:
-        patch.setattr(SoloTrainer, "_step", step_or_die)
+        patch.setattr(SoloTrainer, "_step", step_or_raise)
         with pytest.raises(KilledError):
             make().run()
 
@@ -76,17 +76,17 @@ def train_until(make: Callable[[], SoloTrainer], monkeypatch: pytest.MonkeyPatch
 def train_until_call(
     make: Callable[[], SoloTrainer], monkeypatch: pytest.MonkeyPatch, place: object, name: str, call: int
 ) -> None:
-    """Train until a function is called that many times, and die there."""
+    """Train until a function is called that many times, and raise there."""
     original, calls = getattr(place, name), []
 
-    def call_or_die(*args: Any, **kwargs: Any) -> object:
+    def call_or_raise(*args: Any, **kwargs: Any) -> object:
         calls.append(args)
         if len(calls) == call:
             raise KilledError
         return original(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(place, name, call_or_die)
+        patch.setattr(place, name, call_or_raise)
         with pytest.raises(KilledError):
             make().run()
 

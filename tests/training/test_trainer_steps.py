@@ -1,4 +1,4 @@
-"""What one step does, against closed formulas and other libraries."""
+"""The effect of one step, compared with closed formulas and other libraries."""
 
 from __future__ import annotations
 
@@ -135,10 +135,10 @@ def test_a_classification_is_trained_on_the_cross_entropy(make_trainer: MakeTrai
     assert trainer.run().progress.losses[0] == pytest.approx(expected, rel=1e-5)
 
 
-def test_trained_values_at_fixed_positions_stand_in_the_weights(
+def test_trained_values_at_fixed_positions_are_in_the_weights(
     make_trainer: MakeTrainer, tiny_backbone: Path
 ) -> None:
-    """A fused optimiser writes without a trace; the sparse weights must follow it all the same."""
+    """A fused optimiser does not change the version of a tensor; the sparse weights must be updated too."""
     trainer = make_trainer(method=PaFi(density=0.2))
     trainer.run()
     pretrained = load_file(tiny_backbone / "model.safetensors")
@@ -160,7 +160,7 @@ def test_trained_values_at_fixed_positions_stand_in_the_weights(
 def test_an_evaluation_uses_values_that_were_written_without_a_version(
     make_trainer: MakeTrainer, method: Method
 ) -> None:
-    """Fused steps and replayed graphs write so, and a replayed graph runs no Python in between."""
+    """Fused steps and replayed graphs write in this way, and a replayed graph runs no Python in between."""
     trainer = make_trainer(method=method)
     (before,) = trainer.passes.outputs(trainer.states)
     for master in trainer.weights.masters:
