@@ -12,24 +12,24 @@ from random import Random
 import pandas as pd
 
 from gluelamp.errors import InputError
-from gluelamp.tasks.sample import events, templates
+from gluelamp.tasks.sample import glue
 from gluelamp.tasks.sample.words import COUNTRY, TOWN, Scene
 from gluelamp.tasks.tables import SAMPLE_PLACE, Reading, Table, numbered
 from gluelamp.tasks.task import Task
 
 _NOISE = 0.04  # fraction of wrong labels in train and validation, so that no method reaches 100 %
 _TRAIN_ROWS = {"rte": 1000, "wnli": 600}
-_MAKERS: dict[str, Callable[[Random, Scene], events.Example]] = {
-    "cola": templates.cola,
-    "sst2": templates.sst2,
-    "mrpc": events.mrpc,
-    "qqp": templates.qqp,
-    "stsb": events.stsb,
-    "mnli": events.mnli,
-    "qnli": templates.qnli,
-    "rte": events.rte,
-    "wnli": templates.wnli,
-    "ax": events.mnli,
+_MAKERS: dict[str, Callable[[Random, Scene], glue.Example]] = {
+    "cola": glue.cola,
+    "sst2": glue.sst2,
+    "mrpc": glue.mrpc,
+    "qqp": glue.qqp,
+    "stsb": glue.stsb,
+    "mnli": glue.mnli,
+    "qnli": glue.qnli,
+    "rte": glue.rte,
+    "wnli": glue.wnli,
+    "ax": glue.mnli,
 }
 
 
