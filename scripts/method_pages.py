@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 from pathlib import Path
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    # after the arguments: --help answers before torch is loaded
     from gluelamp.cli.method_pages import write_method_pages
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -33,6 +33,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         the temporary path. The block must create this file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because a rename is atomic within one file system only. With a random part, because
+    # two processes may write the same file.
     temporary = path.with_name(f".{path.name}.{uuid4().hex}{_PARTIAL}")
     try:
         yield temporary

@@ -57,7 +57,7 @@ CASES: dict[str, tuple[str, str]] = {
     ),
     "density above the candidates, before a first phase": (
         "method=lt_sft method.density=1.0 method.exclude=embeddings",
-        "method.density=1.0 asks for 53,312 of the encoder's 53,312 parameters; the candidates hold ",
+        "method.density=1.0 asks for 53,312 of the encoder's 53,312 parameters; the candidates have ",
     ),
 }
 

@@ -75,6 +75,7 @@ def test_a_method_of_another_package_is_trained_and_counted(
     config = parse_run(compose_outside("train", *data, *short))
     record = execute(config)
     assert (record.status, record.family, record.config.method.name) == ("complete", "bias", "norm_bias")
+    assert "method.norms=3" in record.overrides
     assert record.parameters.trained == ROW["trained"]
     state = load_file(run_folder(config) / "best.safetensors")
     assert sum(value.numel() for name, value in state.items() if "LayerNorm" in name) == ROW["trained"]

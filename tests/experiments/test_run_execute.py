@@ -20,9 +20,9 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from experiments.helpers import KilledError, run_folder
 from gluelamp.experiments import run as run_module
 from gluelamp.experiments.config import RunConfig
-from gluelamp.experiments.inputs import bare_model
 from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute
+from gluelamp.experiments.training import bare_model
 from gluelamp.records import read_record
 from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.sample import generate

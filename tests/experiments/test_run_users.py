@@ -16,7 +16,7 @@ from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute
-from gluelamp.experiments.user_selection import selected_users
+from gluelamp.experiments.users import selected_users
 from gluelamp.profiles import ProfileStore
 from gluelamp.records import RunRecord
 from gluelamp.tasks.config import TaskConfig

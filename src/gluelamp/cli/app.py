@@ -41,6 +41,7 @@ class JobFailedError(Exception):
     """
 
     def __init__(self, code: int) -> None:
+        # the argument is passed on, because a launcher pickles the error in the process of the job
         super().__init__(code)
         self.code = code
 
@@ -63,6 +64,7 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
         if hydra_config.mode is RunMode.RUN and hydra_config.sweeper.params:
             stop(InputError("The experiment is a sweep. Add -m."))
         code = _exit_code(task, config)
+        # After an Exception Hydra continues a sweep with the next job; a SystemExit would end it here.
         if code and hydra_config.mode is RunMode.MULTIRUN:
             raise JobFailedError(code)
         if code:
@@ -70,6 +72,7 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
 
     decorate = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
     try:
+        # Before Hydra composes: it would call an old key unknown, and not name the new one.
         for word in sys.argv[1:]:
             key, _, value = word.lstrip("+~").partition("=")
             refuse_renamed(key, value)
@@ -113,6 +116,7 @@ def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> Inp
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         return unknown(group, name, error.options)
+    # Hydra names the key in this message only
     match = re.search(r"Could not override '([^']+)'", str(error))
     if match:
         error = unknown("key", match[1], _known_keys(config_name, overrides, match[1]))

@@ -68,8 +68,10 @@ class SweepCallback(Callback):
             check = get_method(self.parse) if self.parse else lambda _: None
             for job in jobs if self.parse else []:
                 check(plain(compose(name, overrides=job)))
+        # Hydra catches an Exception of a callback, warns and starts the sweep all the same. The SystemExit of
+        # stop is not an Exception, and ends the program.
         except InputError as error:
-            stop(error)  # Hydra only logs a warning for an exception in a callback
+            stop(error)
         except (HydraException, ValueError) as error:
             stop(explain(error, name, job))
         # other launchers run the jobs in processes of their own, where this bar is not visible

@@ -25,6 +25,7 @@ RENAMED_KEYS = {
 }
 RENAMED_VALUES = {"task.profiles": {"each": "per_user", "shared_then_each": "shared_then_per_user"}}
 
+# the option takes the short names, and the record has those of torch
 _PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
 _UNQUOTED = re.compile(r"[\w./-]+")  # what Hydra accepts without quotes
 _FILES = {"bank": "PATH"}  # a record has the checksum of such a file, not its path
@@ -67,7 +68,11 @@ def run_overrides(
     words = [f"backbone={config['backbone']['name']}", f"method={method}", f"task={task}", f"data={source}"]
     revisions = (("data", data_revision), ("backbone", backbone_revision))
     words += [f"{section}.revision={revision}" for section, revision in revisions if revision]
+    # A method's config also sets learning rates, so the trainer's defaults are those of the composed method.
     defaults = {**_composed("method", method), "task": _composed("task", task)["task"]}
+    if not (CONFIGS / "method" / f"{method}.yaml").is_file():
+        # a method of another package: its defaults are not known here, so all its options are written
+        defaults["method"] = dict.fromkeys(config["method"])
     for section in ("task", "method", "trainer", "head"):
         words += _differences(section, config[section], defaults[section])
     words.append(f"trainer.precision={_PRECISIONS.get(trainer['precision'], trainer['precision'])}")
@@ -112,7 +117,10 @@ def _composed(group: str, name: str) -> dict[str, dict[str, Any]]:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, tuple | list | bool | int | float | dict) or value is None:
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_text(inner)}" for key, inner in value.items()) + "}"
+    # Hydra reads the lists, numbers and null of JSON. It does not read mappings with quoted keys.
+    if isinstance(value, tuple | list | bool | int | float) or value is None:
         return json.dumps(value, separators=(",", ":"))
     text = str(value)
     return text if _UNQUOTED.fullmatch(text) else "'" + text.replace("'", r"\'") + "'"

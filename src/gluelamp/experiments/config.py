@@ -220,5 +220,6 @@ def _sentence(error: ValidationError, cls: type, section: str) -> str:
 
 
 def _dotted(section: str, loc: tuple[int | str, ...]) -> str:
+    # the field method_name of a run is the key method.name of its configuration
     key = ".".join(map(str, (section, *loc) if section else loc))
     return "method.name" if key == "method_name" else key

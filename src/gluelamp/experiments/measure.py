@@ -15,9 +15,9 @@ from pydantic.dataclasses import dataclass as validated
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import HeadConfig, ResultsConfig, parse_sections
-from gluelamp.experiments.environment import package_versions
 from gluelamp.experiments.identity import identity
 from gluelamp.experiments.progress import progress_bar
+from gluelamp.experiments.record import package_versions
 from gluelamp.io import locked, read_json, write_json
 from gluelamp.measurement.base import MeasuredModel, MeasurementKind, RecordHeader, Row
 from gluelamp.measurement.certificate import Certification
@@ -123,8 +123,11 @@ def measure(config: MeasureConfig) -> Path | None:
                 config.what, backbone.name, config.method_name, _method_content(config), package_versions()
             )
             write_json(path, asdict(kind.record(header, rows)))
+            # after the file is written: a measurement that is killed before resumes from its parts
             unfinished.unlink()
+        # Unlike a run, a measurement removes its lock: a process that locks a new one finds the file.
         lock.unlink()
+    # also for a file that was skipped, so that a certificate that failed fails every time
     kind.conclude(path)
     return path
 

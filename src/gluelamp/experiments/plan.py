@@ -15,7 +15,7 @@ from gluelamp.backbones.load import Checkpoint, find_checkpoint
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig, parse_run
 from gluelamp.experiments.identity import effective_config, identity
-from gluelamp.experiments.user_selection import check_users, selected_users
+from gluelamp.experiments.users import check_users, selected_users
 from gluelamp.hardware import choose_device, choose_dtype
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.mixture import Mixture, find_task
@@ -120,6 +120,7 @@ def plan_run(config: RunConfig) -> Plan:
             "precision": str(dtype).removeprefix("torch."),
         },
     }
+    # A bias of zero changes nothing, and is left out of the hash.
     if any(task.initial_head_bias):
         resolved["task"] = {"initial_head_bias": list(task.initial_head_bias)}
     effective = effective_config(config, resolved)

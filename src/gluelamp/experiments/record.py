@@ -1,8 +1,12 @@
-"""The files of a finished run: its record, and its predictions for each evaluated row."""
+"""The files of a finished run: its record with the software versions, and its predictions for each row."""
 
 from __future__ import annotations
 
+import platform
+import subprocess
 from collections.abc import Mapping
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from gluelamp.experiments.command import run_overrides
-from gluelamp.experiments.environment import git_state, package_versions
 from gluelamp.experiments.plan import Plan
 from gluelamp.experiments.users import Users, mean_history, mean_speed
 from gluelamp.hardware import describe_device
@@ -24,6 +27,9 @@ from gluelamp.training.evaluation import Outputs
 from gluelamp.training.held_out import HeldOut
 from gluelamp.training.profile import Progress
 from gluelamp.training.trainer import Outcome
+
+# the packages that can change a result
+_PACKAGES = ("gluelamp", "torch", "transformers", "peft", "datasets", "evaluate", "numpy", "scipy")
 
 
 def new_record(plan: Plan, **results: Any) -> RunRecord:
@@ -109,6 +115,7 @@ def shared_record(plan: Plan, counts: Mapping[str, Any], outcome: Outcome, held_
     """
     progress = outcome.progress
     epochs = [progress.history[number]["epoch"] for number in held_out.numbers]
+    # the counts were made before training, when there was no file
     file_bytes = (plan.folder / "best.safetensors").stat().st_size
     return new_record(
         plan,
@@ -218,3 +225,37 @@ def _row_columns(task: Task | Mixture, train: EncodedSplit, rows: EncodedSplit) 
         "baseline_all": np.full(len(rows), overall),
         "baseline_user": of_users.fillna(overall).to_numpy(),  # a user without training rows
     }
+
+
+@lru_cache(maxsize=1)
+def package_versions() -> dict[str, str | None]:
+    """Return the versions of Python and of the packages that can change a result."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return versions
+
+
+@lru_cache(maxsize=1)
+def git_state() -> dict[str, str | bool | None]:
+    """Return the git revision of this package's source tree and whether it has changes; None without git."""
+    folder = Path(__file__).parent
+    revision = _git(folder, "rev-parse", "HEAD")
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"revision": revision, "dirty": bool(changes) if revision else None}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig
-from gluelamp.experiments.inputs import encode_splits
 from gluelamp.experiments.plan import Plan, plan_run
 from gluelamp.experiments.record import new_record, write_predictions
 from gluelamp.experiments.tracking import open_tracker
-from gluelamp.experiments.training import train_per_user, train_shared
+from gluelamp.experiments.training import encode_splits, train_per_user, train_shared
 from gluelamp.io import locked, remove_partial_files
 from gluelamp.records import RunRecord, read_record, write_record
 from gluelamp.training.trainer import DivergedError
@@ -34,6 +33,7 @@ def execute(config: RunConfig) -> RunRecord:
     record = plan.folder / "record.json"
     # Two processes of a sweep may reach the same run. The second one gets an error, not a mixed folder.
     with locked(plan.folder / ".lock", f"{plan.folder} is being trained"):
+        # Before the old record is read: retrain also replaces a record that cannot be read.
         if config.on_existing == "retrain" and record.is_file():
             return _retrain(plan)
         done = _complete(plan) if record.is_file() else None
@@ -59,6 +59,7 @@ def _complete(plan: Plan) -> RunRecord | None:
 
 def _retrain(plan: Plan) -> RunRecord:
     """Train in a subfolder of the run's folder, whose files stay until the new run is complete."""
+    # A run of hours may diverge or be killed. In a folder of its own it cannot damage the result that exists.
     new = replace(plan, subfolder=_RETRAINED)
     shutil.rmtree(new.folder, ignore_errors=True)  # of a run that was killed
     new.folder.mkdir()
@@ -78,6 +79,7 @@ def _clear(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir() and path.name != _RETRAINED:
             shutil.rmtree(path)
+        # If the lock file were removed, another process could create a new one and lock it at the same time.
         elif not path.is_dir() and path.name != ".lock":
             path.unlink()
 
@@ -99,6 +101,7 @@ def _train(plan: Plan) -> RunRecord:
     # The record is written after all other files: if it exists, the run is complete.
     write_predictions(plan.folder / "predictions.parquet", plan.task, train, validation, outputs)
     write_record(plan.folder / "record.json", record)
+    # Only now: a run that is killed before its record exists resumes from these files.
     _clear_after(plan.folder)
     _log.info("%s", _one_line(record))
     return record

@@ -56,6 +56,7 @@ class WandbTracker(JsonLog):
         if mode == "auto":
             mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
         super().__init__(folder)
+        # One process may train many runs of a sweep: reinit ends a run that an error left open.
         try:
             self.run = wandb.init(
                 project=config.tracker.project,

@@ -11,6 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from gluelamp.errors import InputError
 
+# no separator of paths, and no dot at the beginning: it must be one folder, and not a hidden one
 Name = Annotated[str, Field(pattern=r"^\w[\w.+, -]*$")]
 """The name of a backbone, a method or a task. It is also the name of a folder of results."""
 

@@ -13,6 +13,7 @@ from gluelamp.errors import InputError, unknown
 from gluelamp.io import read_json
 from gluelamp.records.files import check_version, validate
 
+# of measurements and certificates; the records of runs have their own version
 SCHEMA_VERSION = 1
 MERGE_TOLERANCE = 1e-5
 """Merging may change the fp32 outputs by this fraction of the largest output."""
@@ -165,7 +166,8 @@ def _read_measurement(path: Path, kind: str) -> Measurement:
         raise InputError(f"{path}: kind {measurement.kind!r} does not belong among the {kind}.")
     if not measurement.rows:
         raise InputError(f"{path}: key 'rows' is empty. Remove the file and measure again.")
-    # the columns depend on the kind, so they are checked here and not by the type
+    # The columns depend on the kind, so they are checked here and not by the type. Further columns are
+    # allowed: a kind can add one, and tables that do not show it read the file as before.
     for position, row in enumerate(measurement.rows):
         for column in MEASUREMENT_COLUMNS[kind]:
             if column not in row:

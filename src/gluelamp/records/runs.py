@@ -218,6 +218,7 @@ class RunRecord(BaseModel):
         phases: the method's preliminary phases, one mapping per phase.
     """
 
+    # A key at this level belongs to the layout: a new one needs a new version. Sections may grow without.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     schema_version: Literal[2] = RUN_SCHEMA
@@ -252,6 +253,7 @@ class RunRecord(BaseModel):
 
     def config_dict(self) -> dict[str, Any]:
         """Return `config` as nested plain values, exactly as in the file; its hash is the identity."""
+        # without the defaults of this layout: a key that the run did not have would change its hash
         return self.config.model_dump(mode="json", exclude_unset=True)
 
 
@@ -270,6 +272,7 @@ def read_record(path: Path) -> RunRecord:
     """
     # an upgrade is made in memory only; the file of an earlier release is not changed
     content = read_json(path)
+    # the version first: with another version, the check of the layout would name a key that is not wrong
     if check_version(path, content, (1, RUN_SCHEMA)) == 1:
         content = upgrade_run(content)
     return validate(path, content, RunRecord)
@@ -289,5 +292,6 @@ def find_runs(root: Path) -> list[FoundRun]:
     Raises:
         InputError: if one of the files is not a record.
     """
+    # the depth is fixed, so that the record of an unfinished retraining, one folder deeper, is not read
     paths = sorted(root.glob("runs/*/*/*/*/record.json"))
     return [(path.parent, read_record(path)) for path in paths]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+# Version 1 differs in names and words only: each mapping in this file has its words as keys and today's as
+# values. Its section `method` also had the learning rates, and it had no `family` and no `overrides`.
 _PROFILES = {"each": "per_user", "shared_then_each": "shared_then_per_user"}
 _SENTENCES = {
     "best on validation, last, and held_out, from the same run": "best on validation, last and held_out",
@@ -17,6 +19,7 @@ _SENTENCES = {
     "best: each person's own rows choose; last: no": "best: yes, by user; last: no",
 }
 
+# A table of its own, because records are below methods, and a class of version 1 may be removed.
 _FAMILIES = {
     "full": ("FullFineTuning", "HeadOnly"),
     "bias": ("BitFit", "FeedForwardBias", "LayerNormTuning", "Hadamard", "AdapterBias", "IA3", "Ether"),
@@ -39,6 +42,7 @@ def upgrade_run(content: Mapping[str, Any]) -> dict[str, Any]:
         content: of a ``record.json`` of version 1. It is not changed.
     """
     record = dict(content, schema_version=2)
+    # A section that is missing or not a mapping stays as it is: the check of the layout names it afterwards.
     if isinstance(record.get("config"), Mapping):
         record["config"] = _upgrade_config(record["config"])
         record["family"] = _family(record["config"])
