@@ -4,11 +4,21 @@
     python benchmarks/method_cost.py --data ../data/glue
     python benchmarks/method_cost.py --methods houlsby,full --rounds 5
 
-MiniLM, batches of 32 rows of CoLA (from the bundled sample without --data), and the trainer of the suite. All
-methods are in memory at the same time (in about 5 GB) and run in interleaved rounds, in a new random order in
-each round, on the same batches. The reported value is the ratio to LoRA in the same round: the median, with a
-95 % bootstrap interval. The preliminary phases of a method are timed separately. The peak memory of a method
-is measured in its own process, at the longest batch, minus the memory in use before the model is loaded.
+Every method trains MiniLM with the trainer of the suite, on batches of 32 rows of CoLA (of the bundled sample
+without --data). All methods are in memory at the same time (about 5 GB). They run in interleaved rounds, in a
+new random order in each round, on the same batches. A preliminary phase of a method is a row of its own,
+because it is timed separately.
+
+Columns:
+    ms/step    median milliseconds of a training step (in a scoring phase: of scoring one batch)
+    of lora    median over the rounds of the ratio to LoRA's time in the same round
+    95 %       bootstrap interval of this ratio
+    limit      the largest ratio that passes: 2, or the larger limit of a method that needs more by definition
+    MiB        peak memory of a step at the longest batch, minus the memory in use before the model is loaded,
+               measured in a separate process
+    of lora    ratio of the memory to LoRA's
+
+The result is PASS if no ratio of times is above its limit.
 """
 
 from __future__ import annotations
@@ -50,24 +60,25 @@ from gluelamp.training.trainer import Trainer
 from setting import compose_run, own_processes, silence
 
 TASK, BASE, BATCH, MIB = known_task("cola"), "lora", 32, 2**20
+# The largest ratio of a step's time to LoRA's.
 GOAL = 2.0
 NEEDS_MORE = {
     "adamix": (3.0, "two passes, whose outputs under other routing and dropout are compared"),
     "dyt": (3.0, "two passes, with sampled masks and with every token active"),
     "full": (3.0, "gradients and optimiser state of all weights, including the embeddings"),
-    "lt_sft, first: full fine-tuning": (3.0, "as full"),
-    "diff_pruning, first: gated differences": (16.0, "samples a gate for each weight; trains both"),
-    "fish, first: fisher": (32.0, "one pass per example, since the gradient of each example is squared"),
-    "spt_adapter, first: sensitivity": (
+    "lt_sft, phase: full fine-tuning": (3.0, "as full"),
+    "diff_pruning, phase: gated differences": (16.0, "samples a gate for each weight; trains both"),
+    "fish, phase: fisher": (32.0, "one pass per example, since the gradient of each example is squared"),
+    "spt_adapter, phase: sensitivity": (
         8.0,
         "gradients of all weights in fp32, on rows of different lengths",
     ),
-    "spt_lora, first: sensitivity": (8.0, "as spt_adapter"),
+    "spt_lora, phase: sensitivity": (8.0, "as spt_adapter"),
 }
-"""Limits of the methods whose definition needs more than the goal, with the reason."""
+"""Limits of the ratio for methods whose definition needs more than the goal, with the reason."""
 
 Batches = Sequence[np.ndarray]
-Turn = Callable[[Batches], None]
+TrainBatches = Callable[[Batches], None]
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ class Contender:
     """
 
     method: str
-    make: Callable[[ExitStack], Turn]
+    make: Callable[[ExitStack], TrainBatches]
     steps: int | None = None
 
 
@@ -124,7 +135,7 @@ def prepare(data: str | None) -> Setting:
 def contenders(method: str, setting: Setting) -> dict[str, Contender]:
     """Return the training of a method and each of its preliminary phases, by name."""
     config = run_of(method, setting.data)
-    found = {method: Contender(method, partial(training, config.method, config, setting))}
+    entries = {method: Contender(method, partial(training, config.method, config, setting))}
     for phase in config.method.phases():
         if isinstance(phase, TrainingPhase):
             steps = phase.epochs * -(-len(setting.rows) // BATCH)
@@ -132,11 +143,11 @@ def contenders(method: str, setting: Setting) -> dict[str, Contender]:
         else:
             steps = -(-phase.examples // BATCH)
             make = partial(scoring, phase, config, setting)
-        found[f"{method}, first: {phase.label}"] = Contender(method, make, steps)
-    return found
+        entries[f"{method}, phase: {phase.label}"] = Contender(method, make, steps)
+    return entries
 
 
-def training(method: Method, config: RunConfig, setting: Setting, stack: ExitStack) -> Turn:
+def training(method: Method, config: RunConfig, setting: Setting, stack: ExitStack) -> TrainBatches:
     """Return the training steps of the trainer. Preliminary phases are not run before them."""
     adaptation = adapt_untrained(method, setting.model())
     rate = config.trainer.learning_rate
@@ -147,26 +158,26 @@ def training(method: Method, config: RunConfig, setting: Setting, stack: ExitSta
     if not adaptation.needs_every_token:
         stack.enter_context(first_token_only(trainer.model))
 
-    def turn(batches: Batches) -> None:
+    def train_batches(batches: Batches) -> None:
         for examples in batches:
             (loss,) = trainer.passes.backward(trainer.states, [examples])
             trainer.states[0].step(examples, loss)
             trainer.passes.sync_weights()
 
-    return turn
+    return train_batches
 
 
-def scoring(phase: ScoringPhase, config: RunConfig, setting: Setting, _: ExitStack) -> Turn:
+def scoring(phase: ScoringPhase, config: RunConfig, setting: Setting, _: ExitStack) -> TrainBatches:
     """Return the scoring of a phase, on as many rows as a batch has."""
     adaptation = phase.method.adapt(setting.model())
     adaptation.model.to(choose_device(config.trainer.device))
 
-    def turn(batches: Batches) -> None:
+    def train_batches(batches: Batches) -> None:
         for examples in batches:
             batch_phase = replace(phase, examples=len(examples))
             squared_gradients(batch_phase, adaptation, TASK, setting.rows, int(examples[0]))
 
-    return turn
+    return train_batches
 
 
 def endless_batches(setting: Setting, window: int) -> Iterator[np.ndarray]:
@@ -175,7 +186,7 @@ def endless_batches(setting: Setting, window: int) -> Iterator[np.ndarray]:
         yield from training_order(setting.rows.lengths, BATCH, window, 0, epoch)
 
 
-def time_in_turns(
+def time_interleaved(
     timed: Mapping[str, Contender],
     setting: Setting,
     rounds: int,
@@ -187,14 +198,15 @@ def time_in_turns(
     device, order = choose_device(config.device), random.Random(0)
     batches = endless_batches(setting, config.bucket_batches)
     times: dict[str, list[float]] = {name: [] for name in timed}
+    # All contenders stay in memory, so that each round runs every one of them on the same batches.
     with ExitStack() as stack:
-        turns = {name: contender.make(stack) for name, contender in timed.items()}
+        functions = {name: contender.make(stack) for name, contender in timed.items()}
         for _ in range(1 + rounds):
             round_batches = list(islice(batches, steps))
-            for name in order.sample(list(turns), len(turns)):
+            for name in order.sample(list(functions), len(functions)):
                 synchronize(device)
                 start = clock()
-                turns[name](round_batches)
+                functions[name](round_batches)
                 synchronize(device)
                 times[name].append(1000 * (clock() - start) / steps)
     return {name: np.array(values[1:]) for name, values in times.items()}
@@ -204,12 +216,13 @@ def peak_bytes(method: str, name: str, setting: Setting) -> int:
     """Return the peak memory of a contender's steps minus the memory in use before its model is loaded."""
     device = choose_device(run_of(method, setting.data).trainer.device)
     longest = np.argsort(-setting.rows.lengths, kind="stable")[:BATCH]
+    # The longest batch decides how much memory a run needs.
     reset_peak_memory(device)
     before = int(peak_memory(device)["peak_bytes"])
     with ExitStack() as stack:
-        turn = contenders(method, setting)[name].make(stack)
+        train_batches = contenders(method, setting)[name].make(stack)
         reset_peak_memory(device)
-        turn([longest] * 3)  # the first step allocates the optimiser's state
+        train_batches([longest] * 3)  # the first step allocates the optimiser's state
         return int(peak_memory(device)["peak_bytes"]) - before
 
 
@@ -238,8 +251,8 @@ def report(
             f"{'' if within_limit else '  FAIL'}"
         )
     phases = {
-        name: f"{one.steps:6d} steps, as long as {one.steps * ratios[name]['ratio_to_base']:6.0f} of lora: "
-        f"{one.steps * np.median(times[name]) / 1000:.0f} s here"
+        name: f"{one.steps:6d} steps, the time of {one.steps * ratios[name]['ratio_to_base']:6.0f} steps of "
+        f"lora: {one.steps * np.median(times[name]) / 1000:.0f} s on this machine"
         for name, one in timed.items()
         if one.steps is not None
     }
@@ -283,9 +296,9 @@ def main() -> int:
         timed |= contenders(method, setting)
     memory = peaks(timed, setting)
     clock = time.process_time if arguments.processor_time else time.perf_counter
-    times = time_in_turns(timed, setting, arguments.rounds, arguments.steps, clock)
-    turns = f"{arguments.rounds} rounds of {arguments.steps} steps"
-    print(f"batch {BATCH} of {len(setting.rows)} rows, {torch.get_num_threads()} threads, {turns}")
+    times = time_interleaved(timed, setting, arguments.rounds, arguments.steps, clock)
+    timing = f"{arguments.rounds} rounds of {arguments.steps} steps"
+    print(f"batch {BATCH} of {len(setting.rows)} rows, {torch.get_num_threads()} threads, {timing}")
     passed = report(timed, times, memory)
     print("PASS" if passed else "FAIL")
     return 0 if passed else 1

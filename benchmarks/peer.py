@@ -59,7 +59,8 @@ def peer_trainer(
     return trainer
 
 
-def _examples(rows: EncodedSplit) -> Any:  # a list, which the trainer accepts as a data set
+# A list, which the trainer accepts as a data set although its annotation does not.
+def _examples(rows: EncodedSplit) -> Any:
     bounds = zip(rows.offsets[:-1], rows.offsets[1:], strict=True)
     return [
         {"input_ids": rows.tokens[start:end], "attention_mask": [1] * int(end - start), "labels": int(label)}

@@ -1,17 +1,38 @@
 #!/usr/bin/env python3
-"""How fast a model switches between profiles of one store, compared with peft and with full checkpoints.
+"""Time to switch a model between the profiles of a store, compared with peft and with full checkpoints.
 
     python benchmarks/profile_store.py
     python benchmarks/profile_store.py --profiles 10,1000 --folder /fast/disk
 
 X-PEFT profiles of MiniLM's shape: 6 layers, masks over N=100 adapters as bits (156 bytes), and a head of
-384 x 2 + 2 in fp32. Weights, masks and heads are random: only their sizes count. A switch is one read
-from the store and one `load_task_state`, of a random profile. Stores take turns, so that other load on the
-machine slows all equally. Files are in the page cache. Compared with: peft's LoRA r=8 on query and value of
-the same backbone, each adapter loaded from its file and then set; and all weights from one safetensors file.
+384 x 2 + 2 in fp32. Weights, masks and heads are random, since only their sizes affect the times. A switch is
+one read from the store and one `load_task_state`, of a random profile. The stores are timed in interleaved
+order, so that other load on the machine affects all equally. All files are in the page cache.
 
-Then a batch in which each row belongs to another profile: read and computed in one pass, compared with one
-switch and one pass for each row, and with a batch of a single profile. Each batch has new random profiles.
+Columns of the stores, one row for each number of profiles:
+    bytes each  bytes of the file per profile
+    append s    seconds to append all profiles, in batches of 10,000
+    open ms     milliseconds to open the store
+    check s     seconds to verify every profile
+    read ms     median milliseconds to read one profile
+    switch ms   median milliseconds of a switch, including the read
+    p99         99th percentile of a switch
+
+Columns of the alternatives: peft's LoRA r=8 on query and value of the same backbone, each adapter loaded from
+its file and then set, and all weights from one safetensors file.
+    KiB each    memory of an adapter, or size of the file with all weights
+    median ms   milliseconds per adapter or file
+    max         the slowest one
+
+Columns of the batches in which each row belongs to another profile. They are read and computed in one pass
+(mixed), in one switch and one pass per row, or as rows of a single profile. Each batch has new random
+profiles.
+    median ms   milliseconds per batch
+    max         the slowest batch
+    of mixed    median of the ratio to the mixed pass of the same batch
+
+The result is PASS if the median switch of every store is under 1 ms, and that of the largest store less than
+twice that of the smallest.
 """
 
 from __future__ import annotations
@@ -55,7 +76,7 @@ GOAL_MS, GOAL_GROWTH = 1.0, 2.0
 
 @dataclass(frozen=True)
 class Built:
-    """A store on disk, and how long it took to write, open and check.
+    """A store on disk, and the times to write, open and check it.
 
     Args:
         store: the open store.
@@ -89,14 +110,14 @@ def adapted(config: RunConfig) -> Adaptation:
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """Return how long an action takes."""
+    """Return the seconds that an action takes."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
 
 
-def random_states(method: XPeft, like: Mapping[str, Tensor], profiles: int) -> dict[str, Tensor]:
-    """Return random states (profiles, *shape): masks that choose k of N adapters, and a head."""
+def random_states(method: XPeft, template: Mapping[str, Tensor], profiles: int) -> dict[str, Tensor]:
+    """Return random states (profiles, *shape): masks that select k of N adapters, and a head."""
     adapters = method.num_adapters or 0  # never None without a trained bank
 
     def mask() -> Tensor:
@@ -105,19 +126,19 @@ def random_states(method: XPeft, like: Mapping[str, Tensor], profiles: int) -> d
 
     return {
         name: mask() if value.dtype == torch.uint8 else torch.randn(profiles, *value.shape)
-        for name, value in like.items()
+        for name, value in template.items()
     }
 
 
-def build(folder: Path, profiles: int, method: Method, like: Mapping[str, Tensor]) -> Built:
-    """Make a store of random profiles, with masks of an X-PEFT method, and open it again."""
+def build(folder: Path, profiles: int, method: Method, template: Mapping[str, Tensor]) -> Built:
+    """Write a store of random profiles, with masks of an X-PEFT method, and open it again."""
     assert isinstance(method, XPeft)
     path = folder / f"{profiles}.profiles"
-    store = ProfileStore.create(path, like, provenance={}, method={"name": "xpeft"})
+    store = ProfileStore.create(path, template, provenance={}, method={"name": "xpeft"})
     append_s = 0.0
     for start in range(0, profiles, BATCH):
         ids = [f"user-{number:07d}" for number in range(start, min(start + BATCH, profiles))]
-        states = random_states(method, like, len(ids))
+        states = random_states(method, template, len(ids))
         append_s += seconds(partial(store.append, ids, states, [{"rows": 31}] * len(ids)))
     store.close()
     open_s = seconds(lambda: ProfileStore.open(path).close())
@@ -128,19 +149,20 @@ def build(folder: Path, profiles: int, method: Method, like: Mapping[str, Tensor
 def time_switches(
     built: Sequence[Built], adaptation: Adaptation, switches: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return milliseconds of reads and of whole switches, each (stores, switches); stores take turns."""
-    order, reads, whole = random.Random(0), [], []
-    ids = [order.choices(one.store.ids, k=100 + switches) for one in built]  # random order: no locality
+    """Return the milliseconds of reads and of switches, each (stores, switches)."""
+    order, reads, totals = random.Random(0), [], []
+    # In random order, since users do not arrive in the order of the file.
+    ids = [order.choices(one.store.ids, k=100 + switches) for one in built]
     for number in range(100 + switches):  # the first 100 warm up
         for one, names in zip(built, ids, strict=True):
             start = time.perf_counter()
             state = one.store.read(names[number])
             read = time.perf_counter()
             adaptation.load_task_state(state)
-            whole.append(1000 * (time.perf_counter() - start))
+            totals.append(1000 * (time.perf_counter() - start))
             reads.append(1000 * (read - start))
     shape = (100 + switches, len(built))
-    return np.reshape(reads, shape)[100:].T, np.reshape(whole, shape)[100:].T
+    return np.reshape(reads, shape)[100:].T, np.reshape(totals, shape)[100:].T
 
 
 def time_peft(folder: Path, config: RunConfig) -> tuple[np.ndarray, np.ndarray, int]:
@@ -151,6 +173,7 @@ def time_peft(folder: Path, config: RunConfig) -> tuple[np.ndarray, np.ndarray, 
     model.save_pretrained(str(folder / "lora"))
     before = sum(value.nbytes for value in model.parameters())
     load, switch = [], []
+    # The first and the last adapters are reported: the time may grow with the number in memory.
     for number in range(ADAPTERS):
         name = f"user{number}"
         load.append(1000 * seconds(partial(model.load_adapter, folder / "lora", name)))
@@ -169,7 +192,7 @@ def time_checkpoint(folder: Path, config: RunConfig) -> tuple[np.ndarray, int]:
 
 
 def machine() -> str:
-    """Return what the figures depend on."""
+    """Return the hardware and the versions that the times depend on."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
@@ -194,31 +217,35 @@ def report_stores(built: Sequence[Built], reads: np.ndarray, switches: np.ndarra
         )
 
 
-def time_forming(adaptation: Adaptation, times: int = 20) -> np.ndarray:
+def time_summation(adaptation: Adaptation, times: int = 20) -> np.ndarray:
     """Return milliseconds to sum the selected adapters of all blocks: the first pass after a switch."""
     adapters = [change.adapter for change in selected_adapters(adaptation)]
     with torch.no_grad():
-        return np.array([1000 * seconds(lambda: [one.form() for one in adapters]) for _ in range(times)])
+        return np.array(
+            [1000 * seconds(lambda: [adapter.summed() for adapter in adapters]) for _ in range(times)]
+        )
 
 
 def report_peers(folder: Path, config: RunConfig) -> None:
     """Time peft and full checkpoints, and print one row each."""
     load, switch, grown = time_peft(folder, config)
-    whole, size = time_checkpoint(folder, config)
+    checkpoint, size = time_checkpoint(folder, config)
     last = f"{ADAPTERS - 9}st to {ADAPTERS}th"
     rows: dict[str, tuple[int, np.ndarray]] = {
         "peft, load_adapter + set_adapter, 1st to 10th": (grown, (load + switch)[:10]),
         f"peft, load_adapter + set_adapter, {last}": (grown, (load + switch)[-10:]),
         "peft, set_adapter alone, 1st to 10th in memory": (grown, switch[:10]),
         f"peft, set_adapter alone, {last} in memory": (grown, switch[-10:]),
-        "all weights, load_file + load_state_dict": (size, whole),
+        "all weights, load_file + load_state_dict": (size, checkpoint),
     }
     print(f"\n{'':50s}{'KiB each':>10s}{'median ms':>11s}{'max':>8s}")
     for name, (each, times) in rows.items():
         print(f"{name:50s}{each / 1024:10.1f}{np.median(times):11.2f}{times.max():8.2f}")
 
 
-def mixed_turns(store: ProfileStore, adaptation: Adaptation) -> dict[str, Callable[[Sequence[str]], object]]:
+def batch_functions(
+    store: ProfileStore, adaptation: Adaptation
+) -> dict[str, Callable[[Sequence[str]], object]]:
     """Return the three ways to compute a batch of rows, given the profile of each row."""
     model, stacked = adaptation.model, StackedValues(adaptation)
     tokens = torch.randint(1000, 2000, (MIXED_ROWS, MIXED_TOKENS))
@@ -244,19 +271,19 @@ def mixed_turns(store: ProfileStore, adaptation: Adaptation) -> dict[str, Callab
 
 @torch.no_grad()
 def report_mixed(folder: Path, batches: int) -> None:
-    """Time batches of mixed profiles for two methods, in turns, and print one row each."""
+    """Time batches of mixed profiles for two methods, interleaved, and print one row each."""
     masks, order = compose_method("xpeft").method, random.Random(0)
     size = f"{MIXED_ROWS} rows of {MIXED_TOKENS} tokens"
     print(f"\n{f'Batches of {size}':50s}{'median ms':>11s}{'max':>8s}{'of mixed':>10s}")
     for method in ("xpeft", "lora"):
         adaptation = adapted(compose_method(method))
         store = build(folder / method, MIXED_PROFILES, masks, adaptation.task_state()).store
-        turns = mixed_turns(store, adaptation)
-        times: dict[str, list[float]] = {way: [] for way in turns}
+        functions = batch_functions(store, adaptation)
+        times: dict[str, list[float]] = {way: [] for way in functions}
         for _ in range(2 + batches):  # the first two warm up
             names = order.sample(store.ids, MIXED_ROWS)
-            for way, turn in turns.items():
-                times[way].append(1000 * seconds(partial(turn, names)))
+            for way, function in functions.items():
+                times[way].append(1000 * seconds(partial(function, names)))
         base = np.array(times[MIXED][2:])
         for way, values in times.items():
             counted = np.array(values[2:])
@@ -267,23 +294,23 @@ def report_mixed(folder: Path, batches: int) -> None:
 def main() -> int:
     """Build the stores, time switches and the alternatives, and print the tables and PASS or FAIL."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--profiles", default="10,1000,100000,1000000", help="sizes of stores")
-    parser.add_argument("--folder", help="for the files, 3.5 KB for each profile; a temporary one by default")
-    parser.add_argument("--switches", type=int, default=2000, help="of each store")
-    parser.add_argument("--batches", type=int, default=20, help="of mixed profiles, of each kind")
+    parser.add_argument("--profiles", default="10,1000,100000,1000000", help="numbers of profiles")
+    parser.add_argument("--folder", help="folder for the files, 3.5 KB per profile; temporary by default")
+    parser.add_argument("--switches", type=int, default=2000, help="switches of each store")
+    parser.add_argument("--batches", type=int, default=20, help="batches of mixed profiles for each method")
     arguments = parser.parse_args()
     silence()
     config = compose_method("xpeft")
     adaptation = adapted(config)
-    like = adaptation.task_state()
+    template = adaptation.task_state()
     sizes = sorted(int(size) for size in arguments.profiles.split(","))
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        built = [build(Path(name), size, config.method, like) for size in sizes]
+        built = [build(Path(name), size, config.method, template) for size in sizes]
         reads, switches = time_switches(built, adaptation, arguments.switches)
         print(machine())
         report_stores(built, reads, switches)
-        forming = np.median(time_forming(adaptation))
-        print(f"The first pass after a switch sums the selected adapters of the bank: {forming:.2f} ms more.")
+        summation = np.median(time_summation(adaptation))
+        print(f"The first pass after a switch also sums the selected adapters: {summation:.2f} ms.")
         report_peers(Path(name), config)
         report_mixed(Path(name), arguments.batches)
     medians = np.median(switches, axis=1)

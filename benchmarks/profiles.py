@@ -9,13 +9,23 @@ the same learning rate and dropout for all. The reference works as the scripts o
 loads the backbone, adds an adapter of peft and runs Hugging Face Trainer, as commonly used (fp32, dynamic
 padding) and at its fastest (bf16). A whole run is timed: loading, training and saving. gluelamp also writes
 its checkpoint and evaluates one row. All contenders run in interleaved rounds, in a new random order in each
-round. The printed values are medians over the rounds, and the ratios are medians of the ratios within a
 round.
 
-The bound is the time of a profile's matrix products without any padding, at the measured rate of one large
-matrix product. On a busy machine this rate is too low, and so is the percentage of the bound that is reached.
-A profiler measures the fraction of our time in matrix products, which limits what any other optimisation can
-gain. Peak memory is measured in separate processes.
+Columns of the times:
+    s/profile  median over the rounds of the seconds per profile
+    min, max   the fastest and the slowest round
+    per min    profiles per minute, from the median
+    bound s    seconds of a profile's matrix products without padding, at the measured rate of one large
+               matrix product. On a busy machine this rate is too low, and the bound too high.
+    reached    the bound as a percentage of the median
+
+Below the table, each speedup is the median over the rounds of the ratio within a round. The result is PASS if
+all speedups reach their goals. A profiler then measures the fraction of time in matrix products, which limits
+what any other optimisation can gain.
+
+Columns of the memory:
+    MiB        peak memory of one epoch minus the memory in use before, measured in a separate process
+    MiB for each more profile    growth per profile from the row above
 """
 
 from __future__ import annotations
@@ -54,10 +64,11 @@ from setting import compose_run, own_processes, silence
 TASK, TEXTS, EPOCHS, BATCH, RATE, LENGTH, MIB = LAMP["lamp2n"], 20, 10, 16, 1e-3, 128, 2**20
 PEER, PEER_BF16 = "Hugging Face Trainer + peft, fp32", "Hugging Face Trainer + peft, bf16"
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
-ALONE, IN_FP32 = "gluelamp, one by one, bf16", 32  # as many together in fp32
+ALONE = "gluelamp, one by one, bf16"
+FP32_PROFILES = 32  # number of profiles that are trained together in fp32
 
 Precision = Literal["bf16", "fp32"]
-Turn = Callable[[Sequence[EncodedSplit]], None]
+TrainProfiles = Callable[[Sequence[EncodedSplit]], None]
 
 
 @dataclass(frozen=True)
@@ -96,12 +107,12 @@ class Contender:
     """A timed way to train profiles.
 
     Args:
-        turn: trains the given profiles.
+        train: trains the given profiles.
         profiles: number of profiles per round.
         dtype: number format of the passes.
     """
 
-    turn: Turn
+    train: TrainProfiles
     profiles: int
     dtype: torch.dtype
 
@@ -180,37 +191,39 @@ def contenders(setting: Setting, together: Sequence[int], single: int) -> dict[s
         ALONE: Contender(partial(train_one_by_one, setting, "bf16"), single, bf16),
     }
     for size in together:
-        entries[ours(size)] = Contender(partial(train_together, setting, "bf16"), size, bf16)
-    in_fp32 = min(IN_FP32, max(together))
-    entries[ours(in_fp32, "fp32")] = Contender(partial(train_together, setting, "fp32"), in_fp32, fp32)
+        entries[together_name(size)] = Contender(partial(train_together, setting, "bf16"), size, bf16)
+    in_fp32 = min(FP32_PROFILES, max(together))
+    entries[together_name(in_fp32, "fp32")] = Contender(
+        partial(train_together, setting, "fp32"), in_fp32, fp32
+    )
     return entries
 
 
-def ours(size: int, precision: str = "bf16") -> str:
+def together_name(size: int, precision: str = "bf16") -> str:
     """Return the name of profiles that are trained together."""
     return f"gluelamp, {size} together, {precision}"
 
 
-def time_in_turns(
+def time_interleaved(
     timed: Mapping[str, Contender], setting: Setting, rounds: int, clock: Callable[[], float]
 ) -> dict[str, np.ndarray]:
     """Return the seconds per profile of each contender in each round, (rounds,)."""
     order = random.Random(0)
     for contender in timed.values():
-        contender.turn(setting.subset(min(2, contender.profiles)))  # warm-up
+        contender.train(setting.subset(min(2, contender.profiles)))  # warm-up
     times: dict[str, list[float]] = {name: [] for name in timed}
     for _ in range(rounds):
         for name in order.sample(list(timed), len(timed)):
             contender = timed[name]
             synchronize(setting.device)
             start = clock()
-            contender.turn(setting.subset(contender.profiles))
+            contender.train(setting.subset(contender.profiles))
             synchronize(setting.device)
             times[name].append((clock() - start) / contender.profiles)
     return {name: np.array(values) for name, values in times.items()}
 
 
-def flops_each(setting: Setting) -> float:
+def flops_per_profile(setting: Setting) -> float:
     """Return the FLOPs of a profile's matrix products, without padding."""
     adaptation, split = setting.adaptation(), concatenated(setting.subset(8))
     model = adaptation.model.to(setting.device).train()  # type: ignore[arg-type]
@@ -223,6 +236,7 @@ def flops_each(setting: Setting) -> float:
 
 def fraction_of_products(setting: Setting, size: int) -> float:
     """Return the fraction of time in matrix products, over two epochs of several profiles."""
+    # Two epochs are enough, and keep the trace small.
     short = replace(
         setting, config=replace(setting.config, trainer=replace(setting.config.trainer, epochs=2))
     )
@@ -240,10 +254,10 @@ def report_products(setting: Setting, sizes: Sequence[int], times: Mapping[str, 
     """Print the fraction of time in matrix products, and the speedup if nothing else took time."""
     size = max(sizes)
     fraction = fraction_of_products(setting, size)
-    ratio = float(np.median(times[PEER] / times[ours(size)]))
+    ratio = float(np.median(times[PEER] / times[together_name(size)]))
     print(
-        f"\nMatrix products take {fraction:.0%} of the time of {size} together, bf16. If all else took no "
-        f"time, the speed would be {ratio / fraction:.2f}x of {PEER}"
+        f"\nMatrix products take {fraction:.0%} of the time of {size} together, bf16. If everything else "
+        f"took no time, the speed would be {ratio / fraction:.2f}x of {PEER}"
     )
 
 
@@ -263,7 +277,8 @@ def report_memory(setting: Setting, sizes: Sequence[int]) -> None:
     adaptation = setting.adaptation()
     values = sum(value.numel() for value in (adaptation.trainable | adaptation.head).values())
     backbone = sum(value.numel() for value in adaptation.model.parameters()) - values
-    held = 4 * 4 * values
+    # Values, gradients and two moments of AdamW, of four bytes each.
+    state_bytes = 4 * 4 * values
     print(f"\n{'Peak memory':20s}{'MiB':>8s}{'MiB for each more profile':>30s}")
     last = None
     for size, peak in zip(sizes, peaks, strict=True):
@@ -271,8 +286,9 @@ def report_memory(setting: Setting, sizes: Sequence[int]) -> None:
         print(f"{f'{size} together':20s}{peak / MIB:8.0f}{more}")
         last = size, peak
     print(
-        f"A profile's values, gradients and two moments in fp32 are {held / MIB:.2f} MiB, the backbone in "
-        f"bf16 is {2 * backbone / MIB:.1f} MiB. Activations grow up to trainer.pass_tokens, not beyond."
+        f"A profile's values, gradients and two moments in fp32 are {state_bytes / MIB:.2f} MiB. "
+        f"The backbone in bf16 is {2 * backbone / MIB:.1f} MiB. "
+        "Activations grow up to trainer.pass_tokens, not beyond."
     )
 
 
@@ -291,6 +307,7 @@ def report(
     together = [name for name in timed if "together, bf16" in name]
     best = min(together, key=medians.__getitem__)
     in_fp32 = next(name for name in timed if "together, fp32" in name)
+    # The last comparison has no goal: what training together gains over training one by one.
     passed = True
     print()
     for name, peer, goal in (
@@ -326,8 +343,8 @@ def main() -> int:
     timed = contenders(setting, together, arguments.profiles)
     clock = time.process_time if arguments.processor_time else time.perf_counter
     processors = torch.get_num_threads() if arguments.processor_time else 1
-    times = time_in_turns(timed, setting, arguments.rounds, clock)
-    operations = flops_each(setting)
+    times = time_interleaved(timed, setting, arguments.rounds, clock)
+    operations = flops_per_profile(setting)
     rates = {dtype: matmul_rate(setting.device, dtype) for dtype in (torch.bfloat16, torch.float32)}
     tokens = np.mean([split.lengths.mean() for split in setting.profiles])
     print(

@@ -33,7 +33,9 @@ def silence() -> None:
 @contextmanager
 def own_processes() -> Iterator[Executor]:
     """Run each call in its own process, so that the peak memory of the process is that of the call."""
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # makes glibc return freed tensors to the system at once
+    # Makes glibc return freed tensors to the system at once, so that a peak does not contain freed memory.
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
+    # Every process is forked from a server that has imported the libraries but has loaded no model.
     context = get_context("forkserver")
     context.set_forkserver_preload(["__main__", "peft"])
     with ProcessPoolExecutor(1, context, silence, max_tasks_per_child=1) as pool:

@@ -5,9 +5,16 @@
 
 Both train on the same data with the same batch size on the same machine, in interleaved rounds, so that a
 drift of the machine's speed affects them equally. The reference is timed as users commonly run it (padded to
-128 tokens, fp32), at its fastest (dynamic padding, bf16), and with its grouping by length; gluelamp on a GPU
-also with CUDA graphs. The printed values are medians over the rounds of the samples per second of the
-training loop, after a warm-up, without evaluation.
+128 tokens, fp32), at its fastest (dynamic padding, bf16), and with its grouping by length. gluelamp is also
+timed with CUDA graphs if there is a GPU.
+
+Columns:
+    samples/s  median over the rounds of the samples per second of the training loop, after a warm-up and
+               without evaluation
+    speedup    speed of gluelamp (bf16, without CUDA graphs) divided by the speed of this row
+    goal       the smallest speedup that passes
+
+The result is PASS if all goals are met.
 """
 
 from __future__ import annotations
@@ -40,7 +47,7 @@ from peer import peer_trainer
 from setting import compose_run, silence
 
 BATCH, LENGTH, RATE = 32, 128, 1e-3
-DEFAULT, BEST, GROUPED, OURS, GRAPHS = (
+DEFAULT, BEST, GROUPED, GLUELAMP, GRAPHS = (
     "Hugging Face Trainer + peft, padded to 128, fp32",
     "Hugging Face Trainer + peft, dynamic padding, bf16",
     "Hugging Face Trainer + peft, grouped by length, bf16",
@@ -61,7 +68,7 @@ def time_peer(rows: pd.DataFrame, config: RunConfig, padded_to: int | None = Non
         return trainer.train().metrics["train_samples_per_second"]
 
 
-def time_ours(rows: pd.DataFrame, config: RunConfig) -> float:
+def time_gluelamp(rows: pd.DataFrame, config: RunConfig) -> float:
     """Return the samples per second of gluelamp in one epoch over the rows."""
     task = known_task("cola")
     checkpoint = find_checkpoint(config.backbone)
@@ -89,15 +96,16 @@ def main() -> int:
     config = compose_run("method=lora", "task=cola", "trainer.epochs=1", *local)
     rows = load_task_data(known_task("cola"), config.data).splits["train"]
     rows = rows.sample(arguments.examples, random_state=0)
+    # The reference padded to 128 tokens is slow, so it trains on a quarter of the rows.
     timed: dict[str, Callable[[pd.DataFrame], float]] = {
         DEFAULT: lambda part: time_peer(part.head(len(part) // 4), config, LENGTH),
         BEST: lambda part: time_peer(part, config, bf16=True),
         GROUPED: lambda part: time_peer(part, config, bf16=True, train_sampling_strategy="group_by_length"),
-        OURS: lambda part: time_ours(part, config),
+        GLUELAMP: lambda part: time_gluelamp(part, config),
     }
     if choose_device(config.trainer.device).type == "cuda":
         graphs = replace(config, trainer=replace(config.trainer, graphs=True))
-        timed[GRAPHS] = lambda part: time_ours(part, graphs)
+        timed[GRAPHS] = lambda part: time_gluelamp(part, graphs)
     for run in timed.values():
         run(rows.head(4 * BATCH))  # warm-up
     rates: dict[str, list[float]] = {name: [] for name in timed}
@@ -110,8 +118,8 @@ def main() -> int:
     print(f"{'':54s}{'samples/s':>10s}{'speedup':>9s}{'goal':>7s}")
     for name, median in medians.items():
         goal = f"{GOALS[name]:g}x" if name in GOALS else ""
-        print(f"{name:54s}{median:10.1f}{medians[OURS] / median:8.2f}x{goal:>7s}")
-    passed = all(medians[OURS] >= goal * medians[name] for name, goal in GOALS.items())
+        print(f"{name:54s}{median:10.1f}{medians[GLUELAMP] / median:8.2f}x{goal:>7s}")
+    passed = all(medians[GLUELAMP] >= goal * medians[name] for name, goal in GOALS.items())
     print("PASS" if passed else "FAIL")
     return 0 if passed else 1
 
