@@ -85,7 +85,7 @@ def _over_seeds(group: pd.DataFrame) -> dict[str, Any]:
     has_score = not np.isnan(values).any()
     # The outputs of a run without a score (it diverged) have no meaningful resamples either.
     predictions = read_predictions(group) if has_score else None
-    found = score_estimate(predictions) if predictions else None
+    estimate = score_estimate(predictions) if predictions else None
     return {
         **group.iloc[0].drop(["seed", "value", "folder"]).to_dict(),
         "mean": values.mean(),
@@ -95,7 +95,7 @@ def _over_seeds(group: pd.DataFrame) -> dict[str, Any]:
         "seed_set": " ".join(map(str, group["seed"])),
         "folders": list(group["folder"]),
         "predictions": predictions,
-        **{name: getattr(found, name, np.nan) for name in ("low", "high", "error", "freedom")},
+        **{name: getattr(estimate, name, np.nan) for name in ("low", "high", "error", "freedom")},
     }
 
 

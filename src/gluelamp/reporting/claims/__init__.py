@@ -21,10 +21,11 @@ _READING = (
     "The papers' claims, each with its evidence and the conditions of this evidence. A verdict holds for "
     "these conditions only: for this backbone, these tasks and this number of seeds.",
     "Differences of scores are in points with their 95 % interval: means over the named tasks, paired by "
-    "example. *better* and *worse* mean p < 0.05 after Holm's correction, otherwise it is a *tie*. A tie does"
-    " not prove that two methods are equal: the interval shows how much they may differ. With *one seed* "
-    "there is no verdict on a difference: the interval is over examples alone, and another seed may reverse "
-    "it. The last sentence of the evidence gives the verdicts with other selections of the epoch.",
+    "example. *better* and *worse* mean p < 0.05 after Holm's correction, otherwise it is a *tie*. The "
+    "intervals are not corrected, so that of a tie may exclude 0. A tie does not prove that two methods are "
+    "equal: the interval shows how much they may differ. With *one seed* there is no verdict on a difference:"
+    " the interval is over examples alone, and another seed may reverse it. The last sentence of the "
+    "evidence gives the verdicts with other selections of the epoch.",
 )
 
 

@@ -20,12 +20,12 @@ CONTRADICTED = "contradicted"
 NOT_MEASURED = "not measured"
 VERDICTS = {
     SUPPORTED: "the measurements agree with the claim",
-    PARTLY: "a part of them agrees, and no part disagrees",
-    MIXED: "a part of them agrees, and another part disagrees",
+    PARTLY: "some measurements agree with the claim, and none disagrees",
+    MIXED: "some measurements agree with the claim, and some disagree",
     INCONCLUSIVE: "the measurements neither support nor contradict the claim",
-    PARTLY_NOT: "a part of them disagrees, and no part agrees",
+    PARTLY_NOT: "some measurements disagree with the claim, and none agrees",
     CONTRADICTED: "the measurements disagree with the claim",
-    NOT_MEASURED: "there are no records for it",
+    NOT_MEASURED: "there are no records",
 }
 ONE_SEED_NOTE = "One seed is not enough to compare methods."
 

@@ -137,7 +137,8 @@ def _latency_claim(claim: str, one: Certificate) -> Claim:
     reasons = " ".join(one.reasons) or "Same modules, shapes, operators and FLOPs as the bare backbone."
     attempts = f" after {len(one.attempts)} attempts" if len(one.attempts) > 1 else ""
     evidence = f"Certificate {one.verdict}{attempts}: {time}. {reasons}"
-    device = f"{machine['type']} ({machine['name']}), {machine['dtype']}, {machine['threads']} threads"
+    threads = f"{machine['threads']} {'thread' if machine['threads'] == 1 else 'threads'}"
+    device = f"{machine['type']} ({machine['name']}), {machine['dtype']}, {threads}"
     batch = f"batch {protocol['batch']} x {protocol['length']} tokens"
     return Claim(claim, f"{one.backbone}, random weights, {batch}, {device}", _latency_verdict(one), evidence)
 

@@ -20,7 +20,7 @@ from gluelamp.reporting.claims.claim import (
     paired_scale,
 )
 from gluelamp.reporting.tables.paired import ONE_SEED, OVERALL, outcome
-from gluelamp.reporting.tables.xpeft import ADAPTER, BASELINE, PAPER_BACKBONE, SCOPE
+from gluelamp.reporting.tables.xpeft import ADAPTER, HEAD_ONLY, PAPER_BACKBONE, SCOPE
 
 ACCURACY_CLAIM = "X-PEFT matches adapter tuning"
 BYTES_CLAIM = "A profile of X-PEFT takes 1/10,000 of an adapter's bytes"
@@ -97,7 +97,7 @@ def _scope_claims(rows: pd.DataFrame) -> Iterator[Claim]:
 
 def _differences(means: pd.DataFrame, label: str) -> Iterator[str]:
     """Yield masks - adapter, masks - no adapter and adapter - no adapter, if there are runs."""
-    for left, right in ((label, ADAPTER), (label, BASELINE), (ADAPTER, BASELINE)):
+    for left, right in ((label, ADAPTER), (label, HEAD_ONLY), (ADAPTER, HEAD_ONLY)):
         name = f"vs_{right}"
         if left in means.index and pd.notna(means.loc[left].get(name)):
             row = means.loc[left]
@@ -115,13 +115,13 @@ def _verdict(row: pd.Series) -> tuple[str, str]:
     to_adapter, is_within = outcome(row, ADAPTER), row[f"vs_{ADAPTER}_low"] >= -_MARGIN
     if to_adapter == "worse" and not is_within:
         return CONTRADICTED, "Worse than the adapter."
-    if pd.isna(row[f"vs_{BASELINE}"]):
-        return INCONCLUSIVE, f"Without {BASELINE}, the contribution of the masks is unknown."
-    to_baseline = outcome(row, BASELINE)
-    if ONE_SEED in (to_adapter, to_baseline):
+    if pd.isna(row[f"vs_{HEAD_ONLY}"]):
+        return INCONCLUSIVE, f"Without {HEAD_ONLY}, the contribution of the masks is unknown."
+    to_head_only = outcome(row, HEAD_ONLY)
+    if ONE_SEED in (to_adapter, to_head_only):
         return INCONCLUSIVE, ONE_SEED_NOTE
-    if to_baseline != "better":
-        return INCONCLUSIVE, f"Not better than {BASELINE} either."
+    if to_head_only != "better":
+        return INCONCLUSIVE, f"Not better than {HEAD_ONLY} either."
     if not is_within:
-        return INCONCLUSIVE, f"Better than {BASELINE}, but a loss of two points is within the interval."
-    return SUPPORTED, f"Within two points of the adapter, and better than {BASELINE}."
+        return INCONCLUSIVE, f"Better than {HEAD_ONLY}, but a loss of two points is within the interval."
+    return SUPPORTED, f"Within two points of the adapter, and better than {HEAD_ONLY}."

@@ -25,7 +25,7 @@ from gluelamp.reporting.rendering import (
 )
 from gluelamp.reporting.scores import CHECKSUM_DIGITS, COUNTS, SAMPLE
 from gluelamp.reporting.tables.accuracy import failed_runs
-from gluelamp.reporting.tables.lamp_scores import PROTOCOLS, LampScores, baseline_scores, method_scores
+from gluelamp.reporting.tables.lamp_scores import PROFILE_NAMES, LampScores, baseline_scores, method_scores
 from gluelamp.tasks.catalogue import TASKS
 from gluelamp.tasks.task import Task
 
@@ -124,7 +124,7 @@ def _section_rows(section: tuple[str, ...], runs: pd.DataFrame) -> Iterator[dict
 
 def _difference(task: Task, row: LampScores, rows: Sequence[LampScores], name: str) -> dict[str, Any]:
     """Return row - reference over the users of both; empty without a reference or a common user."""
-    # The reference has several rows if it ran on several choices of users or epochs. Only the one with the
+    # The reference has several rows if it ran on several selections of users or epochs. Only the one with the
     # settings of this row is a fair reference.
     references = [other for other in rows if (other.method, other.profiles) == (name, row.profiles)]
     if len(references) > 1:
@@ -195,7 +195,7 @@ def _notes(rows: pd.DataFrame) -> Iterator[str]:
     yield from map(escape, first["deviations"])
     for row in rows[rows["diverged"].fillna(0) > 0].to_dict("records"):
         yield (
-            f"Diverged trainings of {escape(row['method'])}, profiles {PROTOCOLS[row['profiles']]}: "
+            f"Diverged trainings of {escape(row['method'])}, profiles {PROFILE_NAMES[row['profiles']]}: "
             f"{row['diverged']}. Their scores are those of the values at divergence."
         )
 
@@ -214,7 +214,7 @@ def _line(row: Mapping[Any, Any], metrics: Sequence[str]) -> list[Cell]:
     ]
     verdicts = [row[f"vs_{name}_verdict"] for name in REFERENCES]
     return [
-        *(Text(row["method"]), Text(PROTOCOLS[row["profiles"]])),
+        *(Text(row["method"]), Text(PROFILE_NAMES[row["profiles"]])),
         *(Number(row[column], COUNT) for column in ("users", "test_rows", "seeds")),
         *(Number(row[metric], _format(metric)) for metric in metrics),
         Number(row["user_mean"], _format(user_metric), row["user_low"], row["user_high"]),

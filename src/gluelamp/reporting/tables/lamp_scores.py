@@ -17,7 +17,7 @@ from gluelamp.reporting.statistics.predictions import PREDICTIONS, read_columns
 from gluelamp.tasks.lamp.metrics import lamp_metrics
 from gluelamp.tasks.task import Task
 
-PROTOCOLS = {"shared": "shared", "per_user": "per user", "shared_then_per_user": "shared, then per user"}
+PROFILE_NAMES = {"shared": "shared", "per_user": "per user", "shared_then_per_user": "shared, then per user"}
 _READ = ("selection", "split", "idx", "label", "user", "baseline_all", "baseline_user")
 
 
@@ -28,11 +28,12 @@ class LampScores:
     Args:
         method: the name.
         label: the name with its variant.
-        profiles: one of `PROTOCOLS`.
+        profiles: one of `PROFILE_NAMES`.
         rows: the test rows of all runs, with their seeds.
         metrics: the task's metrics over the rows of all users, means over seeds.
         users: the main metric of each user, a mean over seeds, in the order of names.
-        setting: the choice of users and the epochs; it selects among several references.
+        setting: which users, which of their rows, and the epochs; among several references the one with
+            the same setting is compared.
         run: the other columns; empty for a baseline.
     """
 
@@ -53,9 +54,9 @@ def method_scores(task: Task, runs: pd.DataFrame) -> list[LampScores]:
     runs = runs.assign(
         setting=settings,
         label=variant_labels(list(zip(groups, runs["method"], settings, strict=True))),
-        protocol=runs["profiles"].map(list(PROTOCOLS).index),
+        profiles_rank=runs["profiles"].map(list(PROFILE_NAMES).index),
     )
-    return [_row_scores(task, group) for _, group in runs.groupby(["protocol", "label"])]
+    return [_row_scores(task, group) for _, group in runs.groupby(["profiles_rank", "label"])]
 
 
 def _settings(settings: Mapping[str, str]) -> dict[str, str]:
@@ -83,7 +84,7 @@ def _row_scores(task: Task, runs: pd.DataFrame) -> LampScores:
             "different banks. A row of the table has one run per user: move the others out of the results."
         )
     first = runs.iloc[0]
-    choice = {key: value for key, value in first["setting"].items() if key.startswith("task.")}
+    task_settings = {key: value for key, value in first["setting"].items() if key.startswith("task.")}
     metrics, users, seeds = _metrics(task, rows)
     run = {
         "min_user_rows": int(first["task.min_user_rows"]),
@@ -92,7 +93,7 @@ def _row_scores(task: Task, runs: pd.DataFrame) -> LampScores:
         "diverged": runs["diverged"].sum(),
         **first[COUNTS],
     }
-    setting = frozenset({**choice, "epochs": str(first["epochs"])}.items())
+    setting = frozenset({**task_settings, "epochs": str(first["epochs"])}.items())
     return LampScores(first["method"], first["label"], first["profiles"], rows, metrics, users, setting, run)
 
 
@@ -139,6 +140,6 @@ def baseline_scores(task: Task, rows: Sequence[LampScores]) -> Iterator[LampScor
         ("all", "shared", "baseline_all"),
         ("own", "per_user", "baseline_user"),
     ):
-        guesses = once.assign(prediction=once[column])
-        metrics, users, _ = _metrics(task, guesses)
-        yield LampScores(name, f"{name} ({scope})", profiles, guesses, metrics, users, largest.setting, {})
+        predicted = once.assign(prediction=once[column])
+        metrics, users, _ = _metrics(task, predicted)
+        yield LampScores(name, f"{name} ({scope})", profiles, predicted, metrics, users, largest.setting, {})

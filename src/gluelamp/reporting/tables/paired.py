@@ -18,7 +18,7 @@ OVERALL = "all tasks"
 ONE_SEED = "one seed"
 """Replaces the verdict if a method has one seed: its error is over examples alone, so methods that are
 equal on average over seeds would be called better or worse far too often."""
-FOUND = ["difference", "low", "high", "p", "p_holm", "verdict", "tasks", "seeds"]
+DIFFERENCE_COLUMNS = ["difference", "low", "high", "p", "p_holm", "verdict", "tasks", "seeds"]
 
 
 def compared_rows(rows: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
@@ -30,14 +30,16 @@ def compared_rows(rows: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame
 
     Returns:
         the columns `gluelamp.reporting.summary.SCORE_COLUMNS`, and for each reference ``vs_<label>``
-        (the difference) and ``vs_<label>_<column>`` for the other columns `FOUND`. The mean over tasks
-        has its own row, with task `OVERALL`.
+        (the difference) and ``vs_<label>_<column>`` for the other `DIFFERENCE_COLUMNS`. The mean over
+        tasks has its own row, with task `OVERALL`.
     """
     table = rows[SCORE_COLUMNS]
     for reference in references:
-        names = {column: f"vs_{reference}_{column}" for column in FOUND} | {"difference": f"vs_{reference}"}
-        found = paired_rows(rows, reference).rename(columns=names)
-        table = table.merge(found, on=["label", "task"], how="outer")
+        names = {column: f"vs_{reference}_{column}" for column in DIFFERENCE_COLUMNS} | {
+            "difference": f"vs_{reference}"
+        }
+        differences = paired_rows(rows, reference).rename(columns=names)
+        table = table.merge(differences, on=["label", "task"], how="outer")
     # The rows of the mean come from the merge and have neither scope nor method
     first = rows.iloc[0]
     table = table.assign(**{name: first[name] for name in ("data", "backbone", "selection", "epochs")})
@@ -58,7 +60,7 @@ def paired_rows(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
         reference: the label that is subtracted.
 
     Returns:
-        ``label``, ``task`` (`OVERALL` for the mean) and the columns `FOUND`: label - reference
+        ``label``, ``task`` (`OVERALL` for the mean) and the columns `DIFFERENCE_COLUMNS`: label - reference
         as fractions, with 95 % intervals; ``verdict`` is ``better``, ``worse`` or ``tie``; the names of the
         ``tasks``; and the smallest number of ``seeds`` of a method and task.
     """
@@ -72,7 +74,7 @@ def paired_rows(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
         compare_all(methods, reference).rename(columns={"method": "label"}).assign(task=task, tasks=task)
         for task, methods in compared.items()
     ]
-    columns = ["label", "task", *FOUND]
+    columns = ["label", "task", *DIFFERENCE_COLUMNS]
     if not tables:
         return pd.DataFrame(columns=columns)
     return pd.concat([*tables, _means_over_tasks(compared, reference)], ignore_index=True)[columns]
@@ -154,7 +156,7 @@ def _difference(row: Mapping[Any, Any] | None, reference: str, num_tasks: int = 
 def _means_over_tasks(by_task: Mapping[str, Mapping[str, Predictions]], reference: str) -> pd.DataFrame:
     labels = sorted({label for methods in by_task.values() for label in methods} - {reference})
     rows = [_mean_over_tasks(label, by_task, reference) for label in labels]
-    frame = pd.DataFrame(rows, columns=["label", "task", *FOUND])
+    frame = pd.DataFrame(rows, columns=["label", "task", *DIFFERENCE_COLUMNS])
     frame["p_holm"] = holm(frame["p"])
     # More is better in the main metrics of all GLUE tasks
     frame["verdict"] = list(map(verdict, frame["difference"], frame["p_holm"]))

@@ -26,8 +26,8 @@ from gluelamp.reporting.summary import SETTING_NOTE, common_settings
 from gluelamp.reporting.tables.paired import compared_rows, difference_tables, score_cells
 
 PAPER_BACKBONE = "bert_base"
-ADAPTER, BASELINE = "pfeiffer", "head_only"
-REFERENCES = (ADAPTER, BASELINE)
+ADAPTER, HEAD_ONLY = "pfeiffer", "head_only"
+REFERENCES = (ADAPTER, HEAD_ONLY)
 SCOPE = ["data", "backbone", "selection"]
 
 _READING = (
@@ -107,7 +107,7 @@ def _counted_rows(measured: Sequence[Measurement]) -> pd.DataFrame:
     references = [
         {"label": name, "method": name, "method_bytes": size, "head_bytes": row["head_bytes"]}
         for _, row in counted[:1]
-        for name, size in ((ADAPTER, row["adapter_bytes"]), (BASELINE, 0))
+        for name, size in ((ADAPTER, row["adapter_bytes"]), (HEAD_ONLY, 0))
     ]
     scope = {"data": "", "backbone": PAPER_BACKBONE, "selection": "", "task": "", "seeds": 0}
     return pd.DataFrame([{**scope, "shared_bytes": 0, **row} for row in (*references, *masks)])
