@@ -50,7 +50,9 @@ def test_retrain_replaces_a_complete_run_by_an_equal_one(finished_run: RunConfig
     assert (second.metrics, second.history) == (first.metrics, first.history)
 
 
-@pytest.mark.parametrize("killed_in", ["open_tracker", "train_shared", "write_predictions", "_clear_after"])
+@pytest.mark.parametrize(
+    "killed_in", ["open_tracker", "train_shared", "write_predictions", "_remove_resume_files"]
+)
 def test_retrain_keeps_the_run_until_the_new_one_is_complete(
     finished_run: RunConfig, monkeypatch: pytest.MonkeyPatch, killed_in: str
 ) -> None:

@@ -68,7 +68,7 @@ def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(
     }
 
 
-@pytest.mark.parametrize("place", ["write_predictions", "write_record", "_clear_after"])
+@pytest.mark.parametrize("place", ["write_predictions", "write_record", "_remove_resume_files"])
 def test_a_run_killed_after_training_does_not_train_again(
     tiny_run: TinyRun, tiny_config: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
 ) -> None:

@@ -113,7 +113,7 @@ def test_without_records_nothing_is_claimed(add_run: AddRun) -> None:
     sample = [add_run(method, source="sample") for method in ("pafi", "fish")]  # synthetic: no evidence
     for claims in (claims_on(), claims_on(sample)):
         assert claims["verdict"].tolist() == ["not measured"] * 8
-    assert "- *not measured*: there are no records for it" in page_as_markdown(claims_page(claims))
+    assert "- *not measured*: there are no records" in page_as_markdown(claims_page(claims))
 
 
 @pytest.mark.parametrize(("wrong", "verdict"), [(45, "supported"), (20, "inconclusive"), (5, "contradicted")])

@@ -78,7 +78,7 @@ class Plan:
 
 
 def check_run(raw: Mapping[str, Any]) -> None:
-    """Refuse a composed configuration that is wrong for all data, weights and devices.
+    """Refuse a composed configuration that no data, weights or device can make valid.
 
     Raises:
         InputError: as `parse_run`; or if the method cannot learn the task, or settings for users do not

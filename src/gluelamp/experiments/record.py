@@ -219,11 +219,11 @@ def _row_columns(task: Task | Mixture, train: EncodedSplit, rows: EncodedSplit) 
 
     labels = pd.Series(train.labels)
     overall = baseline(labels)
-    of_users = pd.Series(rows.users).map(labels.groupby(train.users).agg(baseline))
+    by_user = pd.Series(rows.users).map(labels.groupby(train.users).agg(baseline))
     return columns | {
         "user": rows.users,
         "baseline_all": np.full(len(rows), overall),
-        "baseline_user": of_users.fillna(overall).to_numpy(),  # a user without training rows
+        "baseline_user": by_user.fillna(overall).to_numpy(),  # a user without training rows
     }
 
 

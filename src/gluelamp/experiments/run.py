@@ -102,12 +102,12 @@ def _train(plan: Plan) -> RunRecord:
     write_predictions(plan.folder / "predictions.parquet", plan.task, train, validation, outputs)
     write_record(plan.folder / "record.json", record)
     # Only now: a run that is killed before its record exists resumes from these files.
-    _clear_after(plan.folder)
-    _log.info("%s", _one_line(record))
+    _remove_resume_files(plan.folder)
+    _log.info("%s; %s", _one_line(record), plan.folder)
     return record
 
 
-def _clear_after(folder: Path) -> None:
+def _remove_resume_files(folder: Path) -> None:
     """Remove the files that only a resumed run needs."""
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     for place in [folder / "users", *folder.glob("phase-*")]:

@@ -143,7 +143,7 @@ def adapt_model(plan: Plan, train: EncodedSplit, validation: Splits, folder: Pat
     model = bare_model(plan)
     if method.phases():
         # A phase may take hours. An option that does not fit the model is refused before the first one.
-        shell = copy.deepcopy(model).to("meta")  # type: ignore[arg-type]  # see Trainer
+        shell = copy.deepcopy(model).to("meta")  # type: ignore[arg-type]  # `to` is decorated
         adapt_untrained(method, shell, train_pooler=train_pooler)
     selection = run_phases(method, model, runner, train_pooler)
     adaptation = method.adapt(model, selection, train_pooler=train_pooler)

@@ -48,7 +48,7 @@ class Parameters(MeasurementKind):
             return f"is refused: {row['refused']}"
         return (
             f"trains {row['trained']:,} values ({row['trained_pct']:.4f} %), stores "
-            f"{row['stored_bytes']:,} bytes a task and {row['shared_bytes']:,} once"
+            f"{row['stored_bytes']:,} bytes per task and {row['shared_bytes']:,} bytes for all tasks"
         )
 
 
@@ -92,8 +92,8 @@ class Storage(MeasurementKind):
     def summarise(self, row: Row) -> str:
         """Return the sizes of the files next to the counted bytes."""
         return (
-            f"writes {row['task_file_bytes']:,} bytes a task (counted: {row['counted_bytes']:,} and "
-            f"{row['head_bytes']:,} of the head) and {row['shared_file_bytes']:,} once "
+            f"writes {row['task_file_bytes']:,} bytes per task (counted: {row['counted_bytes']:,} and "
+            f"{row['head_bytes']:,} of the head) and {row['shared_file_bytes']:,} for all tasks "
             f"(counted: {row['shared_bytes']:,})"
         )
 

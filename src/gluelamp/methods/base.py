@@ -32,6 +32,7 @@ TaskLoss = Callable[[Tensor], Tensor]
 """The task's mean loss over the current batch, from the head's outputs."""
 
 Objective = Callable[[Forward, TaskLoss], Tensor]
+"""Returns the training loss of a batch, from one or more forward passes."""
 
 
 def one_pass(forward: Forward, task_loss: TaskLoss) -> Tensor:
@@ -169,8 +170,8 @@ class Method:
     """The hyper-parameters of one method, checked on construction.
 
     A subclass has one field for each hyper-parameter, with a default, and defines `changes`. It becomes a
-    frozen pydantic dataclass without a decorator, so ``Rank(rank=0)`` raises if the field is
-    ``rank: int = Field(default=8, ge=1)``. What belongs to a run's optimisation, such as learning rates, is
+    frozen pydantic dataclass without a decorator: with a field ``rank: int = Field(default=8, ge=1)``, the
+    value ``rank=0`` raises. What belongs to a run's optimisation, such as learning rates, is
     not part of a method.
     """
 

@@ -185,7 +185,7 @@ class DiffPruning(TaskSparse):
         """Select the largest differences, which are also the initial values."""
         selection = super().select(model, parts, results)
         # Differences of closed gates are zero. If fewer are open than the mask holds, ties decide the rest.
-        wanted = sum(len(where) for where in selection.tensors.values())
+        wanted = sum(len(indices) for indices in selection.tensors.values())
         values = [results[-1][f"{name}.values"] for name in self.candidates(model, parts)]
         open_ones = sum(int(value.count_nonzero()) for value in values if not value.is_meta)
         # With none open, this is an untrained selection.
@@ -197,7 +197,7 @@ class DiffPruning(TaskSparse):
             )
         # The second stage starts with the differences of the first, not with zero.
         start = {}
-        for key, where in selection.tensors.items():
+        for key, indices in selection.tensors.items():
             name = key.removesuffix(".positions")
-            start[f"{name}.delta"] = results[-1][f"{name}.values"].reshape(-1)[where.long()]
+            start[f"{name}.delta"] = results[-1][f"{name}.values"].reshape(-1)[indices.long()]
         return replace(selection, initial_values=start)

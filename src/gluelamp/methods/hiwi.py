@@ -70,8 +70,8 @@ class BiasAdapter(ParameterAdapter):
         self, original: Tensor, bottleneck: int, activation: str, scale: float, init_std: float
     ) -> None:
         super().__init__(original, bottleneck, activation, scale, init_std)
-        # The first bias in fp32: a bf16 cast of the model rounds the parameter itself.
         self.adapted = None
+        # The original bias in fp32: a bf16 cast of the model rounds the parameter itself.
         self.start = Fp32Buffer(original)
 
     def forward(self, original: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class HiWi(Method):
         Raises:
             InputError: if ``target`` is ``bias`` and a layer has none.
         """
-        rule = BiasAdapter if self.target == "bias" else ParameterAdapter
+        adapter_class = BiasAdapter if self.target == "bias" else ParameterAdapter
         layers = ("up", "down") if self.layers == "both" else (self.layers,)
         linears = [block[f"ffn.{layer}"] for block in parts.blocks for layer in layers]
         for linear in linears:
@@ -138,7 +138,7 @@ class HiWi(Method):
             TensorChange(
                 model,
                 name,
-                rule(
+                adapter_class(
                     model.get_parameter(name),
                     self.bottleneck,
                     self.activation,

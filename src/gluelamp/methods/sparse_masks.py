@@ -110,8 +110,8 @@ class TaskSparse(Sparse):
             scores = {name: value.abs() for name, value in candidates.items()}
         negative = {name: -score for name, score in scores.items()}
         selected = lowest(negative, self.budget(model, parts, spent=self.spent(parts)))
-        positions = {name: where.to(torch.int32) for name, where in selected.items() if len(where)}
-        return Selection({f"{name}.positions": where for name, where in positions.items()})
+        positions = {name: indices.to(torch.int32) for name, indices in selected.items() if len(indices)}
+        return Selection({f"{name}.positions": indices for name, indices in positions.items()})
 
     def selected_changes(
         self, model: PreTrainedModel, parts: Anatomy, selected: Mapping[str, Tensor]
@@ -121,7 +121,7 @@ class TaskSparse(Sparse):
         Raises:
             InputError: if the positions are those of another backbone.
         """
-        positions = {name.removesuffix(".positions"): where.long() for name, where in selected.items()}
+        positions = {name.removesuffix(".positions"): indices.long() for name, indices in selected.items()}
         check_positions(positions, self.candidates(model, parts))
         return [*sparse_changes(model, positions, shares_positions=False)]
 
@@ -146,9 +146,9 @@ def check_positions(positions: Mapping[str, Tensor], candidates: Mapping[str, Te
     Raises:
         InputError: if a tensor is missing or too small.
     """
-    for name, where in positions.items():
-        unbounded = where.is_meta or len(where) == 0
-        if name not in candidates or not (unbounded or where[-1] < candidates[name].numel()):
+    for name, indices in positions.items():
+        unbounded = indices.is_meta or len(indices) == 0
+        if name not in candidates or not (unbounded or indices[-1] < candidates[name].numel()):
             raise InputError(
                 f"The mask has positions in {name!r} that are not candidates of this backbone, or that "
                 "method.exclude excludes: it was trained on another backbone or with another "
@@ -170,10 +170,10 @@ def sparse_changes(
         TensorChange(
             model,
             name,
-            SparseDelta(model.get_parameter(name), where, shares_positions=shares_positions),
+            SparseDelta(model.get_parameter(name), indices, shares_positions=shares_positions),
         )
-        for name, where in positions.items()
-        if len(where)
+        for name, indices in positions.items()
+        if len(indices)
     ]
 
 

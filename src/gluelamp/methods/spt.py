@@ -137,7 +137,7 @@ class Spt(Sparse):
         scores = {name: results[-1][f"{name}.values"].to(value.device) for name, value in candidates.items()}
         structures = {name: self.structure_of(value.shape) for name, value in candidates.items()}
         chosen = allocate(scores, structures, self.budget(model, parts))
-        return Selection({f"{name}.positions": where.to(torch.int32) for name, where in chosen.items()})
+        return Selection({f"{name}.positions": indices.to(torch.int32) for name, indices in chosen.items()})
 
     def selected_changes(
         self, model: PreTrainedModel, parts: Anatomy, selected: Mapping[str, Tensor]
@@ -147,10 +147,10 @@ class Spt(Sparse):
         Raises:
             InputError: if the positions are those of another backbone.
         """
-        positions = {name.removesuffix(".positions"): where.long() for name, where in selected.items()}
+        positions = {name.removesuffix(".positions"): indices.long() for name, indices in selected.items()}
         check_positions(positions, self.candidates(model, parts))
         # A tensor without positions in the selection gets its structure; see `allocate`.
-        structured = [name for name, where in positions.items() if len(where) == 0]
+        structured = [name for name, indices in positions.items() if len(indices) == 0]
         places = [place for place in linears(parts, self.targets) if f"{place.path}.weight" in structured]
         vectors = [name for name in structured if model.get_parameter(name).dim() == 1]
         return [

@@ -19,9 +19,7 @@ from gluelamp.backbones.anatomy import Anatomy, Handle
 from gluelamp.errors import InputError
 from gluelamp.methods.base import Adaptation, Method
 from gluelamp.methods.changes.change import Change
-from gluelamp.methods.changes.inserted import (
-    reduced_width,
-)
+from gluelamp.methods.changes.inserted import reduced_width
 from gluelamp.methods.xpeft_bank import Bank, bank_checksum, random_banks, trained_banks
 from gluelamp.methods.xpeft_modules import Mask, SelectedAdapter, SelectedAdapterChange
 

@@ -120,8 +120,8 @@ class ProfileState:
     def step(self, examples: np.ndarray, loss: Tensor) -> None:
         """Update the values by their gradients.
 
-        A fused step does not raise the versions of the values. The caller must therefore call
-        ``Adaptation.invalidate`` if the values are the model's own.
+        PyTorch does not count a fused step as an in-place write of the values. If they are the model's own,
+        the caller must therefore call ``Adaptation.invalidate``.
 
         Args:
             examples: the batch of the gradients.

@@ -92,8 +92,8 @@ class Trainer:
         folder: where the checkpoint is written.
         provenance: written into the task states; from `gluelamp.methods.storage.provenance`.
         tracker: shows each evaluation, if there is one.
-        continue_on_divergence: whether the other profiles are trained on if one diverges; its outcome holds
-            the reason. If False, the run ends.
+        continue_on_divergence: whether the training of the other profiles continues if one diverges; its
+            outcome holds the reason. If False, the run ends.
 
     Raises:
         InputError: if there are several profiles and the method or task does not allow it, or graphs
@@ -165,8 +165,8 @@ class Trainer:
         self.model.train()
         # The head reads the first token only, so the last block computes no other unless a method needs it.
         every_token = self.adaptation.needs_every_token
-        tokens = nullcontext() if every_token else first_token_only(self.model)
-        with tokens, matmul_context(self.dtype, self.device):
+        last_block = nullcontext() if every_token else first_token_only(self.model)
+        with last_block, matmul_context(self.dtype, self.device):
             self._started = time.perf_counter()
             while active := [state for state in self.states if not state.progress.finished]:
                 self._step(active)
@@ -236,7 +236,8 @@ class Trainer:
         if self.tracker is not None:
             self.tracker.log(progress.step, entry)
         # Before the checkpoint: a run that is killed in between evaluates again and writes the same files.
-        for name in ["best"] * is_best + ["last"] * progress.finished:
+        due = {"best": is_best, "last": progress.finished}
+        for name in [name for name, is_due in due.items() if is_due]:
             with self.weights.fp32_values(state.masters):
                 path = state.profile.folder / f"{name}.safetensors"
                 save_task_state(path, self.adaptation, self.provenance)

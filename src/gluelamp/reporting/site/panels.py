@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -220,6 +221,8 @@ def figure(panels: Panels) -> dict[str, Any]:
 
 def _reproducible(pdf: bytes) -> bytes:
     """Return a PDF with the same bytes for the same chart: the converter writes objects in a random order."""
+    # Its import logs a line of its own, which would be between the names of the written files.
+    logging.getLogger("pikepdf").setLevel(logging.WARNING)
     import pikepdf
 
     ordered = io.BytesIO()
