@@ -39,7 +39,7 @@ TOKENS = 64
 """Tokens of the sequence whose FLOPs are counted."""
 
 FAMILIES = {
-    "full": "Whole model or head",
+    "full": "Full model or head",
     "bias": "Biases and scales",
     "sparse": "Single entries of weights",
     "reparametrization": "Reparametrised weights",

@@ -1,1 +1,1 @@
-"""The PEFT methods, one file each, grouped by what they act on: weights, activations, inputs."""
+"""The PEFT methods, one file each, and in `changes` the edits of a model that they share."""

@@ -70,7 +70,7 @@ class PhaseRunner:
         path = folder / "scores.safetensors"
         self.reports.append({"scores": phase.label, "examples": phase.examples})
         if not path.is_file():
-            adaptation.model.to(choose_device(self.config.device))  # type: ignore[arg-type]  # see Trainer
+            adaptation.model.to(choose_device(self.config.device))  # type: ignore[arg-type]  # `to` is decorated
             scores = squared_gradients(phase, adaptation, self.task, self.train, self.seed)
             with atomic_write(path) as temporary:
                 save_file({name: value.cpu() for name, value in scores.items()}, temporary)

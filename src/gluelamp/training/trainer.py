@@ -120,7 +120,7 @@ class Trainer:
         self.model = adaptation.model
         # Dropout masks have a random stream of their own, which the checkpoint stores.
         self.dropout = install_dropout(self.model, seed)
-        self.model.to(self.device)  # type: ignore[arg-type]  # the decorated method loses its signature
+        self.model.to(self.device)  # type: ignore[arg-type]  # `to` is decorated
         values = adaptation.trainable | adaptation.head
         self.weights = MasterWeights(self.model, values.values(), self.dtype)
         starts = [self._initial_values(profile, list(values), len(profiles)) for profile in profiles]

@@ -58,7 +58,7 @@ FAMILIES = {
     "full": Family("full model, or head alone", "#808080", "cross", "✚"),
     "bias": Family("biases and scales", "#e69f00", "square", "■"),
     "sparse": Family("sparse masks", "#0072b2", "circle", "●"),
-    "reparametrization": Family("reparametrized weights", "#d55e00", "diamond", "◆"),
+    "reparametrization": Family("reparametrised weights", "#d55e00", "diamond", "◆"),
     "adapter": Family("adapters", "#009e73", "triangle-up", "▲"),
     "selected adapter": Family("selected adapters", "#cc79a7", "triangle-down", "▼"),
     "prompt": Family("prompts", "#56b4e9", "triangle-right", "▶"),

@@ -62,10 +62,10 @@ def compare_all(methods: Mapping[str, Predictions], reference: str) -> pd.DataFr
     rows: list[dict[str, Any]] = []
     for name, left in methods.items():
         if name != reference:
-            found = difference(left, right)
+            result = difference(left, right)
             seeds = min(len(left.seeds), len(right.seeds))
-            row = {"low": found.low, "high": found.high, "p": found.p, "seeds": seeds}
-            rows.append({"method": name, "difference": found.value, **row})
+            row = {"low": result.low, "high": result.high, "p": result.p, "seeds": seeds}
+            rows.append({"method": name, "difference": result.value, **row})
     frame = pd.DataFrame(rows, columns=COLUMNS)
     frame["p_holm"] = holm(frame["p"])
     frame["verdict"] = [
@@ -137,6 +137,6 @@ def comparable(methods: Mapping[str, Predictions | None]) -> dict[str, Predictio
 
 
 def possibly_best(methods: Mapping[str, Predictions]) -> set[str]:
-    """Return the methods that no other method is better than; the best mean is always one of them."""
+    """Return the methods without a better one; that with the best mean is always among them."""
     ranks = rank_intervals(methods)
     return set(ranks.loc[ranks["rank_low"] == 1, "method"])
