@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import runpy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 import gluelamp
-from gluelamp.cli import commands
-from gluelamp.cli.app import CONFIGS, run_app
+from gluelamp.cli.app import CONFIGS
 
 SCRIPTS = CONFIGS.parent / "scripts"
 
@@ -49,21 +50,36 @@ def small(tiny_backbone: Path) -> tuple[str, ...]:
     )
 
 
-@pytest.fixture
-def train_here(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., Ended]]:
-    """Run the command of scripts/train.py in this process, which saves the imports."""
-    monkeypatch.setattr("gluelamp.training.trainer.matmul_rate", lambda *_: 1e9)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # so that the old value comes back
+def run_in_process(patch: pytest.MonkeyPatch, folder: Path, script: str, *arguments: str) -> int:
+    """Run a script in this process, which saves the imports, and return its exit code."""
+    patch.setattr("gluelamp.training.trainer.matmul_rate", lambda *_: 1e9)
+    patch.setenv("HYDRA_FULL_ERROR", "1")  # so that the old value comes back
+    patch.setattr(sys, "argv", [f"{script}.py", *arguments])
+    patch.chdir(folder)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-
-    def train(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    try:
         with pytest.raises(SystemExit) as end:
-            run_app(commands.train, "train")
-        return Ended(int(end.value.code or 0), *capfd.readouterr())
+            runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
+    finally:
+        root.handlers[:], root.level = handlers, level  # Hydra sets its own
+    return int(end.value.code or 0)
 
-    yield train
-    root.handlers[:], root.level = handlers, level
+
+@pytest.fixture
+def run_here(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Ended]:
+    """Run a script in this process and in the temporary folder."""
+
+    def run(script: str, *arguments: str) -> Ended:
+        code = run_in_process(monkeypatch, tmp_path, script, *arguments)
+        return Ended(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def train_here(run_here: Callable[..., Ended]) -> Callable[..., Ended]:
+    """Run scripts/train.py in this process and in the temporary folder."""
+    return partial(run_here, "train")

@@ -140,8 +140,6 @@ def test_a_sweep_with_one_bad_job_trains_nothing(
 @pytest.mark.parametrize(
     ("script", "words", "sentence"),
     [
-        ("train", "--cfg job -m seed=0,1", "The configuration is not valid: Only one of --run, --multirun, "),
-        ("report", "what=[tables,foo]", "what 'foo' is unknown. Known: report, tables."),
         ("prepare", "tasks=3", "tasks=3 is not allowed: give a name, or a list of names as in tasks=[A,B]."),
         (
             "prepare",
@@ -151,17 +149,33 @@ def test_a_sweep_with_one_bad_job_trains_nothing(
         ("measure", "-m experiment=glue_demo", "key 'task' is unknown"),
     ],
 )
-def test_bad_input_of_any_script_is_one_sentence(
-    tmp_path: Path, environment: dict[str, str], script: str, words: str, sentence: str
+def test_bad_input_of_other_scripts_is_one_sentence(
+    run_here: Train, tmp_path: Path, script: str, words: str, sentence: str
 ) -> None:
     (tmp_path / "taken").touch()
+    code, _, err = run_here(script, *words.split())
+    assert err.startswith(f"error: {sentence}")
+    assert (code, err.count("\n")) == (2, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "sentence"),
+    [
+        ("train", "--cfg job -m seed=0,1", "The configuration is not valid: Only one of --run, --multirun, "),
+        ("report", "what=[tables,foo]", "what 'foo' is unknown. Known: report, tables."),
+    ],
+)
+def test_a_process_that_gets_bad_input_prints_no_traceback_and_writes_nothing(
+    tmp_path: Path, environment: dict[str, str], script: str, words: str, sentence: str
+) -> None:
     command = [sys.executable, str(SCRIPTS / f"{script}.py"), *words.split()]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.stderr.startswith(f"error: {sentence}")
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stdout
     assert done.returncode == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_diverges_is_code_1_and_the_sweep_continues(
