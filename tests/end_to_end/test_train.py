@@ -1,4 +1,4 @@
-"""scripts/train.py in its own process: one run, a sweep, and a sweep that is killed."""
+"""scripts/train.py: one run, a sweep, a sweep that is killed, and sweeps whose jobs are other processes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from gluelamp.cli.app import CONFIGS
-from gluelamp.records import find_runs, read_record
+from end_to_end.conftest import SCRIPTS, Ended, run_in_process
+from gluelamp.records import find_runs
 
-TRAIN = CONFIGS.parent / "scripts" / "train.py"
 SWEEP = (
     *("-m", "method=lora,pafi", "task=stsb", "trainer.learning_rate=1e-3"),
     *("trainer.epochs=3", "trainer.checkpoint_steps=5", "trainer.dropout=0.2"),
@@ -34,7 +33,7 @@ def start(environment: dict[str, str], small: tuple[str, ...]) -> Start:
 
     def started(folder: Path, *overrides: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, str(TRAIN), *overrides, *small],
+            [sys.executable, str(SCRIPTS / "train.py"), *overrides, *small],
             cwd=folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -47,12 +46,11 @@ def start(environment: dict[str, str], small: tuple[str, ...]) -> Start:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a sweep of two runs that was not disturbed."""
+def undisturbed(small: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep of two runs that was not disturbed, from this process."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    process = start(folder, *SWEEP)
-    _, err = process.communicate()
-    assert (process.returncode, err) == (0, "")
+    with pytest.MonkeyPatch.context() as patch:
+        assert run_in_process(patch, folder, "train", *SWEEP, *small) == 0
     return folder
 
 
@@ -68,20 +66,17 @@ def content_of(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_one_run_writes_into_its_results_folder_only(
-    start: Start, tmp_path: Path, environment: dict[str, str]
+def test_one_run_ends_with_a_line_about_its_score(
+    train_here: Callable[..., Ended], small: tuple[str, ...], tmp_path: Path
 ) -> None:
-    process = start(tmp_path, "results.root=mine", "method=hiwi", "trainer.epochs=1")
-    out, err = process.communicate()
-    assert (process.returncode, err) == (0, "")
+    code, out, err = train_here(*small, "results.root=mine", "method=hiwi", "trainer.epochs=1")
+    assert (code, err) == (0, "")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-    assert not list(Path(environment["HOME"]).iterdir())
     ((_, record),) = find_runs(tmp_path / "mine")
     assert (record.status, record.config.method.name) == ("complete", "hiwi")
     score = record.metrics["best"]["matthews_correlation"]
     line = out.splitlines()[-1].partition("] ")[2]
     assert line.startswith(f"tiny hiwi cola seed 0 (sample): matthews_correlation best {score:.4f} (epoch 1)")
-    assert record.speed["matmul_flops_per_second"] > 0
 
 
 def test_a_sweep_trains_each_combination_once(undisturbed: Path) -> None:
@@ -93,7 +88,11 @@ def test_a_sweep_trains_each_combination_once(undisturbed: Path) -> None:
 
 
 def test_a_killed_sweep_is_resumed_with_the_same_results(
-    start: Start, undisturbed: Path, tmp_path: Path
+    start: Start,
+    train_here: Callable[..., Ended],
+    undisturbed: Path,
+    small: tuple[str, ...],
+    tmp_path: Path,
 ) -> None:
     first, second = "results/runs/tiny/lora/stsb", "results/runs/tiny/pafi/stsb"
     process = start(tmp_path, *SWEEP)
@@ -104,9 +103,8 @@ def test_a_killed_sweep_is_resumed_with_the_same_results(
     before = finished.stat()
     assert not list(tmp_path.glob(f"{second}/*/record.json"))  # else it was killed too late
 
-    process = start(tmp_path, *SWEEP)
-    out, err = process.communicate()
-    assert (process.returncode, err) == (0, "")
+    code, out, err = train_here(*SWEEP, *small)
+    assert (code, err) == (0, "")
     assert out.count("skipped, complete: ") == 1
     assert out.count("resuming at step ") == 1
     after = finished.stat()
@@ -116,15 +114,22 @@ def test_a_killed_sweep_is_resumed_with_the_same_results(
     assert not list(tmp_path.glob("results/runs/*/*/*/*/checkpoint.*"))
 
 
-def test_the_slurm_launcher_gives_the_same_results(start: Start, undisturbed: Path, tmp_path: Path) -> None:
+def test_the_slurm_launcher_gives_the_same_results_and_writes_into_the_results_folder_only(
+    start: Start, undisturbed: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    process = start(tmp_path, *SWEEP, "hydra/launcher=submitit_local")
+    process = start(tmp_path, *SWEEP, "method=pafi", "hydra/launcher=submitit_local")
     _, err = process.communicate()
     assert (process.returncode, err) == (0, "")
-    assert content_of(tmp_path) == content_of(undisturbed)
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+    assert not list(Path(environment["HOME"]).iterdir())
+    ((_, record),) = find_runs(tmp_path / "results")
+    assert record.speed["matmul_flops_per_second"] > 0
+    (run,) = content_of(tmp_path).items()
+    assert run in content_of(undisturbed).items()
 
 
-def test_a_failed_job_in_another_process_fails_the_sweep_after_all_jobs(
+def test_a_job_that_fails_in_another_process_fails_the_sweep_after_all_jobs(
     start: Start, undisturbed: Path, tmp_path: Path
 ) -> None:
     launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -133,10 +138,11 @@ def test_a_failed_job_in_another_process_fails_the_sweep_after_all_jobs(
     assert process.returncode == 1
     assert "error: The loss of step " in err
     assert "Traceback" not in out + err
-    assert sorted(record.status for _, record in find_runs(tmp_path / "results")) == ["complete", "failed"]
-    for path in tmp_path.glob("results/runs/*/*/*/*/record.json"):
-        if read_record(path).status == "failed":
-            shutil.rmtree(path.parent)
+    runs = find_runs(tmp_path / "results")
+    assert sorted(record.status for _, record in runs) == ["complete", "failed"]
+    for folder, record in runs:
+        if record.status == "failed":
+            shutil.rmtree(folder)
     (run,) = content_of(tmp_path).items()
     assert run in content_of(undisturbed).items()
 
