@@ -21,7 +21,7 @@ from gluelamp.records import find_runs
 
 SWEEP = (
     *("-m", "method=lora,pafi", "task=stsb", "trainer.learning_rate=1e-3"),
-    *("trainer.epochs=3", "trainer.checkpoint_steps=5", "trainer.dropout=0.2"),
+    *("trainer.epochs=2", "trainer.checkpoint_steps=5", "trainer.dropout=0.2"),
 )
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -130,12 +130,12 @@ def test_the_slurm_launcher_gives_the_same_results_and_writes_into_the_results_f
 
 
 def test_a_job_that_fails_in_another_process_fails_the_sweep_after_all_jobs(
-    start: Start, undisturbed: Path, tmp_path: Path
+    train_here: Callable[..., Ended], undisturbed: Path, small: tuple[str, ...], tmp_path: Path
 ) -> None:
     launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    process = start(tmp_path, *SWEEP, "trainer.learning_rate=1e38,1e-3", "method=lora", *launcher)
-    out, err = process.communicate()
-    assert process.returncode == 1
+    jobs = ("method=lora", "trainer.learning_rate=1e38,1e-3")
+    code, out, err = train_here(*SWEEP, *small, *jobs, *launcher)
+    assert code == 1
     assert "error: The loss of step " in err
     assert "Traceback" not in out + err
     runs = find_runs(tmp_path / "results")
