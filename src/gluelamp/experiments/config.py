@@ -159,15 +159,15 @@ def _method_class(target: str) -> type[Method]:
     # Any importable class may be named: the config is the user's own, and a method may be in any package.
     module, _, name = target.rpartition(".")
     try:
-        found = getattr(import_module(module), name) if module else None
+        named = getattr(import_module(module), name) if module else None
     except (ImportError, AttributeError) as error:
         raise InputError(f"method._target_={target!r} does not exist: {error}.") from error
-    if not (isinstance(found, type) and issubclass(found, Method)):
+    if not (isinstance(named, type) and issubclass(named, Method)):
         raise InputError(
             f"method._target_={target!r} is not allowed: it must be the full name of a subclass of "
             "gluelamp.methods.base.Method, such as 'gluelamp.methods.pafi.PaFi'."
         )
-    return found
+    return named
 
 
 def parse(cls: type[_T], values: Mapping[str, Any], section: str, check_renamed: bool = True) -> _T:

@@ -163,11 +163,11 @@ def sections(summary: pd.DataFrame, groups: Mapping[Path, RunGroup]) -> list[Sec
     common = common_settings(summary.assign(label=summary["method"]))
     if common.empty:
         return []
-    found = []
+    result = []
     for (data, backbone), rows in common.groupby(["data", "backbone"]):
         scope = summary[(summary["data"] == data) & (summary["backbone"] == backbone)]
-        found.append(_section(rows, scope, groups))
-    return found
+        result.append(_section(rows, scope, groups))
+    return result
 
 
 def _section(rows: pd.DataFrame, scope: pd.DataFrame, groups: Mapping[Path, RunGroup]) -> Section:

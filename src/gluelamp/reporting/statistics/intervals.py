@@ -141,8 +141,8 @@ def score_estimate(predictions: Predictions) -> Estimate:
     that seed on other examples. See `estimate`.
     """
     mean = predictions.scores.mean()
-    found = estimate(mean, predictions.resampled.mean(axis=0), [predictions])
-    return replace(found, limits=score_range(predictions.metric))
+    unlimited = estimate(mean, predictions.resampled.mean(axis=0), [predictions])
+    return replace(unlimited, limits=score_range(predictions.metric))
 
 
 def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
