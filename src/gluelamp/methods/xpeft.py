@@ -119,7 +119,7 @@ class XPeft(Method):
         bottleneck = reduced_width(width, self.reduction_factor)
         banks = self._banks(handles, bottleneck, width, next(model.parameters()).device)
         return [
-            SelectedAdapterChange(handle, self.adapter_over(bank), bank.name)
+            SelectedAdapterChange(handle, self.adapter_over(bank), bank.seed_specification)
             for handle, bank in zip(handles, banks, strict=True)
         ]
 

@@ -28,14 +28,15 @@ class Bank:
         up: up-projections (N, d, b); None if the down-projections, transposed, also project up.
         down_bias: (N, b); None if all are zero.
         up_bias: (N, d); None if all are zero.
-        name: seed specification of a random bank: the few numbers from which it can be generated again.
+        seed_specification: of a random bank, the few numbers from which it can be generated again; empty for
+            a trained bank.
     """
 
     down: Tensor
     up: Tensor | None
     down_bias: Tensor | None = None
     up_bias: Tensor | None = None
-    name: Mapping[str, Tensor] = field(default_factory=dict)
+    seed_specification: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def random_banks(
@@ -63,13 +64,13 @@ def random_banks(
         return values.to(device)
 
     banks = [[generate(size) for size in shapes] for _ in range(blocks)]
-    name = {
+    specification = {
         "bank.seed": torch.tensor(seed),
         "bank.std": torch.tensor(std, dtype=torch.float64),
         "bank.shape": torch.tensor([len(shapes), *shape]),
         "bank.beginning": banks[0][0].flatten()[:_CHECKED_VALUES].bfloat16(),
     }
-    return [Bank(pools[0], None if shared else pools[1], name=name) for pools in banks]
+    return [Bank(pools[0], None if shared else pools[1], seed_specification=specification) for pools in banks]
 
 
 def trained_banks(

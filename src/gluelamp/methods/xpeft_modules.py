@@ -194,14 +194,16 @@ class SelectedAdapterChange(InsertedModule):
     Args:
         handle: the part whose forward hook runs the adapter.
         adapter: the selecting adapter.
-        bank_name: the seed specification that is stored of a random bank, once for all tasks. A trained bank
-            is stored in full.
+        seed_specification: what is stored of a random bank, once for all tasks. Empty for a trained bank,
+            which is stored in full.
     """
 
-    def __init__(self, handle: Handle, adapter: SelectedAdapter, bank_name: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, handle: Handle, adapter: SelectedAdapter, seed_specification: Mapping[str, Tensor]
+    ) -> None:
         super().__init__(handle, adapter, between_norms(adapter))
         self.adapter = adapter
-        self.bank_name = dict(bank_name)
+        self.seed_specification = dict(seed_specification)
 
     @property
     def _masks(self) -> dict[str, Mask]:
@@ -235,4 +237,4 @@ class SelectedAdapterChange(InsertedModule):
 
     def shared(self) -> dict[str, Tensor]:
         """Return the trained bank, or the seed specification of a random one, equal in all blocks."""
-        return self.bank_name or super().shared()
+        return self.seed_specification or super().shared()
