@@ -49,7 +49,7 @@ with atomic_write(pathlib.Path(sys.argv[1])) as temporary:
 def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(
     tiny_run: TinyRun, tiny_config: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, method: str
 ) -> None:
-    overrides = (f"method={method}", "task=stsb", "trainer.checkpoint_steps=4", "trainer.eval_steps=3")
+    overrides = (f"method={method}", "task=stsb", "trainer.checkpoint_steps=4", "trainer.eval_steps=5")
     undisturbed = tiny_config(tmp_path / "undisturbed", *overrides)
     execute(undisturbed)
     config = tiny_run(*overrides)
@@ -70,9 +70,13 @@ def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(
 
 @pytest.mark.parametrize("place", ["write_predictions", "write_record", "_remove_resume_files"])
 def test_a_run_killed_after_training_does_not_train_again(
-    tiny_run: TinyRun, tiny_config: TinyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+    tiny_run: TinyRun,
+    tiny_config: TinyRun,
+    finished_results: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
 ) -> None:
-    config = tiny_run("task=stsb")
+    config = tiny_run()
 
     def die(*_: object) -> None:
         raise KilledError
@@ -84,9 +88,7 @@ def test_a_run_killed_after_training_does_not_train_again(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_step", never)
         execute(config)
-    undisturbed = tiny_config(tmp_path / "undisturbed", "task=stsb")
-    execute(undisturbed)
-    assert content_of(run_folder(config)) == content_of(run_folder(undisturbed))
+    assert content_of(run_folder(config)) == content_of(run_folder(tiny_config(finished_results)))
 
 
 def test_a_partial_run_starts_from_the_beginning_with_on_existing_retrain(
