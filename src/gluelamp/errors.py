@@ -15,7 +15,7 @@ class InputError(ValueError):
 
 
 class UnsupportedError(InputError):
-    """A method needs a module that the architecture does not have, with any options of the method."""
+    """A method does not support an architecture, or passes of several profiles, with any of its options."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:

@@ -255,7 +255,7 @@ def _owner(model: nn.Module, path: str, inserted: Set[nn.Module]) -> tuple[nn.Mo
 
 def _not_by_rows(name: str) -> UnsupportedError:
     return _unsupported(
-        f"its value {name!r} is written into a weight that all rows use, or is read outside of a batch."
+        f"the value {name!r} is written into a weight that all rows use, or is read outside of a batch."
     )
 
 

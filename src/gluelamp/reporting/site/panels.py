@@ -52,7 +52,10 @@ _TRADE_OFF = (
     "ignores the intervals. A dashed line is a method without this cost."
 )
 _CURVES = "Mean score over seeds on the validation rows after each evaluation. The best epoch is optimistic."
-_LATENCY = "Median ratio of paired passes, with its 95 % interval. Left of the dashed line is faster."
+_LATENCY = (
+    "Median ratio of paired passes, with its 95 % interval. Left of the dashed line is faster than the bare "
+    "backbone. A title has the batch size x the tokens of a sequence."
+)
 _MACHINE = ["backbone", "device", "processor", "dtype", "threads"]
 _RATIO = {"ratio": "to_base", "low": "low", "high": "high"}
 
