@@ -58,6 +58,7 @@ def validate(path: Path, content: Any, layout: type[_Layout]) -> _Layout:
             raise InputError(f"{path}: key {key!r} is missing.") from error
         if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             raise InputError(f"{path}: key {key!r} does not belong to this schema.") from error
+        # from a validator of the layout, whose own message names the key
         if first["type"] == "value_error":
             raise InputError(f"{path}: {first['ctx']['error']}.") from error
         raise InputError(f"{path}: key {key!r} is {first['input']!r}. {first['msg']}.") from error

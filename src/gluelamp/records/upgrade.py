@@ -56,6 +56,7 @@ def upgrade_run(content: Mapping[str, Any]) -> dict[str, Any]:
 def _family(config: Mapping[str, Any]) -> str:
     method = config.get("method")
     kind = method.get("kind") if isinstance(method, Mapping) else None
+    # a class that is not in the table is from another package
     return next((family for family, classes in _FAMILIES.items() if kind in classes), "other")
 
 
