@@ -54,8 +54,8 @@ from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.training.batches import training_order
-from gluelamp.training.phases import squared_gradients
-from gluelamp.training.profile import Profile, Rates
+from gluelamp.training.phase_runner import squared_gradients
+from gluelamp.training.profile_state import Profile, Rates
 from gluelamp.training.trainer import Trainer
 from setting import compose_run, own_processes, silence
 

@@ -56,7 +56,7 @@ from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import EncodedSplit, concatenated, encode
 from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.training.batches import collate
-from gluelamp.training.profile import Profile, Rates
+from gluelamp.training.profile_state import Profile, Rates
 from gluelamp.training.trainer import Trainer
 from peer import peer_trainer
 from setting import compose_run, own_processes, silence

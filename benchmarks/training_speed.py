@@ -41,7 +41,7 @@ from gluelamp.hardware import choose_device
 from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import encode
-from gluelamp.training.profile import Profile, Rates
+from gluelamp.training.profile_state import Profile, Rates
 from gluelamp.training.trainer import Trainer
 from peer import peer_trainer
 from setting import compose_run, silence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gluelamp.training.profile import Profile, ProfileState
+from gluelamp.training.profile_state import Profile, ProfileState
 from gluelamp.training.trainer import Outcome, Trainer
 
 

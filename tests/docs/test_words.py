@@ -50,9 +50,9 @@ RENAMED = "an old name, which is refused or upgraded"
 # File and part of a line that may use a word, with the reason.
 ALLOWED = {
     ("docs/lamp.md", "person whose rows they are"): "the definition of a user",
-    ("src/gluelamp/experiments/command.py", '"trainer.together": '): RENAMED,
-    ("src/gluelamp/experiments/command.py", '"task.users": '): RENAMED,
-    ("src/gluelamp/experiments/command.py", '"shared_then_each": '): RENAMED,
+    ("src/gluelamp/experiments/overrides.py", '"trainer.together": '): RENAMED,
+    ("src/gluelamp/experiments/overrides.py", '"task.users": '): RENAMED,
+    ("src/gluelamp/experiments/overrides.py", '"shared_then_each": '): RENAMED,
     ("src/gluelamp/records/upgrade.py", '"shared_then_each": '): RENAMED,
     ("src/gluelamp/records/upgrade.py", "each person's validation rows"): RENAMED,
     ("src/gluelamp/records/upgrade.py", "each person's own rows"): RENAMED,

@@ -12,7 +12,7 @@ import torch
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.plan import plan_run
 from gluelamp.training.passes import SinglePasses
-from gluelamp.training.profile import ProfileState
+from gluelamp.training.profile_state import ProfileState
 from gluelamp.training.trainer import Trainer
 
 

@@ -19,7 +19,7 @@ from methods.cases import GetMethod, learn
 from tiny_models import tiny
 
 
-def values_of(model: PreTrainedModel) -> dict[str, np.ndarray]:
+def values_from_states(model: PreTrainedModel) -> dict[str, np.ndarray]:
     return {name: model.get_parameter(name).detach().numpy() for name in anatomy(model).encoder_parameters}
 
 
@@ -37,7 +37,7 @@ def extreme(scores: dict[str, np.ndarray], count: int) -> set[tuple[str, int]]:
 @pytest.mark.parametrize("order", ["largest", "middle"])
 def test_the_order_picks_what_it_says(order: str) -> None:
     model = tiny("bert")
-    weights = values_of(model)
+    weights = values_from_states(model)
     adaptation = PaFi(density=0.1, order=order).adapt(model)
     count = round(0.1 * sum(value.size for value in weights.values()))
     magnitudes = {name: np.abs(value) for name, value in weights.items()}
@@ -62,7 +62,7 @@ def test_a_random_mask_depends_on_its_seed_alone() -> None:
 
 def test_per_layer_gives_each_block_its_share() -> None:
     model = tiny("bert")
-    sizes = {name: value.size for name, value in values_of(model).items()}
+    sizes = {name: value.size for name, value in values_from_states(model).items()}
     adaptation = PaFi(density=0.1, scope="per_layer").adapt(model)
     chosen = mask_of(adaptation.shared_state())
     for layer in ("layer.0.", "layer.1.", "embeddings"):
@@ -97,7 +97,7 @@ def choice_of(method: Fish | LtSft, model: PreTrainedModel) -> tuple[Selection, 
 
 def test_fish_takes_the_largest_scores() -> None:
     model = tiny("bert")
-    weights = values_of(model)
+    weights = values_from_states(model)
     selection, fisher = choice_of(Fish(density=0.1), model)
     count = round(0.1 * sum(value.size for value in weights.values()))
     assert mask_of(dict(selection.tensors)) == extreme({name: fisher[name] for name in weights}, count)
@@ -105,7 +105,7 @@ def test_fish_takes_the_largest_scores() -> None:
 
 def test_lt_sft_takes_what_moved_most() -> None:
     model = tiny("bert")
-    weights = values_of(model)
+    weights = values_from_states(model)
     selection, trained = choice_of(LtSft(density=0.1), model)
     moved = {name: np.abs(trained[name] - before) for name, before in weights.items()}
     count = round(0.1 * sum(value.size for value in weights.values()))
@@ -117,7 +117,7 @@ def test_without_a_task_the_mask_lies_in_all_parts_of_the_encoder(
     method_name: str, method: GetMethod
 ) -> None:
     spec, model = method(method_name, "density=0.1"), tiny("bert")
-    size = sum(value.size for value in values_of(model).values())
+    size = sum(value.size for value in values_from_states(model).values())
     chosen = mask_of(adapt_untrained(spec, model).selection)
     assert len(chosen) == round(0.1 * size)
     for part in ("embeddings", "layer.0.attention", "layer.1.output"):

@@ -17,7 +17,7 @@ from gluelamp.methods.spt import Spt
 from gluelamp.methods.spt_allocation import Structure, allocate
 from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.encoding import EncodedSplit
-from gluelamp.training.phases import squared_gradients
+from gluelamp.training.phase_runner import squared_gradients
 from methods.cases import learn
 from tiny_models import OUTPUTS, batch, tiny
 

@@ -27,8 +27,8 @@ from gluelamp.tasks.encoding import encode
 from gluelamp.tasks.sample import generate
 from gluelamp.tasks.task import Task
 from gluelamp.training.config import TrainerConfig
-from gluelamp.training.phases import PhaseRunner
-from gluelamp.training.profile import Profile, Rates
+from gluelamp.training.phase_runner import PhaseRunner
+from gluelamp.training.profile_state import Profile, Rates
 from gluelamp.training.trainer import Trainer
 
 pytestmark = [pytest.mark.real_data, pytest.mark.embedded, pytest.mark.learning]

@@ -22,7 +22,7 @@ from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.tasks.sample import generate
 from gluelamp.training import trainer as trainer_module
 from gluelamp.training.config import TrainerConfig
-from gluelamp.training.profile import Profile, Rates
+from gluelamp.training.profile_state import Profile, Rates
 from solo_trainer import SoloTrainer
 
 TRAIN_ROWS, VALIDATION_ROWS, MAX_LENGTH = 40, 24, 64

@@ -15,8 +15,8 @@ from gluelamp.methods.full import FullFineTuning
 from gluelamp.methods.phases import ScoringPhase, TrainingPhase
 from gluelamp.training.batches import collate
 from gluelamp.training.config import TrainerConfig
-from gluelamp.training.phases import PhaseRunner, squared_gradients
-from gluelamp.training.profile import Rates
+from gluelamp.training.phase_runner import PhaseRunner, squared_gradients
+from gluelamp.training.profile_state import Rates
 from gluelamp.training.trainer import Trainer
 from solo_trainer import SoloTrainer
 
@@ -67,7 +67,9 @@ def test_a_resumed_run_selects_by_its_stored_scores(
         return dict(run_phase(phase, trainer.adaptation))
 
     first = learn()
-    monkeypatch.setattr("gluelamp.training.phases.squared_gradients", pytest.fail)  # would round otherwise
+    monkeypatch.setattr(
+        "gluelamp.training.phase_runner.squared_gradients", pytest.fail
+    )  # would round otherwise
     torch.testing.assert_close(learn(), first, rtol=0, atol=0)
 
 

@@ -25,7 +25,7 @@ from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.tasks.sample import generate
 from gluelamp.training.config import TrainerConfig
-from gluelamp.training.profile import Profile, Rates
+from gluelamp.training.profile_state import Profile, Rates
 from gluelamp.training.trainer import Outcome, Trainer
 
 TASK = known_task("mrpc")

@@ -22,7 +22,7 @@ from gluelamp.methods.xpeft import XPeft
 from gluelamp.training import passes as passes_module
 from gluelamp.training import trainer as trainer_module
 from gluelamp.training.passes import SinglePasses
-from gluelamp.training.profile import ProfileState, Rates
+from gluelamp.training.profile_state import ProfileState, Rates
 from gluelamp.training.trainer import Outcome
 from solo_trainer import SoloTrainer
 

@@ -21,7 +21,7 @@ from gluelamp.methods.head_only import HeadOnly
 from gluelamp.methods.lora import LoRA
 from gluelamp.training.batches import collate
 from gluelamp.training.evaluation import predict
-from gluelamp.training.profile import Rates
+from gluelamp.training.profile_state import Rates
 from gluelamp.training.trainer import DivergedError
 from solo_trainer import SoloTrainer
 from tiny_models import batch, logits, tiny

@@ -22,7 +22,7 @@ from gluelamp.methods.xpeft import XPeft
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.training.batches import training_order
 from gluelamp.training.evaluation import predict
-from gluelamp.training.profile import Rates
+from gluelamp.training.profile_state import Rates
 from solo_trainer import SoloTrainer
 
 CPU = torch.device("cpu")

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gluelamp.errors import InputError, unknown
-from gluelamp.experiments.command import CONFIGS, refuse_renamed
+from gluelamp.experiments.overrides import CONFIGS, refuse_renamed
 
 __all__ = ["CONFIGS", "RunFailedError", "explain", "names", "path", "plain", "run_app", "stop"]
 

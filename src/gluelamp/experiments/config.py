@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.errors import InputError, unknown
-from gluelamp.experiments.command import refuse_renamed
+from gluelamp.experiments.overrides import refuse_renamed
 from gluelamp.methods.base import Method
 from gluelamp.records.files import Name
 from gluelamp.tasks.config import DataConfig, TaskConfig

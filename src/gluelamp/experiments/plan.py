@@ -20,7 +20,7 @@ from gluelamp.hardware import choose_device, choose_dtype
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.mixture import Mixture, find_task
 from gluelamp.tasks.task import Task, TaskData
-from gluelamp.training.profile import Rates
+from gluelamp.training.profile_state import Rates
 
 # The rows of max_train_examples are the same in every run: a seed changes the training, not the data.
 _SUBSET_SEED = 0

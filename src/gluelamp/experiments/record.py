@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gluelamp.experiments.command import run_overrides
+from gluelamp.experiments.overrides import run_overrides
 from gluelamp.experiments.plan import Plan
 from gluelamp.experiments.users import Users, mean_history, mean_speed
 from gluelamp.hardware import describe_device
@@ -25,7 +25,7 @@ from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 from gluelamp.training.evaluation import Outputs
 from gluelamp.training.held_out import HeldOut
-from gluelamp.training.profile import Progress
+from gluelamp.training.profile_state import Progress
 from gluelamp.training.trainer import Outcome
 
 # the packages that can change a result

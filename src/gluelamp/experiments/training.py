@@ -32,8 +32,8 @@ from gluelamp.training.config import TrainerConfig
 from gluelamp.training.evaluation import Outputs
 from gluelamp.training.held_out import HeldOut
 from gluelamp.training.passes import stack
-from gluelamp.training.phases import PhaseRunner
-from gluelamp.training.profile import Profile, Rates
+from gluelamp.training.phase_runner import PhaseRunner
+from gluelamp.training.profile_state import Profile, Rates
 from gluelamp.training.trainer import DivergedError, Tracker, Trainer
 
 Splits = dict[str, EncodedSplit]

@@ -21,7 +21,7 @@ from gluelamp.tasks.config import TaskConfig
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.task import Task, TaskData
 from gluelamp.training.evaluation import Outputs, evaluate_splits
-from gluelamp.training.profile import Profile, Progress, Rates
+from gluelamp.training.profile_state import Profile, Progress, Rates
 from gluelamp.training.trainer import DivergedError, Outcome, Trainer
 
 _log = logging.getLogger(__name__)

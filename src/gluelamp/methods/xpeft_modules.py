@@ -68,11 +68,11 @@ class Mask(Fp32Module):
         return (bits.view(-1, 8) @ 2.0 ** _bit_numbers(bits)).to(torch.uint8)
 
     def load(self, stored: Tensor) -> None:
-        """Load what `stored` returned; as for `logits_of`."""
+        """Load what `stored` returned; as for `logits_from_stored`."""
         with torch.no_grad():
-            self.logits.copy_(self.logits_of(stored))
+            self.logits.copy_(self.logits_from_stored(stored))
 
-    def logits_of(self, stored: Tensor) -> Tensor:
+    def logits_from_stored(self, stored: Tensor) -> Tensor:
         """Return logits (..., N) of the masks that `stored` returned; bits become logits of 1 and 0.
 
         Args:
@@ -231,9 +231,9 @@ class SelectedAdapterChange(InsertedModule):
         """Sum the selected adapters again in the next pass."""
         self.adapter.invalidate()
 
-    def values_of(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def values_from_states(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the logits (P, N) for the stacked states of P tasks."""
-        return {f"{name}.logits": mask.logits_of(states[name]) for name, mask in self._masks.items()}
+        return {f"{name}.logits": mask.logits_from_stored(states[name]) for name, mask in self._masks.items()}
 
     def shared(self) -> dict[str, Tensor]:
         """Return the trained bank, or the seed specification of a random one, equal in all blocks."""

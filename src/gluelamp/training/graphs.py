@@ -30,7 +30,7 @@ from gluelamp.errors import InputError
 from gluelamp.training.batches import Batch, collate
 from gluelamp.training.evaluation import Outputs
 from gluelamp.training.passes import Passes, SinglePasses
-from gluelamp.training.profile import ProfileState
+from gluelamp.training.profile_state import ProfileState
 
 _MULTIPLE = 16  # tokens: a batch is padded to a multiple, so that few graphs serve all batches
 _EAGER_PASSES = (

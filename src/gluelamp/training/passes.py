@@ -34,7 +34,7 @@ from gluelamp.training.batches import Batch, collate
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.evaluation import Outputs, predict, row_losses, task_loss
 from gluelamp.training.precision import MasterWeights
-from gluelamp.training.profile import ProfileState
+from gluelamp.training.profile_state import ProfileState
 from gluelamp.training.stacked import Rows, StackedValues
 
 

@@ -100,7 +100,7 @@ def values_from_states(adaptation: Adaptation, states: Mapping[str, Tensor]) -> 
     values = dict(states)
     for change in adaptation.changes:
         if isinstance(change, Packed):
-            values |= change.values_of(states)
+            values |= change.values_from_states(states)
     trained = adaptation.trainable | adaptation.head
     for name, value in trained.items():
         if name not in values or values[name].shape[1:] != value.shape:
@@ -112,7 +112,7 @@ def values_from_states(adaptation: Adaptation, states: Mapping[str, Tensor]) -> 
 class Packed(Protocol):
     """A `gluelamp.methods.changes.change.Change` whose values a task stores in a smaller form."""
 
-    def values_of(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def values_from_states(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the values (P, *shape), by full name, of the stacked states of P tasks."""
 
 

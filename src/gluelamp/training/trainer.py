@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,19 +21,23 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gluelamp.backbones.dropout import install_dropout
 from gluelamp.backbones.first_token import first_token_only
-from gluelamp.errors import InputError
 from gluelamp.hardware import choose_device, choose_dtype, matmul_rate, peak_memory, reset_peak_memory
-from gluelamp.io import atomic_write
 from gluelamp.methods.base import Adaptation
 from gluelamp.methods.storage import save_task_state
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
+from gluelamp.training.checkpoint import (
+    load_checkpoint,
+    random_state,
+    restore_random_state,
+    save_checkpoint,
+)
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.evaluation import Outputs, evaluate_splits
 from gluelamp.training.graphs import GraphedPasses
 from gluelamp.training.passes import Passes, SinglePasses, StackedPasses
 from gluelamp.training.precision import MasterWeights, matmul_context
-from gluelamp.training.profile import Profile, ProfileState, Progress
+from gluelamp.training.profile_state import Profile, ProfileState, Progress
 
 _log = logging.getLogger(__name__)
 _LOSSES_BETWEEN_CHECKS = 50  # reading a loss waits for the device
@@ -243,32 +246,22 @@ class Trainer:
                 save_task_state(path, self.adaptation, self.provenance)
 
     def _save_checkpoint(self) -> None:
-        random = {
-            "torch": torch.get_rng_state(),
-            "dropout": self.dropout.state(),
-            # Of this device alone, so that the run can resume where fewer GPUs are visible.
-            "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-        }
         saved = {
             "profiles": [{"progress": asdict(state.progress), **state.state_dict()} for state in self.states],
             "errors": self.errors,
-            "random": random,
+            "random": random_state(self.dropout, self.device),
         }
-        with atomic_write(self.folder / "checkpoint.pt") as temporary:
-            torch.save(saved, temporary)
+        save_checkpoint(self.folder / "checkpoint.pt", saved)
 
     def _resume(self) -> None:
-        saved = _load_checkpoint(self.folder / "checkpoint.pt")
+        saved = load_checkpoint(self.folder / "checkpoint.pt")
         if saved is None:
             return
         for state, content in zip(self.states, saved["profiles"], strict=True):
             state.load_state_dict(Progress(**content["progress"]), content)
         self.errors = saved["errors"]
         self.passes.sync_weights()
-        torch.set_rng_state(saved["random"]["torch"])
-        self.dropout.load_state(saved["random"]["dropout"])
-        if self.device.type == "cuda" and saved["random"]["cuda"] is not None:  # None: started on a CPU
-            torch.cuda.set_rng_state(saved["random"]["cuda"], self.device)
+        restore_random_state(saved["random"], self.dropout, self.device)
         _log.info("resuming at step %d", max(state.progress.step for state in self.states))
 
     def _speed(self) -> dict[str, Any]:
@@ -304,15 +297,3 @@ class Trainer:
             self.eager.backward(self.states[:1], [examples])
         self.model.zero_grad(set_to_none=True)
         return counter.get_total_flops() / int(rows.lengths[examples].sum())
-
-
-def _load_checkpoint(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (EOFError, OSError, RuntimeError, UnpicklingError) as error:
-        raise InputError(
-            f"The checkpoint {path} is damaged. Remove it and run again. Training then starts from the "
-            "beginning."
-        ) from error

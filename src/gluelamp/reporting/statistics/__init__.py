@@ -4,7 +4,9 @@
 resampled by a bootstrap, with the same resamples for all methods of a task, so that comparisons are paired.
 """
 
-from gluelamp.reporting.statistics.comparisons import (
+from gluelamp.reporting.statistics.intervals import Estimate, Predictions, mean_estimate, score_estimate
+from gluelamp.reporting.statistics.predictions import read_predictions
+from gluelamp.reporting.statistics.significance import (
     TIES_NOTE,
     comparable,
     compare_all,
@@ -14,8 +16,6 @@ from gluelamp.reporting.statistics.comparisons import (
     rank_intervals,
     verdict,
 )
-from gluelamp.reporting.statistics.intervals import Estimate, Predictions, mean_estimate, score_estimate
-from gluelamp.reporting.statistics.predictions import read_predictions
 
 __all__ = [
     "TIES_NOTE",

@@ -10,8 +10,8 @@ import hydra
 import pytest
 
 from gluelamp.cli.app import CONFIGS
-from gluelamp.experiments.command import run_overrides
 from gluelamp.experiments.config import RunConfig, parse_run
+from gluelamp.experiments.overrides import run_overrides
 from gluelamp.experiments.plan import plan_run
 
 Compose = Callable[..., dict[str, Any]]

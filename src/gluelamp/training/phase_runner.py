@@ -23,7 +23,7 @@ from gluelamp.tasks.task import Task
 from gluelamp.training.batches import collate
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.evaluation import task_loss
-from gluelamp.training.profile import Rates
+from gluelamp.training.profile_state import Rates
 from gluelamp.training.trainer import Trainer
 
 NewTrainer = Callable[[Adaptation, TrainerConfig, Rates, Path], Trainer]
