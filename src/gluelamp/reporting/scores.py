@@ -105,7 +105,7 @@ def data_label(record: RunRecord) -> str:
         record: of a complete run.
 
     Returns:
-        ``"hub"``, ``"local"``, ``"sample"`` or ``"custom"``, followed by ``" (subset)"`` if the
+        ``"hub"``, ``"local"`` or ``"sample"``, followed by ``" (subset)"`` if the
         configuration limits a split, or if the training or validation rows deviate from the official ones.
     """
     settings = record.config_dict()["task"].items()
