@@ -121,8 +121,7 @@ class TaskSparse(Sparse):
         Raises:
             InputError: if the positions are those of another backbone.
         """
-        positions = {name.removesuffix(".positions"): indices.long() for name, indices in selected.items()}
-        check_positions(positions, self.candidates(model, parts))
+        positions = checked_positions(selected, self.candidates(model, parts))
         return [*sparse_changes(model, positions, shares_positions=False)]
 
 
@@ -136,16 +135,17 @@ class Dense(Sparse):
         return [*replace_tensors(model, list(self.candidates(model, parts)))]
 
 
-def check_positions(positions: Mapping[str, Tensor], candidates: Mapping[str, Tensor]) -> None:
-    """Refuse a mask that was made for other tensors.
+def checked_positions(selected: Mapping[str, Tensor], candidates: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the positions of a selection by name of the tensor, (k,) int64; refuse those of other tensors.
 
     Args:
-        positions: by name, (k,) int64, ascending; k may be 0.
+        selected: `Selection.tensors`: by name with the suffix ``.positions``, (k,), ascending; k may be 0.
         candidates: the tensors whose values may be trained.
 
     Raises:
         InputError: if a tensor is missing or too small.
     """
+    positions = {name.removesuffix(".positions"): indices.long() for name, indices in selected.items()}
     for name, indices in positions.items():
         unbounded = indices.is_meta or len(indices) == 0
         if name not in candidates or not (unbounded or indices[-1] < candidates[name].numel()):
@@ -154,6 +154,7 @@ def check_positions(positions: Mapping[str, Tensor], candidates: Mapping[str, Te
                 "method.exclude excludes: it was trained on another backbone or with another "
                 "configuration. Load it with the configuration of its run."
             )
+    return positions
 
 
 def sparse_changes(

@@ -24,7 +24,7 @@ from gluelamp.methods.changes.linears import Mergeable, ModuleOnLinear, Target, 
 from gluelamp.methods.changes.tensors import replace_tensors
 from gluelamp.methods.head_only import HeadOnly
 from gluelamp.methods.phases import Phase, ScoringPhase, TrainingPhase
-from gluelamp.methods.sparse_masks import Dense, Sparse, check_positions, sparse_changes
+from gluelamp.methods.sparse_masks import Dense, Sparse, checked_positions, sparse_changes
 from gluelamp.methods.spt_allocation import Structure, allocate
 
 
@@ -147,8 +147,7 @@ class Spt(Sparse):
         Raises:
             InputError: if the positions are those of another backbone.
         """
-        positions = {name.removesuffix(".positions"): indices.long() for name, indices in selected.items()}
-        check_positions(positions, self.candidates(model, parts))
+        positions = checked_positions(selected, self.candidates(model, parts))
         # A tensor without positions in the selection gets its structure; see `allocate`.
         structured = [name for name, indices in positions.items() if len(indices) == 0]
         places = [place for place in linears(parts, self.targets) if f"{place.path}.weight" in structured]

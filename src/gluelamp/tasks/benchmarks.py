@@ -134,7 +134,6 @@ def _submit_glue(task: Task, predictions: Mapping[str, pd.DataFrame], folder: Pa
 
 
 def _refuse_lamp_hub(task: Task, config: DataConfig) -> Reading:
-    del config
     raise HubUnavailableError(
         f"Task {task.name!r} is not read from the network. Download its files once: "
         f"python scripts/prepare.py data=hub tasks=[{task.name}] destination={_LAMP_ROOT}; "
@@ -143,7 +142,6 @@ def _refuse_lamp_hub(task: Task, config: DataConfig) -> Reading:
 
 
 def _refuse_submission(task: Task, predictions: Mapping[str, pd.DataFrame], folder: Path) -> Path:
-    del predictions, folder
     raise InputError(f"The benchmark of task {task.name!r} has no test server.")
 
 
