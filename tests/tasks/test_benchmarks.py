@@ -26,6 +26,7 @@ def test_each_task_belongs_to_the_benchmark_that_lists_it() -> None:
         assert task_benchmark(task) is listed[name]
     assert {name: benchmark.name for name, benchmark in BENCHMARKS.items()} == {
         "glue": "glue",
+        "superglue": "superglue",
         "lamp": "lamp",
     }
 

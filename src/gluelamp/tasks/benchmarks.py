@@ -22,6 +22,13 @@ from gluelamp.tasks.lamp.tasks import LAMP, record_format
 from gluelamp.tasks.sample import read_sample
 from gluelamp.tasks.sources import HubUnavailableError, data_root, read_hub, read_local
 from gluelamp.tasks.submission import write_submission, zip_submission
+from gluelamp.tasks.superglue import SUPERGLUE
+from gluelamp.tasks.superglue_metrics import superglue_metrics
+from gluelamp.tasks.superglue_source import (
+    expected_superglue_files,
+    read_superglue_hub,
+    read_superglue_local,
+)
 from gluelamp.tasks.tables import Reading
 from gluelamp.tasks.task import Task
 
@@ -49,9 +56,11 @@ class Benchmark:
         read_hub: reads a task from the network, or raises HubUnavailableError.
         read_sample: returns the bundled sample of a task.
         expected_files: returns a sentence on the files of a task in a local folder.
-        score: returns the metrics of a task from predictions and labels: class ids or numbers, shape (n,).
+        score: returns the metrics of a task from predictions and labels (class ids or numbers, shape (n,))
+            and the group of each row, shape (n,), or None if the task has no groups.
         submit: writes the files of the test server into a folder, and returns the packed file next to it.
-            The predictions are a frame per test split, with the columns ``idx`` and ``prediction``.
+            The predictions are a frame per split of `Task.submission`, with the columns ``idx`` and
+            ``prediction`` and, if the task has groups, ``group``.
         download: copies the official files of a task to a folder as they are; None if the rows are on
             the hub, from which `gluelamp.tasks.data.prepare` writes Parquet files.
     """
@@ -63,7 +72,7 @@ class Benchmark:
     read_hub: Callable[[Task, DataConfig], Reading]
     read_sample: Callable[[Task], Reading]
     expected_files: Callable[[Task], str]
-    score: Callable[[Task, np.ndarray, np.ndarray], dict[str, float]]
+    score: Callable[[Task, np.ndarray, np.ndarray, np.ndarray | None], dict[str, float]]
     submit: Callable[[Task, Mapping[str, pd.DataFrame], Path], Path]
     download: Callable[[Task, Path], object] | None = None
 
@@ -100,7 +109,7 @@ class Benchmark:
 
 
 def _read_glue_hub(task: Task, config: DataConfig) -> Reading:
-    return read_hub("nyu-mll/glue", task, config.revision, config.hub_timeout_s)
+    return read_hub("nyu-mll/glue", task.name, config.revision, config.hub_timeout_s)
 
 
 def _expected_glue_files(task: Task) -> str:
@@ -110,7 +119,9 @@ def _expected_glue_files(task: Task) -> str:
     )
 
 
-def _score_glue(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def _score_glue(
+    task: Task, predictions: np.ndarray, labels: np.ndarray, groups: np.ndarray | None
+) -> dict[str, float]:
     metric = _glue_metric("regression" if task.is_regression else "classification")
     # One batch of one list: see the features of the metric.
     return metric.compute(predictions=[predictions], references=[labels], metrics=list(task.metrics))
@@ -131,6 +142,16 @@ def _submit_glue(task: Task, predictions: Mapping[str, pd.DataFrame], folder: Pa
     path = folder.with_suffix(".zip")
     zip_submission(folder, path)
     return path
+
+
+def _refuse_superglue_sample(task: Task) -> Reading:
+    raise InputError(f"Task {task.name!r} has no bundled sample. Set data=local or data=hub.")
+
+
+def _score_lamp(
+    task: Task, predictions: np.ndarray, labels: np.ndarray, groups: np.ndarray | None
+) -> dict[str, float]:
+    return lamp_metrics(task, predictions, labels)
 
 
 def _refuse_lamp_hub(task: Task, config: DataConfig) -> Reading:
@@ -164,6 +185,17 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         score=_score_glue,
         submit=_submit_glue,
     ),
+    "superglue": Benchmark(
+        name="superglue",
+        tasks=SUPERGLUE,
+        default_root=Path("data/superglue"),
+        read_local=read_superglue_local,
+        read_hub=read_superglue_hub,
+        read_sample=_refuse_superglue_sample,
+        expected_files=expected_superglue_files,
+        score=superglue_metrics,
+        submit=_refuse_submission,
+    ),
     "lamp": Benchmark(
         name="lamp",
         tasks=LAMP,
@@ -172,7 +204,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         read_hub=_refuse_lamp_hub,
         read_sample=read_lamp_sample,
         expected_files=_expected_lamp_files,
-        score=lamp_metrics,
+        score=_score_lamp,
         submit=_refuse_submission,
         download=download_lamp,
     ),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from gluelamp.errors import InputError, unknown
 from gluelamp.tasks.glue import GLUE
 from gluelamp.tasks.lamp.tasks import LAMP
+from gluelamp.tasks.superglue import SUPERGLUE
 from gluelamp.tasks.task import Task
 
-TASKS = GLUE | LAMP
+TASKS = GLUE | SUPERGLUE | LAMP
 
 
 def known_task(name: str) -> Task:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from gluelamp.errors import InputError
 from gluelamp.tasks.benchmarks import task_benchmark
 from gluelamp.tasks.task import Task
 
 
-def predictions_from_outputs(task: Task, outputs: np.ndarray) -> np.ndarray:
+def predictions_from_outputs(task: Task, outputs: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
     """Return the predicted class ids, or the predicted numbers of a regression task.
 
     Args:
         task: the declaration of the task.
         outputs: the outputs of the head, shape (n, task.num_outputs).
+        groups: the group of each row, shape (n,); needed if `Task.one_true_per_group`.
 
     Returns:
-        The index of the largest output (int64), or the single output (float64), shape (n,).
+        The index of the largest output (int64), or the single output (float64), shape (n,). If one row of
+        each group has class 1, it is the row of the group with the largest output 1 - output 0.
 
     Raises:
         InputError: if an output is not finite.
@@ -31,16 +34,30 @@ def predictions_from_outputs(task: Task, outputs: np.ndarray) -> np.ndarray:
     _check_finite(task, outputs)
     if task.is_regression:
         return outputs[:, 0].astype(np.float64)
+    if task.one_true_per_group:
+        return _one_per_group(outputs[:, 1] - outputs[:, 0], groups)
     return outputs.argmax(axis=1)
 
 
-def compute_metrics(task: Task, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def _one_per_group(scores: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    if groups is None:
+        raise ValueError("The task predicts one row of each group; give the group of each row.")
+    chosen = pd.Series(scores).groupby(groups, sort=False).idxmax()
+    predictions = np.zeros(len(scores), np.int64)
+    predictions[chosen] = 1
+    return predictions
+
+
+def compute_metrics(
+    task: Task, predictions: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None
+) -> dict[str, float]:
     """Return the task's metrics by the rules of its benchmark (`gluelamp.tasks.benchmarks`).
 
     Args:
         task: the declaration of the task.
         predictions: class ids, or numbers for a regression task, shape (n,).
         labels: the gold labels, shape (n,).
+        groups: the group of each row, shape (n,); None if the task has no groups.
 
     Returns:
         A fraction (accuracy, F1), a correlation or an error per metric of the task, in the task's order.
@@ -61,7 +78,7 @@ def compute_metrics(task: Task, predictions: np.ndarray, labels: np.ndarray) -> 
             f"{hidden} of {len(labels)} labels of task {task.name!r} are hidden (-1), as in a test "
             "split. Metrics need labels: evaluate on a validation split."
         )
-    return task_benchmark(task).score(task, predictions, labels)
+    return task_benchmark(task).score(task, predictions, labels, groups)
 
 
 def _check_finite(task: Task, values: np.ndarray) -> None:

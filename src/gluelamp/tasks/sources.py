@@ -112,7 +112,7 @@ def read_local(task: Task, root: Path, avoid: Path | None = None) -> Reading | N
         # A prepared copy has checksums and its own source label, so it is preferred to loose files.
         if prepared := read_prepared(task, folder):
             return prepared
-        if tables := _read_tables(_hub_layout(task, folder)) or _read_official(task, folder):
+        if tables := read_tables(find_split_files(task, folder)) or _read_official(task, folder):
             return Reading(tables, "local", str(folder))
     return None
 
@@ -132,7 +132,7 @@ def read_prepared(task: Task, folder: Path) -> Reading | None:
         return None
     # A copy of the sample must not pass as local data. Copies of hub or local data are local.
     source: Source = "sample" if prepared.source == "sample" else "local"
-    tables = _read_tables(_checked_files(folder, prepared))
+    tables = read_tables(_checked_files(folder, prepared))
     return Reading(tables, source, str(folder), prepared.revision, prepared.deviations)
 
 
@@ -177,11 +177,17 @@ def _checked_files(folder: Path, prepared: PreparedTask) -> dict[str, Path]:
     return {Path(name).stem: folder / name for name in prepared.files}
 
 
-def _read_tables(files: Mapping[str, Path]) -> dict[str, Table]:
+def read_tables(files: Mapping[str, Path]) -> dict[str, Table]:
+    """Read the file of each split, JSON lines or Parquet."""
     return {split: _READERS[path.suffix](path) for split, path in files.items()}
 
 
-def _hub_layout(task: Task, folder: Path) -> dict[str, Path]:
+def find_split_files(task: Task, folder: Path) -> dict[str, Path]:
+    """Return the files in the hub's layout, such as ``cola/train.jsonl``, by split.
+
+    Raises:
+        InputError: if two files hold the same split.
+    """
     files = {split: _split_files(folder / task.name, split) for split in task.splits}
     for split, paths in files.items():
         if len(paths) > 1:
@@ -239,12 +245,12 @@ class HubUnavailableError(InputError):
     """The hub did not answer in time, or the task is not on it."""
 
 
-def read_hub(repository: str, task: Task, revision: str | None, timeout_s: float) -> Reading:
+def read_hub(repository: str, name: str, revision: str | None, timeout_s: float) -> Reading:
     """Download one task, or take it from the ``datasets`` cache.
 
     Args:
-        repository: such as ``"nyu-mll/glue"``; it has a configuration with the task's name.
-        task: the declaration.
+        repository: such as ``"nyu-mll/glue"``.
+        name: of the task's configuration in the repository.
         revision: branch, tag or commit of the repository; None takes its newest commit.
         timeout_s: how long to wait for the hub's first answer, in seconds.
 
@@ -258,12 +264,11 @@ def read_hub(repository: str, task: Task, revision: str | None, timeout_s: float
     import datasets  # a slow import, needed only if the hub has answered
 
     try:
-        splits = datasets.load_dataset(repository, task.name, revision=commit)
+        splits = datasets.load_dataset(repository, name, revision=commit)
     except Exception as error:  # network and file system libraries raise exceptions of many types
-        raise InputError(f"{task.name} could not be read from {place}: {error}") from error
+        raise InputError(f"{name} could not be read from {place}: {error}") from error
     tables = {
-        split: Table(numbered(rows.to_pandas()), f"{place}, {task.name}/{split}")
-        for split, rows in splits.items()
+        split: Table(numbered(rows.to_pandas()), f"{place}, {name}/{split}") for split, rows in splits.items()
     }
     return Reading(tables, "hub", place, commit)
 

@@ -87,7 +87,7 @@ def require_columns(origin: str, present: Iterable[str], wanted: Iterable[str]) 
 
 
 def normalise(table: Table, task: Task, split: str) -> pd.DataFrame:
-    """Return the checked rows: ``idx``, the user if the task has users, the task's texts and ``label``.
+    """Return the checked rows: ``idx``, user and group if the task has them, its texts and ``label``.
 
     Labels may be class ids or class names. In a test split the column may be absent: its labels are
     hidden, -1. An empty text is allowed, because two official QQP questions are empty.
@@ -106,7 +106,7 @@ def normalise(table: Table, task: Task, split: str) -> pd.DataFrame:
     # The official test files have no label column, the hub's have -1.
     if hidden and "label" not in table.rows:
         table = replace(table, rows=table.rows.assign(label=-1))
-    text_columns = (*filter(None, [task.user_column]), *task.text_columns)
+    text_columns = (*filter(None, [task.user_column, task.group_column]), *task.text_columns)
     require_columns(table.origin, table.rows.columns, ("idx", *text_columns, "label"))
     texts = {column: _texts(table, column) for column in text_columns}
     return pd.DataFrame({"idx": _idx(table), **texts, "label": _labels(table, task, hidden)})

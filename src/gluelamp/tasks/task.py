@@ -30,6 +30,10 @@ class Task:
         licence: the licence of the data, or where to find it.
         citation: the source of the data, in one line.
         user_column: the column with the user of each row; None if the task has no users.
+        group_column: the column with the group of each row, such as the question that an answer belongs to;
+            None if rows are independent. Metrics may count groups, and all statistics sample whole groups.
+        one_true_per_group: whether exactly one row of each group has class 1. Then the row of the group with
+            the highest score for class 1 is predicted to have it, and no other one.
         lower_is_better: whether the main metric is an error.
     """
 
@@ -47,6 +51,8 @@ class Task:
     test_splits: tuple[str, ...] = ("test",)
     label_range: tuple[float, float] | None = None
     user_column: str | None = None
+    group_column: str | None = None
+    one_true_per_group: bool = False
     lower_is_better: bool = False
 
     @property
@@ -84,8 +90,8 @@ class TaskData:
     Args:
         task: the declaration.
         source: ``"hub"``, ``"local"`` or ``"sample"``; it is stored in every record and shown in every table.
-        splits: one frame per split, with the columns ``idx`` (int64), the user column (str) if
-            the task has one, the task's text columns (str) and ``label`` (int64, or float64 for
+        splits: one frame per split, with the columns ``idx`` (int64), the user column and the group column
+            (str) if the task has them, the task's text columns (str) and ``label`` (int64, or float64 for
             regression; -1 where hidden).
         fingerprint: sha256 (hexadecimal) over the content of all splits.
         deviations: one sentence for each known difference from the official data.
