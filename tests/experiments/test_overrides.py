@@ -11,6 +11,7 @@ import pytest
 
 from gluelamp.cli.app import CONFIGS
 from gluelamp.experiments.config import RunConfig, parse_run
+from gluelamp.experiments.identity import complete_config
 from gluelamp.experiments.overrides import run_overrides
 from gluelamp.experiments.plan import plan_run
 
@@ -19,6 +20,9 @@ TinyRun = Callable[..., RunConfig]
 
 CHANGES = [
     ["method=pafi", "task=cola", "seed=3"],
+    ["method=sparse_random", "seed=3"],
+    ["method=sparse_random", "seed=3", "method.mask_seed=0"],
+    ["method=lt_sft", "method.rewind_head=false"],
     ["method=lora", "method.targets=[query,up]", "method.rank=4", "trainer.betas=[0.8,0.99]"],
     ["method=xpeft_soft", "method.name=xpeft_soft_small", "method.num_adapters=4"],
     ["method=pafi", "method.exclude='embeddings|(word, it\\'s)'", "trainer.learning_rate=2e-3"],
@@ -30,7 +34,7 @@ CHANGES = [
 
 def words_of(config: RunConfig) -> list[str]:
     plan = plan_run(config)
-    return run_overrides(plan.effective, "sample", None, None)
+    return run_overrides(complete_config(plan.effective), "sample", None, None)
 
 
 @pytest.mark.parametrize("changes", CHANGES, ids=" ".join)

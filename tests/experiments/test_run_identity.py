@@ -243,6 +243,22 @@ def test_a_limit_beyond_the_rows_takes_all_of_them(base: RunConfig, limit: int |
     assert rows["idx"].tolist() == list(range(20))
 
 
+@pytest.mark.parametrize(
+    ("method", "option"), [("sparse_random", "mask_seed"), ("xpeft_soft", "bank_seed")]
+)
+def test_a_seed_of_the_method_follows_that_of_the_run(
+    tiny_run: Callable[..., RunConfig], method: str, option: str
+) -> None:
+    tied = [plan_run(tiny_run(f"method={method}", f"seed={seed}")) for seed in (0, 3)]
+    assert [getattr(plan.config.method, option) for plan in tied] == [0, 3]
+    assert [plan.effective.pop("seed") for plan in tied] == [0, 3]
+    assert tied[0].effective == tied[1].effective  # the seeds are runs of one variant
+    written = plan_run(tiny_run(f"method={method}", "seed=3", f"method.{option}=0"))
+    assert written.effective["method"][option] == 0
+    equal = plan_run(tiny_run(f"method={method}", "seed=3", f"method.{option}=3"))
+    assert equal.identity == plan_run(tiny_run(f"method={method}", "seed=3")).identity
+
+
 def test_an_option_that_was_added_later_keeps_old_identities(
     base: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,8 @@ def method() -> GetMethod:
     def get(config: str, *overrides: str) -> Method:
         # Only the method's own file: a whole run takes far longer to compose.
         with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            raw = hydra.compose(f"method/{config}", [f"method.{override}" for override in overrides])
+            options = [f"method.{override}" for override in overrides]
+            raw = hydra.compose(f"method/{config}", ["+seed=0", *options])
         return parse_method(plain(raw)["method"])
 
     return get

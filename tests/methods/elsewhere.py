@@ -74,7 +74,7 @@ def pass_elsewhere(adaptation: Adaptation) -> set[str]:
 def found(row: Row) -> list[str] | str:
     """Return the operations of a row's pass that touched the CPU, or the error that ended it."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        fields = [f"method.{override}" for override in row.overrides]
+        fields = ["+seed=0", *(f"method.{override}" for override in row.overrides)]
         method = parse_method(plain(compose(f"method/{row.config}", overrides=fields))["method"])
     bare = tiny("bert")
     selection = untrained_selection(method, bare)

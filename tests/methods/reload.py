@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
     outputs = {}
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         for name, row in ROWS.items():
-            options = [f"method.{override}" for override in row.overrides]
+            options = ["+seed=0", *(f"method.{override}" for override in row.overrides)]
             composed = compose(f"method/{row.config}", overrides=options)
             method, path = parse_method(plain(composed)["method"]), folder / f"{name}.safetensors"
             adaptation = method.adapt(tiny("bert"), read_selection(path))

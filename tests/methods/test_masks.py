@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -19,8 +21,12 @@ from methods.cases import GetMethod, learn
 from tiny_models import tiny
 
 
-def values_from_states(model: PreTrainedModel) -> dict[str, np.ndarray]:
-    return {name: model.get_parameter(name).detach().numpy() for name in anatomy(model).encoder_parameters}
+POOLER = ("bert.pooler.dense.weight", "bert.pooler.dense.bias")
+
+
+def values_from_states(model: PreTrainedModel, more: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    names = (*anatomy(model).encoder_parameters, *more)
+    return {name: model.get_parameter(name).detach().numpy() for name in names}
 
 
 def mask_of(positions: dict[str, torch.Tensor]) -> set[tuple[str, int]]:
@@ -124,10 +130,11 @@ def test_without_a_task_the_mask_lies_in_all_parts_of_the_encoder(
         assert any(part in name for name, _ in chosen), part
 
 
-def test_the_head_of_a_phase_is_where_training_begins() -> None:
+@pytest.mark.parametrize("rewind_head", [True, False])
+def test_lt_sft_starts_with_the_initial_head_or_with_that_of_its_phase(rewind_head: bool) -> None:
     model = tiny("bert")
     before = model.classifier.weight.detach().clone()
-    method = LtSft(density=0.1)
+    method = LtSft(density=0.1, rewind_head=rewind_head)
     heads = []
 
     def remember(phase: Phase, adaptation: Adaptation) -> dict[str, torch.Tensor]:
@@ -136,8 +143,8 @@ def test_the_head_of_a_phase_is_where_training_begins() -> None:
         return found
 
     run_phases(method, model, remember)
-    assert torch.equal(model.classifier.weight, heads[0])
-    assert not torch.equal(model.classifier.weight, before)
+    assert not torch.equal(heads[0], before)
+    assert torch.equal(model.classifier.weight, before if rewind_head else heads[0])
 
 
 def test_a_budget_that_the_head_needs_is_refused(method: GetMethod) -> None:

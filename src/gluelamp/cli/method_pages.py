@@ -84,7 +84,7 @@ def configured_methods() -> dict[str, Method]:
     names = sorted(path.stem for path in (CONFIGS / "method").glob("*.yaml"))
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         # The method's file alone composes far faster than a whole configuration.
-        return {name: parse_method(plain(compose(f"method/{name}"))["method"]) for name in names}
+        return {name: parse_method(plain(compose(f"method/{name}", ["+seed=0"]))["method"]) for name in names}
 
 
 def configured_backbones() -> list[BackboneConfig]:

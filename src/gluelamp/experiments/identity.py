@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import asdict
 from typing import Any
 
@@ -18,12 +19,20 @@ _WITHOUT_EFFECT = {
     "trainer": ("device", "graphs", "eval_batch_size", "checkpoint_steps"),
 }
 
-ADDED_LATER: Mapping[str, Mapping[str, Any]] = {}
-"""Options that were added after the first results, each with the value that changes nothing.
+RUN_SEED = "${seed}"
+"""Value, in an effective configuration, of a seed of the method that equals the run's seed.
+
+It is the interpolation of the config files. Runs that differ in their seeds alone thus have equal settings.
+"""
+
+ADDED_LATER: Mapping[str, Mapping[str, Any]] = {
+    "LtSft": {"rewind_head": False},
+}
+"""Options that were added after the first results, each with the behaviour that the code had before.
 
 By section of the configuration or, for an option of a method, by the name of the method's class, such as
 ``{"trainer": {"ema_decay": None}, "PaFi": {"rescale": False}}``. An option with this value is left out of the
-hash, so a run that does not use the option keeps the identity that it had before the option existed.
+hash, so a run keeps the identity that it had before the option existed. The default may be another value.
 """
 
 
@@ -42,16 +51,34 @@ def effective_config(config: RunConfig, resolved: Mapping[str, Mapping[str, Any]
         for key in keys:
             del content[section][key]
     # two methods may have the same options, so the class is part of the identity
-    method_class = type(config.method).__name__
-    content["method"] |= {"name": content.pop("method_name"), "kind": method_class}
+    content["method"] |= {"name": content.pop("method_name"), "kind": type(config.method).__name__}
     for section, values in resolved.items():
         content[section] |= values
-    for name, options in ADDED_LATER.items():
-        section = content["method"] if name == method_class else content.get(name, {})
+    for option in config.method.seed_options:
+        if content["method"][option] == config.seed:
+            content["method"][option] = RUN_SEED
+    for section, options in _added_later(content):
         for key, neutral in options.items():
             if key in section and section[key] == neutral:
                 del section[key]
     return json.loads(json.dumps(content))  # JSON types only, as in the record: no tuples
+
+
+def complete_config(effective: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an effective configuration with the options of `ADDED_LATER` that are not in it."""
+    content = deepcopy(dict(effective))
+    for section, options in _added_later(content):
+        section.update({key: neutral for key, neutral in options.items() if key not in section})
+    return content
+
+
+def _added_later(content: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Mapping[str, Any]]]:
+    """Yield each section of a configuration that has options of `ADDED_LATER`, with these options."""
+    for name, options in ADDED_LATER.items():
+        if name == content["method"]["kind"]:
+            yield content["method"], options
+        elif name in content:
+            yield content[name], options
 
 
 def identity(effective: Mapping[str, Any]) -> str:

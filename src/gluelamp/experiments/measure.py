@@ -50,6 +50,7 @@ class MeasureConfig:
         xpeft_bytes: options of the bytes of X-PEFT's masks.
         certificate: options of the certificate of zero added latency.
         results: the results folder.
+        seed: the value of options that follow the seed of a run, such as ``method.mask_seed``.
         on_existing: what to do if the measurement exists.
         on_unsupported: what to do if the method does not support the measurement. A sweep over all methods
             skips those that do not.
@@ -68,6 +69,7 @@ class MeasureConfig:
     xpeft_bytes: XPeftBytes
     certificate: Certification
     results: ResultsConfig
+    seed: int = 0
     on_existing: Literal["skip", "retrain"] = "skip"
     on_unsupported: Literal["skip", "fail"] = "fail"
 

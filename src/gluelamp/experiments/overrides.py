@@ -57,7 +57,7 @@ def run_overrides(
     left to the machine: their checksums are in the record.
 
     Args:
-        config: the effective configuration, see `gluelamp.experiments.identity`.
+        config: the complete effective configuration, see `gluelamp.experiments.identity`.
         source: of the data.
         data_revision: commit of the data on the hub.
         backbone_revision: commit of the weights on the hub.

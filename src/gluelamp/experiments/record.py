@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gluelamp.experiments.identity import complete_config
 from gluelamp.experiments.overrides import run_overrides
 from gluelamp.experiments.plan import Plan
 from gluelamp.experiments.users import Users, mean_history, mean_speed
@@ -47,7 +48,9 @@ def new_record(plan: Plan, **results: Any) -> RunRecord:
         "identity": plan.identity,
         "status": "complete",
         "family": config.method.family,
-        "overrides": run_overrides(plan.effective, data["source"], data["revision"], checkpoint.revision),
+        "overrides": run_overrides(
+            complete_config(plan.effective), data["source"], data["revision"], checkpoint.revision
+        ),
         "config": plan.effective,
         "data": data,
         "backbone": {

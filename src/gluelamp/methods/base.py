@@ -199,6 +199,9 @@ class Method:
     trains_pooler: ClassVar[bool] = False
     """Whether the method trains the pre-trained pooler whatever ``train_pooler`` is."""
 
+    seed_options: ClassVar[tuple[str, ...]] = ()
+    """Options that are seeds, such as that of a random mask. By default a config gives them the run's seed."""
+
     needs_every_token: ClassVar[bool] = False
     """Whether the last block must compute tokens that the head does not read."""
 

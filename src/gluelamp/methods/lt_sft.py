@@ -15,14 +15,13 @@ from gluelamp.methods.sparse_masks import Dense, TaskSparse
 class LtSft(TaskSparse):
     """Fine-tune all candidates, select the positions that changed most, and train these from the start.
 
-    The head of the first phase is the initial head of the second, as in the
-    released code.
-
     Args:
         density: see `Sparse`; the released default is 1 %, here 0.5 % as for the other masks.
         first_epochs: epochs of the fine-tuning of all candidates. The pooler is included only if it is
             trained with the head.
         first_learning_rate: peak learning rate of that fine-tuning.
+        rewind_head: whether the second phase starts with the initial head, too. The released code rewinds
+            every parameter. Otherwise it starts with the head of the first phase.
     """
 
     family: ClassVar[str] = "sparse"
@@ -33,12 +32,21 @@ class LtSft(TaskSparse):
 
     first_epochs: int = Field(default=3, ge=1)
     first_learning_rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
+    rewind_head: bool = True
 
     def phases(self) -> tuple[Phase, ...]:
         """Fine-tune all candidates."""
         # Trained in full only here. The second stage starts again from the pre-trained values.
         dense = Dense(exclude=self.exclude)
-        return (TrainingPhase(dense, "full fine-tuning", self.first_epochs, self.first_learning_rate),)
+        return (
+            TrainingPhase(
+                dense,
+                "full fine-tuning",
+                self.first_epochs,
+                self.first_learning_rate,
+                keeps_head=not self.rewind_head,
+            ),
+        )
 
     def scores(self, candidates: Mapping[str, Tensor], result: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the absolute change of each value."""

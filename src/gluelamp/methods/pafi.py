@@ -28,7 +28,8 @@ class PaFi(Sparse):
         order: which magnitudes: ``smallest`` (PaFi), ``largest``, those nearest to the median
             (``middle``), or any (``random``).
         scope: rank over all candidate tensors together, within each block, or within each tensor.
-        mask_seed: seed of the positions of order ``random``; the same for all tasks.
+        mask_seed: seed of the positions of order ``random``; the same for all tasks. The config sets it to
+            the seed of the run, so that runs with several seeds have several masks.
     """
 
     family: ClassVar[str] = "sparse"
@@ -41,6 +42,8 @@ class PaFi(Sparse):
         "Which tensors are candidates, whether the ranking is global or per tensor, and the base of the "
         "budget: the paper's text is not available. What the paper compared with is open, too."
     )
+
+    seed_options: ClassVar[tuple[str, ...]] = ("mask_seed",)
 
     order: Literal["smallest", "largest", "middle", "random"] = "smallest"
     scope: Scope = "global"

@@ -32,12 +32,14 @@ class TrainingPhase:
         label: its name in reports.
         epochs: passes over the training data.
         learning_rate: peak learning rate of the method's values; the run's if None.
+        keeps_head: whether the trained head is the initial head of what follows.
     """
 
     method: Method
     label: str
     epochs: int
     learning_rate: float | None = None
+    keeps_head: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ def run_phases(
 ) -> Selection:
     """Run a method's phases, each on a copy of the model, and return what they select.
 
-    A head that a phase trained is the initial head of what follows. Nothing else of a phase's model is
-    used again.
+    A head that a phase trained is the initial head of what follows, if the phase keeps it. Nothing else of a
+    phase's model is used again.
 
     Args:
         method: the method.
@@ -85,9 +87,9 @@ def run_phases(
         results.append(result)
         # Hooks and closures tie an adapted model into reference cycles, and it may be large.
         gc.collect()
-        # A training phase returns its head too, from which the next phase starts.
-        for name, value in method.head(anatomy(model), train_pooler).items():
-            if name in result:
+        # A training phase returns its head too.
+        if isinstance(phase, TrainingPhase) and phase.keeps_head:
+            for name, value in method.head(anatomy(model), train_pooler).items():
                 value.data.copy_(result[name])
     return method.select(model, anatomy(model), results)
 

@@ -45,7 +45,8 @@ class XPeft(Method):
         bank: a profile store whose Pfeiffer adapters are the bank (warm start); random adapters if None.
         bank_biases: whether the biases of trained adapters are summed with the mask weights of
             their projections, or dropped. Random adapters have none.
-        bank_seed: seed of a random bank; the same for all tasks, so the bank is shared.
+        bank_seed: seed of a random bank; the same for all tasks, so the bank is shared. The config sets it to
+            the seed of the run, so that runs with several seeds have several banks.
         bank_gain: size of the update of a random bank's adapter at the start, relative to the hidden states
             that it reads; see `bank_std`.
         init_std: standard deviation of the logits at the start. With zero a hard mask would select the
@@ -64,6 +65,8 @@ class XPeft(Method):
         "k, the division by k, the scale of the random adapters, Gumbel noise, the initial logits, and "
         "the LayerNorm in the adapter: the paper's text is not available."
     )
+
+    seed_options: ClassVar[tuple[str, ...]] = ("bank_seed",)
 
     mask: Literal["soft", "hard"] = "hard"
     num_adapters: int | None = Field(default=100, ge=1)
