@@ -243,9 +243,7 @@ def test_a_limit_beyond_the_rows_takes_all_of_them(base: RunConfig, limit: int |
     assert rows["idx"].tolist() == list(range(20))
 
 
-@pytest.mark.parametrize(
-    ("method", "option"), [("sparse_random", "mask_seed"), ("xpeft_soft", "bank_seed")]
-)
+@pytest.mark.parametrize(("method", "option"), [("sparse_random", "mask_seed"), ("xpeft_soft", "bank_seed")])
 def test_a_seed_of_the_method_follows_that_of_the_run(
     tiny_run: Callable[..., RunConfig], method: str, option: str
 ) -> None:

@@ -19,8 +19,9 @@ from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute
 from gluelamp.reporting import write_tables
 from gluelamp.tasks.catalogue import known_task
-from gluelamp.tasks.metrics import compute_metrics, predictions_from_outputs
+from gluelamp.tasks.metrics import compute_metrics
 from gluelamp.tasks.mixture import find_task
+from gluelamp.tasks.predictions import predictions_from_outputs
 from gluelamp.training.evaluation import task_loss
 
 TinyRun = Callable[..., RunConfig]

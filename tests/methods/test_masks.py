@@ -20,7 +20,6 @@ from gluelamp.methods.sparse_masks import grouped, lowest
 from methods.cases import GetMethod, learn
 from tiny_models import tiny
 
-
 POOLER = ("bert.pooler.dense.weight", "bert.pooler.dense.bias")
 
 

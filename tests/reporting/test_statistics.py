@@ -33,6 +33,7 @@ EASE, NOISE, THRESHOLD = 0.9, 0.44, -0.7  # of the rows, of a row in one run; EA
 METRICS: list[tuple[str, int, Reference]] = [
     ("accuracy", 3, accuracy_score),
     ("f1", 2, f1_score),
+    ("macro_f1", 3, lambda labels, predictions: f1_score(labels, predictions, average="macro")),
     ("matthews_correlation", 2, matthews_corrcoef),
     ("matthews_correlation", 3, matthews_corrcoef),
     ("pearson", 0, lambda labels, predictions: pearsonr(labels, predictions).statistic),
@@ -301,6 +302,45 @@ def test_a_weighted_score_is_that_of_the_resampled_rows(
     expected = [[reference(labels[sample], seed[sample]) for sample in samples] for seed in outputs]
     found = weighted_scores(metric, labels, outputs, weights)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def exact_match(correct: np.ndarray, predictions: np.ndarray) -> bool:
+    return bool(correct.all())
+
+
+def gender_parity(correct: np.ndarray, predictions: np.ndarray) -> bool:
+    return len(set(predictions)) == 1
+
+
+@pytest.mark.parametrize("counted", [exact_match, gender_parity])
+def test_a_metric_of_groups_counts_the_resampled_groups(
+    counted: Callable[[np.ndarray, np.ndarray], bool],
+) -> None:
+    rng = np.random.default_rng(3)
+    groups = rng.permutation(np.repeat(np.arange(20), rng.integers(1, 5, 20)))
+    labels, outputs = rng.integers(0, 2, len(groups)), rng.integers(0, 2, (2, len(groups)))
+    samples = rng.integers(0, 20, (10, 20))  # of groups
+    weights = np.stack([np.bincount(sample, minlength=20)[groups] for sample in samples], axis=1)
+    expected = [
+        [
+            np.mean([counted((labels == seed)[groups == one], seed[groups == one]) for one in sample])
+            for sample in samples
+        ]
+        for seed in outputs
+    ]
+    found = weighted_scores(counted.__name__, labels, outputs, weights, groups)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_rows_of_a_group_are_sampled_together() -> None:
+    # 100 groups of 4 equal rows hold as much as 100 rows: their error is twice that of 400 independent rows
+    groups = np.repeat(np.arange(100), 4)
+    outputs = np.repeat(np.random.default_rng(0).random((1, 100)) < 0.7, 4, axis=1).astype(float)
+    labels = np.ones(400)
+    together = resampled_scores("accuracy", labels, outputs, groups)
+    np.testing.assert_array_equal(together, resampled_scores("accuracy", labels[::4], outputs[:, ::4]))
+    alone = resampled_scores("accuracy", labels, outputs)
+    assert together.std() == pytest.approx(2 * alone.std(), rel=0.07)  # 2,000 resamples: 1.6 % each
 
 
 @pytest.mark.parametrize("metric", ["matthews_correlation", "f1", "pearson", "spearman"])

@@ -16,7 +16,8 @@ from sklearn import metrics as sk
 
 from gluelamp.errors import InputError
 from gluelamp.tasks.glue import GLUE
-from gluelamp.tasks.metrics import compute_metrics, predictions_from_outputs
+from gluelamp.tasks.metrics import compute_metrics
+from gluelamp.tasks.predictions import predictions_from_outputs
 from gluelamp.tasks.task import Task
 
 

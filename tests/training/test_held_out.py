@@ -9,12 +9,15 @@ from sklearn.metrics import accuracy_score, matthews_corrcoef
 from gluelamp.errors import InputError
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.glue import GLUE
-from gluelamp.training.held_out import HeldOut, first_half
+from gluelamp.tasks.superglue import SUPERGLUE
+from gluelamp.training.held_out import HeldOut, first_half, in_first_half
 
 
-def split_of(labels: np.ndarray) -> EncodedSplit:
+def split_of(labels: np.ndarray, groups: np.ndarray | None = None) -> EncodedSplit:
     rows = np.arange(len(labels))
-    return EncodedSplit(rows.astype(np.int32), None, np.arange(len(labels) + 1), labels, rows, 0)
+    return EncodedSplit(
+        rows.astype(np.int32), None, np.arange(len(labels) + 1), labels, rows, 0, groups=groups
+    )
 
 
 def random_outputs(rows: int, evaluations: int, seed: int) -> list[np.ndarray]:
@@ -102,3 +105,41 @@ def test_a_resumed_run_continues_with_the_selected_evaluations() -> None:
 def test_a_split_of_one_row_has_no_halves_and_is_refused() -> None:
     with pytest.raises(InputError, match=r"Split 'validation' has 1 rows.*two rows or more"):
         HeldOut(GLUE["rte"], {"validation": split_of(np.array([1]))})
+
+
+def test_a_group_is_in_one_half_and_is_selected_as_a_whole() -> None:
+    groups = np.repeat([f"question {number}" for number in range(31)], 2).astype(object)
+    shuffled = np.random.default_rng(0).permutation(62)
+    labels, groups = np.tile([0, 1], 31)[shuffled], groups[shuffled]
+    split = split_of(labels, groups)
+    first = in_first_half(split)
+    assert not set(groups[first]) & set(groups[~first])
+    assert first.sum() == 2 * 16  # of 31 groups
+
+    outputs = random_outputs(62, 5, 1)
+    held_out = HeldOut(SUPERGLUE["copa"], {"validation": split})
+    for number, values in enumerate(outputs):
+        held_out.update(number, {"validation": values})
+
+    def questions_right(values: np.ndarray, half: np.ndarray) -> float:
+        scores = values[:, 1] - values[:, 0]
+        right = []
+        for group in sorted(set(groups[half])):
+            rows = np.flatnonzero(groups == group)
+            right.append(labels[rows[scores[rows].argmax()]])
+        return float(np.mean(right))
+
+    chosen = tuple(
+        int(np.argmax([questions_right(values, half) for values in outputs])) for half in (first, ~first)
+    )
+    assert held_out.numbers == chosen
+    expected = (
+        16 * questions_right(outputs[chosen[1]], first) + 15 * questions_right(outputs[chosen[0]], ~first)
+    ) / 31
+    assert held_out.metrics == pytest.approx({"accuracy": expected})
+
+
+def test_one_group_cannot_be_divided() -> None:
+    split = split_of(np.array([1, 0]), np.array(["a", "a"], dtype=object))
+    with pytest.raises(InputError, match=r"'validation' has 1 groups.*needs two groups"):
+        HeldOut(SUPERGLUE["copa"], {"validation": split})

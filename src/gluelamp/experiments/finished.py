@@ -22,8 +22,8 @@ from gluelamp.tasks.benchmarks import task_benchmark
 from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import encode
-from gluelamp.tasks.metrics import predictions_from_outputs
 from gluelamp.tasks.mixture import Mixture
+from gluelamp.tasks.predictions import predictions_from_outputs
 from gluelamp.tasks.task import Task, TaskData
 from gluelamp.training.evaluation import predict
 from gluelamp.training.precision import MasterWeights, matmul_context
@@ -134,7 +134,7 @@ def write_test_predictions(config: RunConfig, options: PredictConfig) -> Path:
     plan = plan_run(config)
     task = _task_to_predict(plan, options.task)
     data = _data_to_predict(plan, task)
-    splits = {name: data.splits[name] for name in task.test_splits if name in data.splits}
+    splits = {name: data.splits[name] for name in task.submission if name in data.splits}
     if not splits:
         raise InputError(f"{task.name!r} has no test rows in this source; take data=hub or another root.")
     model = load_trained(plan, options.selection, ATTENTION).model.to(plan.device)  # type: ignore[arg-type]
@@ -146,7 +146,9 @@ def write_test_predictions(config: RunConfig, options: PredictConfig) -> Path:
         split = encode(rows, task, tokenizer, config.trainer.max_length)
         with matmul_context(plan.dtype, plan.device):
             outputs = predict(model, split, config.trainer.eval_batch_size, plan.device)
-        return pd.DataFrame({"idx": split.idx, "prediction": predictions_from_outputs(task, outputs)})
+        predictions = predictions_from_outputs(task, outputs, split.groups)
+        groups = {} if split.groups is None else {"group": split.groups}
+        return pd.DataFrame({"idx": split.idx, **groups, "prediction": predictions})
 
     folder = plan.root / "submissions" / config.backbone.name / config.method_name / f"seed{config.seed}"
     path = task_benchmark(task).submit(task, {name: frame(rows) for name, rows in splits.items()}, folder)

@@ -188,9 +188,9 @@ def write_predictions(
     """Write the head's outputs for each evaluated row as Parquet, for paired tests.
 
     Columns: ``selection`` (best, last, held_out), ``split``, ``idx``, ``label``, ``output_0`` ... If the rows
-    belong to users, also ``user`` and two majority baselines: the most frequent class of the training rows
-    (for a regression their median) of all users (``baseline_all``) and of the row's user
-    (``baseline_user``).
+    are in groups, also ``group``. If they belong to users, also ``user`` and two majority baselines: the most
+    frequent class of the training rows (for a regression their median) of all users (``baseline_all``) and
+    of the row's user (``baseline_user``).
 
     Args:
         path: the file.
@@ -214,6 +214,8 @@ def write_predictions(
 
 def _row_columns(task: Task | Mixture, train: EncodedSplit, rows: EncodedSplit) -> dict[str, np.ndarray]:
     columns = {"idx": rows.idx, "label": rows.labels}
+    if rows.groups is not None:
+        columns["group"] = rows.groups
     if rows.users is None or train.users is None or isinstance(task, Mixture):
         return columns
 

@@ -34,6 +34,7 @@ class EncodedSplit:
         pad_token: the id of the padding.
         tasks: (examples,) int64, the member of a mixture that each example belongs to; None for one task.
         users: (examples,) str, the user of each example; None if the task has no users.
+        groups: (examples,) str, the group of each example; None if the task has no groups.
     """
 
     tokens: np.ndarray
@@ -44,6 +45,7 @@ class EncodedSplit:
     pad_token: int
     tasks: np.ndarray | None = None
     users: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     # Rows of different lengths are stored without padding. The batches pad to their own longest row.
     @property
@@ -73,6 +75,7 @@ class EncodedSplit:
             pad_token=self.pad_token,
             tasks=None if self.tasks is None else self.tasks[rows],
             users=None if self.users is None else self.users[rows],
+            groups=None if self.groups is None else self.groups[rows],
         )
 
 
@@ -94,12 +97,14 @@ def concatenated(splits: Sequence[EncodedSplit]) -> EncodedSplit:
         pad_token=splits[0].pad_token,
         tasks=_concatenate([split.tasks for split in splits]),
         users=_concatenate([split.users for split in splits]),
+        groups=_concatenate([split.groups for split in splits]),
     )
 
 
 def _concatenate(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    # Members of a mixture may differ: an array of only some of the rows would be misaligned.
     present = [array for array in arrays if array is not None]
-    return np.concatenate(present) if present else None
+    return np.concatenate(present) if len(present) == len(arrays) else None
 
 
 def encode(
@@ -128,6 +133,7 @@ def encode(
         idx=frame["idx"].to_numpy(np.int64),
         pad_token=tokenizer.pad_token_id,
         users=frame[task.user_column].to_numpy(object) if task.user_column else None,
+        groups=frame[task.group_column].to_numpy(object) if task.group_column else None,
     )
 
 

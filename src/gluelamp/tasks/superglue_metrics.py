@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from gluelamp.tasks.task import Task
 
@@ -17,7 +16,7 @@ def superglue_metrics(
     - ``accuracy``: the fraction of right rows. One of COPA's two choices is predicted, so both rows of a
       question are right or none, and this is the fraction of right questions.
     - ``f1``: of class 1 over all rows; of MultiRC, over the answers of all questions (F1a).
-    - ``macro_f1``: the mean F1 of all classes of the task; 0 for a class that does not occur.
+    - ``macro_f1``: the mean of the F1 of all classes that occur in labels or predictions.
     - ``exact_match``: the fraction of groups whose rows are all right (MultiRC's EM).
     - ``gender_parity``: the fraction of pairs whose two rows have the same prediction, right or wrong (AX-g).
 
@@ -27,11 +26,12 @@ def superglue_metrics(
         labels: the gold labels, shape (n,).
         groups: the group of each row, shape (n,); None if the task has no groups.
     """
-    classes = range(len(task.labels))
+    from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef  # slow to import
+
     functions = {
         "accuracy": lambda: accuracy_score(labels, predictions),
         "f1": lambda: f1_score(labels, predictions, zero_division=0.0),
-        "macro_f1": lambda: f1_score(labels, predictions, labels=classes, average="macro", zero_division=0.0),
+        "macro_f1": lambda: f1_score(labels, predictions, average="macro", zero_division=0.0),
         "matthews_correlation": lambda: matthews_corrcoef(labels, predictions),
         "exact_match": lambda: pd.Series(predictions == labels).groupby(groups).all().mean(),
         "gender_parity": lambda: pd.Series(predictions).groupby(groups).nunique().eq(1).mean(),

@@ -12,8 +12,9 @@ from transformers import PreTrainedModel
 
 from gluelamp.methods.base import TaskLoss
 from gluelamp.tasks.encoding import EncodedSplit
-from gluelamp.tasks.metrics import compute_metrics, predictions_from_outputs
+from gluelamp.tasks.metrics import compute_metrics
 from gluelamp.tasks.mixture import Mixture
+from gluelamp.tasks.predictions import predictions_from_outputs
 from gluelamp.tasks.task import Task
 from gluelamp.training.batches import collate, evaluation_order
 
@@ -60,7 +61,8 @@ def evaluate_splits(
         return _evaluate_members(task, splits, outputs)
     metrics: dict[str, float] = {}
     for number, (name, split) in enumerate(splits.items()):
-        scores = compute_metrics(task, predictions_from_outputs(task, outputs[name]), split.labels)
+        predictions = predictions_from_outputs(task, outputs[name], split.groups)
+        scores = compute_metrics(task, predictions, split.labels, split.groups)
         suffix = f"_{name.rpartition('_')[2]}" if number else ""
         metrics |= {f"{metric}{suffix}": value for metric, value in scores.items()}
     return metrics

@@ -2,7 +2,7 @@
 
 The best of several evaluations on some rows has an optimistic score on these very rows. So the rows are split
 into two halves. Each half selects the evaluation at which the other half is scored, and every row is
-scored once.
+scored once. The rows of one group, such as the answers of one question, are in the same half.
 """
 
 from __future__ import annotations
@@ -46,18 +46,19 @@ class HeldOut:
         validation: the validation splits.
 
     Raises:
-        InputError: if a split has fewer than two rows.
+        InputError: if a split has fewer than two rows or, if they are in groups, fewer than two groups.
     """
 
     def __init__(self, task: Task | Mixture, validation: Mapping[str, EncodedSplit]) -> None:
         for name, split in validation.items():
-            if len(split) < 2:
+            kind, number = ("rows", len(split)) if split.groups is None else ("groups", _count(split.groups))
+            if number < 2:
                 raise InputError(
-                    f"Split {name!r} has {len(split)} rows, which cannot be split into two halves. It needs "
-                    "two rows or more."
+                    f"Split {name!r} has {number} {kind}, which cannot be split into two halves. It needs "
+                    f"two {kind} or more."
                 )
         self._task, self._validation = task, dict(validation)
-        self._first = {name: first_half(len(split)) for name, split in validation.items()}
+        self._first = {name: in_first_half(split) for name, split in validation.items()}
         # Each split is divided on its own. The main metric comes from the first split, so that a further
         # split, such as MNLI's mismatched rows, follows its selection.
         self._halves = [
@@ -122,6 +123,18 @@ class HeldOut:
             SelectedEvaluation(**{**one, "outputs": {k: v.numpy() for k, v in one["outputs"].items()}})
             for one in state
         ]
+
+
+def in_first_half(split: EncodedSplit) -> np.ndarray:
+    """Return which rows of a split are in its first half, (rows,) bool; a group is in one half."""
+    if split.groups is None:
+        return first_half(len(split))
+    _, group = np.unique(split.groups.astype(str), return_inverse=True)
+    return first_half(_count(split.groups))[group]
+
+
+def _count(groups: np.ndarray) -> int:
+    return len(set(groups))
 
 
 def first_half(rows: int) -> np.ndarray:

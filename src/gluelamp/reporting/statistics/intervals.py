@@ -29,6 +29,8 @@ class Predictions:
         outputs: predicted class ids, or numbers for a regression task, shape (seeds, rows).
         seeds: of the runs, in ascending order.
         lower_is_better: whether the metric is an error.
+        groups: the group of each row, shape (rows,), such as the question of an answer; None if rows are
+            independent. Groups are sampled as a whole.
     """
 
     metric: str
@@ -36,17 +38,18 @@ class Predictions:
     outputs: np.ndarray
     seeds: tuple[int, ...]
     lower_is_better: bool
+    groups: np.ndarray | None = None
 
     @cached_property
     def scores(self) -> np.ndarray:
         """The score of each seed on all rows, shape (seeds,)."""
         once = np.ones((len(self.labels), 1))
-        return weighted_scores(self.metric, self.labels, self.outputs, once)[:, 0]
+        return weighted_scores(self.metric, self.labels, self.outputs, once, self.groups)[:, 0]
 
     @cached_property
     def resampled(self) -> np.ndarray:
-        """The score of each seed on bootstrap samples of the rows, shape (seeds, resamples)."""
-        return resampled_scores(self.metric, self.labels, self.outputs)
+        """The score of each seed on bootstrap samples of the rows or groups, shape (seeds, resamples)."""
+        return resampled_scores(self.metric, self.labels, self.outputs, self.groups)
 
 
 @dataclass(frozen=True)
@@ -160,15 +163,21 @@ def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
 
 
 def weighted_scores(
-    metric: str, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray
+    metric: str,
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    weights: np.ndarray,
+    groups: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the metric on resamples that are given as row weights.
 
     Args:
-        metric: accuracy, f1 (of class 1), matthews_correlation, pearson or spearman.
+        metric: accuracy, f1 (of class 1), macro_f1, matthews_correlation, pearson, spearman, or one that
+            counts groups: exact_match or gender_parity.
         labels: class ids or numbers, shape (rows,).
         predictions: class ids or numbers, shape (seeds, rows).
-        weights: how often each row is in each resample, shape (rows, resamples).
+        weights: how often each row is in each resample, shape (rows, resamples); equal within a group.
+        groups: the group of each row, shape (rows,), for metrics that count groups.
 
     Returns:
         shape (seeds, resamples); 0.0 where a correlation or F1 is not defined, as in the GLUE tables.
@@ -176,23 +185,39 @@ def weighted_scores(
     Raises:
         InputError: if the metric is unknown.
     """
+    if metric in _GROUP_METRICS and groups is not None:
+        # Sorted by group: the rows of group g are those from starts[g] on, and the first one has its weight.
+        order = np.argsort(groups, kind="stable")
+        starts = np.unique(groups[order], return_index=True)[1]
+        counted = _GROUP_METRICS[metric](labels[order], predictions[:, order], starts)
+        of_groups = weights[order][starts].astype(np.float64)
+        return counted @ of_groups / of_groups.sum(axis=0)
     if metric not in _METRICS:
-        raise unknown("metric", metric, _METRICS)
+        raise unknown("metric", metric, _METRICS | _GROUP_METRICS)
     return _METRICS[metric](labels, predictions, weights.astype(np.float64))
 
 
 def score_range(metric: str) -> tuple[float, float]:
     """Return the smallest and the largest possible score of a metric of `weighted_scores`."""
-    return (0.0, 1.0) if metric in ("accuracy", "f1") else (-1.0, 1.0)
+    return (-1.0, 1.0) if metric in ("matthews_correlation", "pearson", "spearman") else (0.0, 1.0)
 
 
-def resampled_scores(metric: str, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+def resampled_scores(
+    metric: str, labels: np.ndarray, predictions: np.ndarray, groups: np.ndarray | None = None
+) -> np.ndarray:
     """Return the scores of `RESAMPLES` bootstrap samples of the rows, shape (seeds, resamples).
 
-    The resamples depend on the number of rows alone, so all methods of a task have the same ones.
+    Rows in groups are not independent, so whole groups are sampled (the cluster bootstrap; Davison and
+    Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8). The resamples depend on the number
+    of rows or groups alone, so all methods of a task have the same ones.
     """
+    # Rows without groups are groups of one row.
+    names, rows = (None, slice(None)) if groups is None else np.unique(groups, return_inverse=True)
+    sampled = len(labels) if names is None else len(names)
     # Blocks bound the memory: as floats, the weights of all resamples of MNLI would be 160 MB.
-    blocks = [weighted_scores(metric, labels, predictions, block) for block in _weights(len(labels))]
+    blocks = [
+        weighted_scores(metric, labels, predictions, block[rows], groups) for block in _weights(sampled)
+    ]
     return np.concatenate(blocks, axis=1)
 
 
@@ -218,6 +243,14 @@ def _f1(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.
     # F1 = 2 TP / (true positives + predicted positives), each a weighted count.
     true, predicted = labels == 1, predictions == 1
     return _ratio(2 * ((true & predicted) @ weights), true @ weights + predicted @ weights)
+
+
+def _macro_f1(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    # The mean over the classes that occur in the resample, in labels or predictions
+    classes = np.union1d(labels, predictions)
+    scores = [_f1(labels == label, predictions == label, weights) for label in classes]
+    occurs = [((labels == label) | (predictions == label)) @ weights > 0 for label in classes]
+    return np.sum(scores, axis=0) / np.sum(occurs, axis=0)
 
 
 def _matthews(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -270,9 +303,25 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
 
 
+def _exact_match(labels: np.ndarray, predictions: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return which groups are right in all rows, (seeds, groups); the rows are sorted by group."""
+    return np.logical_and.reduceat(predictions == labels, starts, axis=1)
+
+
+def _gender_parity(labels: np.ndarray, predictions: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return which groups have equal predictions in all rows, (seeds, groups)."""
+    lowest, highest = (part.reduceat(predictions, starts, axis=1) for part in (np.minimum, np.maximum))
+    return lowest == highest
+
+
+_GROUP_METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+    "exact_match": _exact_match,
+    "gender_parity": _gender_parity,
+}
 _METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
     "accuracy": _accuracy,
     "f1": _f1,
+    "macro_f1": _macro_f1,
     "matthews_correlation": _matthews,
     "pearson": _pearson,
     "spearman": _spearman,

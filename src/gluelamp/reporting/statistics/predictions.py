@@ -12,6 +12,7 @@ import pandas as pd
 from gluelamp.errors import InputError
 from gluelamp.reporting.statistics.intervals import Predictions
 from gluelamp.tasks.catalogue import known_task
+from gluelamp.tasks.predictions import predictions_from_outputs
 from gluelamp.tasks.task import Task
 
 PREDICTIONS = "predictions.parquet"
@@ -51,6 +52,7 @@ def read_predictions(scores: pd.DataFrame) -> Predictions | None:
         outputs=np.stack([_outputs(task, frame) for frame in frames]),
         seeds=tuple(scores["seed"]),
         lower_is_better=task.lower_is_better,
+        groups=_groups(task, frames[0]),
     )
 
 
@@ -99,4 +101,9 @@ def _read(path: Path, modified: int) -> dict[tuple[str, str], pd.DataFrame]:
 def _outputs(task: Task, frame: pd.DataFrame) -> np.ndarray:
     # The files hold logits. Float class ids let one code path serve classes and numbers.
     values = frame[[f"output_{number}" for number in range(task.num_outputs)]].to_numpy(np.float64)
-    return values[:, 0] if task.is_regression else values.argmax(axis=1).astype(np.float64)
+    return predictions_from_outputs(task, values, _groups(task, frame)).astype(np.float64)
+
+
+def _groups(task: Task, frame: pd.DataFrame) -> np.ndarray | None:
+    # Numbers, because names would be sorted again for each block of resamples.
+    return np.unique(frame["group"], return_inverse=True)[1] if task.group_column else None
