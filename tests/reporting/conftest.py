@@ -15,8 +15,10 @@ import pytest
 from gluelamp.io import write_json
 from gluelamp.records import FoundRun, RunRecord, read_record
 from gluelamp.tasks.glue import GLUE
+from gluelamp.tasks.superglue import SUPERGLUE
 
-METRICS = {name: task.metrics for name, task in GLUE.items()} | {"mnli": ("accuracy", "accuracy_mismatched")}
+TASKS = GLUE | SUPERGLUE
+METRICS = {name: task.metrics for name, task in TASKS.items()} | {"mnli": ("accuracy", "accuracy_mismatched")}
 
 AddRecord = Callable[..., RunRecord]
 AddMeasurement = Callable[..., Path]
@@ -97,10 +99,13 @@ def add_predictions(tmp_path: Path) -> AddPredictions:
         selections: tuple[str, ...] = ("held_out", "best", "last"),
         split: str = "validation",
     ) -> Path:
-        outputs = GLUE[record.config.task.name].num_outputs
+        task = TASKS[record.config.task.name]
+        outputs = task.num_outputs
         values = predictions[:, None] if outputs == 1 else np.eye(outputs)[predictions.astype(int)]
         rows = {"split": split, "idx": np.arange(len(labels)), "label": labels}
         columns = {f"output_{number}": values[:, number] for number in range(outputs)}
+        if task.group_column:
+            columns["group"] = np.arange(len(labels)) // 2  # pairs of rows
         frames = [pd.DataFrame({"selection": name, **rows, **columns})[::-1] for name in selections]
         config = record.config
         names = (config.backbone.name, config.method.name, config.task.name)
@@ -154,7 +159,7 @@ def add_run(tmp_path: Path, add_record: AddRecord, add_predictions: AddPredictio
         )
         labels = np.arange(100) % 2
         is_wrong = (np.arange(100) >= start) & (np.arange(100) < start + wrong)
-        for split in GLUE[task].validation_splits:
+        for split in TASKS[task].validation_splits:
             add_predictions(record, labels, np.where(is_wrong, 1 - labels, labels), split=split)
         return path, read_record(path / "record.json")
 

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gluelamp.records import RunRecord
+from gluelamp.records import FoundRun, RunRecord
 from gluelamp.reporting.published_scores import COLUMNS
 from gluelamp.reporting.rendering import table_as_markdown
 from gluelamp.reporting.results import Results
 
 AddRecord = Callable[..., RunRecord]
 AddPredictions = Callable[..., Path]
+AddRun = Callable[..., FoundRun]
 
 LABELS = np.arange(200) % 2
 STRICT = "cross-fitted (2-fold) epoch selection"
@@ -142,3 +143,21 @@ def test_published_numbers_are_next_to_scores_on_all_rows_of_real_data_only(
     assert {title: lines[2] for title, lines in published.items()} == {
         "local data, minilm_l6, published": "| pafi | 88.25 |"
     }
+
+
+def test_superglue_has_its_own_tables_and_average(tmp_path: Path, add_run: AddRun) -> None:
+    for task, wrong in (("rte", 10), ("sst2", 20), ("cb", 30), ("wic", 50), ("axb", 40)):
+        add_run("pafi", task, wrong)
+    results = Results(tmp_path, tmp_path / "published")
+    found = sections(tmp_path)
+    glue, superglue = (found[f"local data, minilm_l6{name}, {STRICT}"] for name in ("", ", SuperGLUE"))
+    assert glue[0] == "| method | sst2 (accuracy) | rte (accuracy) | average of SST-2, RTE |"
+    assert superglue[0] == (
+        "| method | cb (accuracy) | wic (accuracy) | axb (matthews correlation) | average of CB, WiC |"
+    )
+    assert superglue[-1].endswith("| 60.00 |")
+    pages = {page.name: page for page in results.pages()}
+    (main,) = pages["superglue_main"].tables
+    assert [column.title for column in main.columns][-3:] == ["CB", "WiC", "mean of CB, WiC"]
+    (main,) = [one for one in pages["glue_main"].tables if one.title.startswith("minilm")]
+    assert [column.title for column in main.columns][-3:] == ["SST-2", "RTE", "mean of SST-2, RTE"]

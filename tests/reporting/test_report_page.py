@@ -223,3 +223,14 @@ def test_times_of_two_machines_are_in_different_charts() -> None:
         ),
         ("minilm-cpu-C-float32-2-threads", "minilm, cpu, C, float32, 2 threads", 1),
     ]
+
+
+def test_superglue_has_a_section_of_its_own(tmp_path: Path, add_run: Callable[..., object]) -> None:
+    for task in ("rte", "cb", "copa"):
+        add_run("pafi", task, 30)
+    found = gather(Results(tmp_path, tmp_path / "published")).sections
+    assert [(section.slug, section.scope, list(section.tasks)) for section in found] == [
+        ("local-minilm_l6", "local data", ["RTE"]),
+        ("local-minilm_l6-superglue", "local data, SuperGLUE", ["CB", "COPA"]),
+    ]
+    assert [len(section.task_tables) for section in found] == [1, 2]

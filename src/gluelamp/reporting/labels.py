@@ -28,6 +28,15 @@ _TASK_NAMES = {
     "qnli": "QNLI",
     "rte": "RTE",
     "wnli": "WNLI",
+    "boolq": "BoolQ",
+    "cb": "CB",
+    "copa": "COPA",
+    "multirc": "MultiRC",
+    "super_rte": "RTE (SuperGLUE)",
+    "wic": "WiC",
+    "wsc": "WSC",
+    "axb": "AX-b",
+    "axg": "AX-g",
 }
 
 Settings = Mapping[str, str]

@@ -27,7 +27,7 @@ from gluelamp.reporting.published_counts import PublishedCount, read_counts
 from gluelamp.reporting.published_scores import closest_scores, read_published
 from gluelamp.reporting.rendering import Page, page_files
 from gluelamp.reporting.scores import has_users, score_table
-from gluelamp.reporting.summary import summarise
+from gluelamp.reporting.summary import SUPERGLUE_TASKS, summarise
 from gluelamp.reporting.tables.accuracy import accuracy_page, accuracy_rows
 from gluelamp.reporting.tables.lamp import lamp_page, lamp_rows
 from gluelamp.reporting.tables.main import main_page, main_rows
@@ -102,6 +102,12 @@ class Results:
         return main_rows(self.accuracy, parameters, self.published_scores, self.counts)
 
     @cached_property
+    def superglue(self) -> pd.DataFrame:
+        """The rows of SuperGLUE's main table."""
+        parameters = self.measurements["parameters"]
+        return main_rows(self.accuracy, parameters, self.published_scores, self.counts, SUPERGLUE_TASKS)
+
+    @cached_property
     def claims(self) -> pd.DataFrame:
         """The claims and their verdicts."""
         # A claim that holds only with the optimistic selection of the epoch should be visible as such.
@@ -137,6 +143,8 @@ class Results:
             yield claims_page(self.claims)
         if has_scores:
             yield main_page(self.main)
+        if self.accuracy["task"].isin(SUPERGLUE_TASKS.averaged).any():
+            yield main_page(self.superglue, SUPERGLUE_TASKS)
         if len(self.sparse):
             yield sparse_page(self.sparse)
         if len(self.xpeft):
@@ -152,10 +160,10 @@ class Results:
 def write_tables(root: Path, published: Path | None = None) -> list[Path]:
     """Write all tables as CSV, Markdown and LaTeX.
 
-    These are ``claims``, the papers' tables ``glue_main``, ``sparse_masks`` and ``xpeft``, one table per
-    kind of measurement, ``certificates``, ``lamp`` (all scores of tasks with users) and ``glue_accuracy``
-    (all scores of the other tasks). The same records give the same bytes. A table without records is not
-    written.
+    These are ``claims``, the papers' tables ``glue_main``, ``superglue_main``, ``sparse_masks`` and
+    ``xpeft``, one table per kind of measurement, ``certificates``, ``lamp`` (all scores of tasks with users)
+    and ``glue_accuracy`` (all scores of the other tasks). The same records give the same bytes. A table
+    without records is not written.
 
     Args:
         root: the results folder, with ``runs/``, ``measurements/`` and ``certificates/``.

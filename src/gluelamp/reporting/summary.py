@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,33 @@ import pandas as pd
 from gluelamp.reporting.labels import DATA_PREFIXES, SELECTIONS, is_shared, table_labels
 from gluelamp.reporting.scores import COUNTS, SIZES, table_settings
 from gluelamp.reporting.statistics import Estimate, mean_estimate, read_predictions, score_estimate
+from gluelamp.tasks.catalogue import TASKS
 from gluelamp.tasks.glue import GLUE
+from gluelamp.tasks.superglue import SUPERGLUE
+
+
+@dataclass(frozen=True)
+class BenchmarkTasks:
+    """The tasks of one benchmark in tables: tasks of two benchmarks have no common table and no average.
+
+    Args:
+        title: of the benchmark.
+        tasks: its tasks, in the order of tables.
+        averaged: the tasks of its average.
+    """
+
+    title: str
+    tasks: tuple[str, ...]
+    averaged: tuple[str, ...]
+
 
 AVERAGE_TASKS = tuple(task for task in GLUE if task not in ("wnli", "ax"))
 """The eight tasks of GLUE's average in papers on encoders."""
+GLUE_TASKS = BenchmarkTasks("GLUE", tuple(GLUE), AVERAGE_TASKS)
+SUPERGLUE_TASKS = BenchmarkTasks(
+    "SuperGLUE", tuple(SUPERGLUE), tuple(task for task in SUPERGLUE if task not in ("axb", "axg"))
+)
+BENCHMARKS = (GLUE_TASKS, SUPERGLUE_TASKS)
 SETTING_NOTE = (
     "All methods of a table have the same training settings, those of most runs, except for their learning "
     "rates and for the preliminary phases of a method (`phases` of a record): `lt_sft` fine-tunes all weights"
@@ -66,8 +90,18 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def task_order(tasks: pd.Series) -> pd.Series:
-    """Return the positions of tasks in GLUE's order; others come last."""
-    return tasks.map(lambda task: list(GLUE).index(task) if task in GLUE else len(GLUE))
+    """Return the positions of tasks in the order of all tasks, GLUE first; others come last."""
+    places = {task: place for place, task in enumerate(TASKS)}
+    return tasks.map(lambda task: places.get(task, len(places)))
+
+
+def by_benchmark(rows: pd.DataFrame) -> Iterator[tuple[BenchmarkTasks, pd.DataFrame]]:
+    """Yield each benchmark that has rows, with them; tasks of no benchmark, such as mixtures, are with GLUE."""
+    for benchmark in BENCHMARKS:
+        others = [task for one in BENCHMARKS if one is not benchmark for task in one.tasks]
+        is_own = ~rows["task"].isin(others) if benchmark is GLUE_TASKS else rows["task"].isin(benchmark.tasks)
+        if is_own.any():
+            yield benchmark, rows[is_own]
 
 
 def _variants(scores: pd.DataFrame) -> pd.Series:
@@ -99,7 +133,9 @@ def _over_seeds(group: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def common_settings(rows: pd.DataFrame, selection: str | None = None) -> pd.DataFrame:
+def common_settings(
+    rows: pd.DataFrame, selection: str | None = None, benchmark: BenchmarkTasks = GLUE_TASKS
+) -> pd.DataFrame:
     """Return the rows of a table with one setting per label; see `SETTING_NOTE`.
 
     The training settings are those with the most runs. Then each task has the data with the most runs, and
@@ -108,11 +144,12 @@ def common_settings(rows: pd.DataFrame, selection: str | None = None) -> pd.Data
     Args:
         rows: of `summarise`, with a column ``label``: the row of the table.
         selection: which score of a run counts; None is ``"held_out"``, or ``"best"`` if a run lacks it.
+        benchmark: whose tasks are in the table.
 
     Returns:
-        the rows of GLUE tasks in their main metric, by data, backbone, label and task.
+        the rows of the benchmark's tasks in their main metric, by data, backbone, label and task.
     """
-    rows = rows[rows["is_main"].astype(bool) & rows["task"].isin(GLUE)]
+    rows = rows[rows["is_main"].astype(bool) & rows["task"].isin(benchmark.tasks)]
     scopes = [_common_settings(scope, selection) for _, scope in rows.groupby(_SCOPE)]
     return pd.concat(scopes, ignore_index=True) if scopes else rows
 
@@ -158,23 +195,24 @@ def _most_tasks(runs: pd.DataFrame) -> pd.DataFrame:
     ]
 
 
-def task_averages(rows: pd.DataFrame, label: str) -> pd.DataFrame:
+def task_averages(rows: pd.DataFrame, label: str, benchmark: BenchmarkTasks = GLUE_TASKS) -> pd.DataFrame:
     """Return averages over tasks that are comparable: over the same tasks and seeds for all methods.
 
-    The tasks are those of `AVERAGE_TASKS` with a score. A method has an average if it has a score on
+    The tasks are those of the benchmark's average with a score. A method has an average if it has a score on
     all of them, with the same seeds as most of these methods (of equally frequent seeds the most seeds, then
     the first in alphabetical order).
 
     Args:
         rows: of `summarise`: one data, backbone and selection, main metrics, one row a label and task.
         label: the column with the names of the methods.
+        benchmark: whose tasks are averaged.
 
     Returns:
         one row per method with an average: the column `label`, ``mean``, ``low``, ``high``, ``seeds`` and
         ``tasks`` (their names in one text); no row if there are fewer than two tasks.
     """
-    scored = rows[rows["mean"].notna() & rows["task"].isin(AVERAGE_TASKS)]
-    tasks = [task for task in AVERAGE_TASKS if task in set(scored["task"])]
+    scored = rows[rows["mean"].notna() & rows["task"].isin(benchmark.averaged)]
+    tasks = [task for task in benchmark.averaged if task in set(scored["task"])]
     # A mean over fewer tasks, or over luckier seeds, is not comparable. Such methods have no average.
     groups = {name: group for name, group in scored.groupby(label) if len(group) == len(tasks) > 1}
     seeds = {name: tuple(group["seed_set"]) for name, group in groups.items()}

@@ -17,7 +17,7 @@ from gluelamp.reporting.rendering import EMPTY, POINTS, Cell, Number, Range, Tab
 from gluelamp.reporting.site.charts import FAMILIES, Family
 from gluelamp.reporting.site.panels import Panels, score_panels
 from gluelamp.reporting.statistics import comparable, possibly_best
-from gluelamp.reporting.summary import common_settings
+from gluelamp.reporting.summary import GLUE_TASKS, BenchmarkTasks, by_benchmark, common_settings
 
 RECORD_SECTIONS = {
     "versions": "Versions",
@@ -99,9 +99,10 @@ class RunGroup:
 
 @dataclass(frozen=True)
 class Section:
-    """One source of data and one backbone.
+    """One benchmark, source of data and backbone.
 
     Args:
+        benchmark: the title of a benchmark other than GLUE, else empty.
         data: label of the data.
         backbone: the name.
         selection: title of the selection of the epoch in the overview and the charts.
@@ -113,6 +114,7 @@ class Section:
         panels: the charts.
     """
 
+    benchmark: str
     data: str
     backbone: str
     selection: str
@@ -126,7 +128,13 @@ class Section:
     @property
     def slug(self) -> str:
         """Its name in links and files."""
-        return "-".join(f"{self.data} {self.backbone}".replace("(", "").replace(")", "").split())
+        name = f"{self.data} {self.backbone} {self.benchmark.lower()}"
+        return "-".join(name.replace("(", "").replace(")", "").split())
+
+    @property
+    def scope(self) -> str:
+        """The data, with the benchmark."""
+        return f"{self.data} data" + (f", {self.benchmark}" if self.benchmark else "")
 
 
 def run_groups(summary: pd.DataFrame, runs: Sequence[FoundRun], root: Path) -> dict[Path, RunGroup]:
@@ -160,25 +168,27 @@ def sections(summary: pd.DataFrame, groups: Mapping[Path, RunGroup]) -> list[Sec
         groups: of `run_groups`.
     """
     # The overview and the charts have one setting per method; the tables of the tasks have all of them.
-    common = common_settings(summary.assign(label=summary["method"]))
-    if common.empty:
-        return []
     result = []
-    for (data, backbone), rows in common.groupby(["data", "backbone"]):
-        scope = summary[(summary["data"] == data) & (summary["backbone"] == backbone)]
-        result.append(_section(rows, scope, groups))
+    for benchmark, part in by_benchmark(summary):
+        common = common_settings(part.assign(label=part["method"]), benchmark=benchmark)
+        for (data, backbone), rows in common.groupby(["data", "backbone"]):
+            scope = part[(part["data"] == data) & (part["backbone"] == backbone)]
+            result.append(_section(rows, scope, groups, benchmark))
     return result
 
 
-def _section(rows: pd.DataFrame, scope: pd.DataFrame, groups: Mapping[Path, RunGroup]) -> Section:
+def _section(
+    rows: pd.DataFrame, scope: pd.DataFrame, groups: Mapping[Path, RunGroup], benchmark: BenchmarkTasks
+) -> Section:
     families = {row["label"]: groups[row["folders"][0]].family for row in rows.to_dict("records")}
     order = list(FAMILIES.values())
     methods = sorted(families, key=lambda method: (order.index(families[method]), method))
     records = {folder: group.records for folder, group in groups.items()}
-    # The summary has the tasks in the order of GLUE.
+    # The summary has the tasks in the order of the benchmark.
     tasks = list(scope.loc[scope["task"].isin(rows["task"]), "task"].unique())
     first = rows.iloc[0]
     return Section(
+        benchmark="" if benchmark is GLUE_TASKS else benchmark.title,
         data=first["data"],
         backbone=first["backbone"],
         selection=SELECTIONS[first["selection"]],

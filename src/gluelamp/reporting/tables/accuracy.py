@@ -12,7 +12,7 @@ from gluelamp.reporting.published_scores import Key as PublishedKey
 from gluelamp.reporting.rendering import EMPTY, Cell, Format, Number, Page, Range, Table, Text, numbers, texts
 from gluelamp.reporting.scores import SAMPLE, is_benchmark
 from gluelamp.reporting.statistics import TIES_NOTE, Predictions, comparable, possibly_best, rank_intervals
-from gluelamp.reporting.summary import AVERAGE_TASKS, task_averages
+from gluelamp.reporting.summary import GLUE_TASKS, BenchmarkTasks, by_benchmark, task_averages
 
 ACCURACY_COLUMNS = [
     *("data", "backbone", "method", "task", "metric"),
@@ -51,22 +51,28 @@ def accuracy_rows(summary: pd.DataFrame, published: Mapping[PublishedKey, float]
 
 
 def accuracy_page(rows: pd.DataFrame, failed: Sequence[RunRecord]) -> Page:
-    """Return the page of `accuracy_rows`: tables per data and backbone, and the failed runs."""
+    """Return the page of `accuracy_rows`: tables per data, backbone and benchmark, and the failed runs."""
     tables: list[Table] = []
     main = rows[rows["is_main"].astype(bool)]
     for (data, backbone), scope in main.groupby(["data", "backbone"], sort=False):
-        notes = [SAMPLE_NOTE.format("GLUE")] if data.startswith(SAMPLE) else []
-        tables += _scope_tables(f"{data} data, {backbone}", scope, notes)
+        for benchmark, part in by_benchmark(scope):
+            notes = [SAMPLE_NOTE.format(benchmark.title)] if data.startswith(SAMPLE) else []
+            # GLUE, with mixtures of any tasks, is the table without a further title.
+            title = f"{data} data, {backbone}"
+            title += "" if benchmark is GLUE_TASKS else f", {benchmark.title}"
+            tables += _scope_tables(title, part, notes, benchmark)
     if failed:
         tables.append(failed_runs(failed))
     data = rows.drop(columns="method").rename(columns={"variant": "method"})[ACCURACY_COLUMNS]
     return Page("glue_accuracy", "GLUE accuracy", _READING if len(rows) else (), data, tables)
 
 
-def _scope_tables(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Iterator[Table]:
+def _scope_tables(
+    title: str, rows: pd.DataFrame, notes: Sequence[str], benchmark: BenchmarkTasks
+) -> Iterator[Table]:
     selections = _by_selection(rows)
     for selection, part in selections.items():
-        yield _wide_table(f"{title}, {SELECTIONS[selection]}", part, notes)
+        yield _wide_table(f"{title}, {SELECTIONS[selection]}", part, notes, benchmark)
     if rows["published"].notna().any():
         yield _published_table(f"{title}, published", rows)
     for _, task in rows.groupby("task", sort=False):
@@ -79,7 +85,7 @@ def _by_selection(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {selection: part for selection, part in parts.items() if len(part)}
 
 
-def _wide_table(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Table:
+def _wide_table(title: str, rows: pd.DataFrame, notes: Sequence[str], benchmark: BenchmarkTasks) -> Table:
     """Return the table of one selection: one line per method, one column per task, and their average."""
     # Columns are dictionaries by method, since not every method ran on every task.
     columns: dict[str, Mapping[str, Cell]] = {}
@@ -89,11 +95,11 @@ def _wide_table(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Table:
         columns[_task_title(on_task)] = _means(on_task, bold=possibly_best(methods) if methods else set())
         not_comparable += [] if methods else [task]
     # The interval of the average is in `glue_main`, which has one setting per method.
-    averages = task_averages(rows, "variant")
+    averages = task_averages(rows, "variant", benchmark)
     if len(averages):
         tasks = averages["tasks"].iloc[0]
-        is_glue = set(tasks.split()) == set(AVERAGE_TASKS)
-        average = "GLUE average" if is_glue else f"average of {task_names(tasks)}"
+        is_complete = set(tasks.split()) == set(benchmark.averaged)
+        average = f"{benchmark.title} average" if is_complete else f"average of {task_names(tasks)}"
         columns[average] = {
             name: Number(mean, _PERCENT)
             for name, mean in zip(averages["variant"], averages["mean"], strict=True)

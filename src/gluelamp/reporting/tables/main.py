@@ -30,8 +30,10 @@ from gluelamp.reporting.rendering import (
 from gluelamp.reporting.scores import FP32_BYTES, SAMPLE, is_benchmark
 from gluelamp.reporting.summary import (
     AVERAGE_TASKS,
+    GLUE_TASKS,
     SCORE_COLUMNS,
     SETTING_NOTE,
+    BenchmarkTasks,
     common_settings,
     task_averages,
     task_order,
@@ -64,6 +66,12 @@ _READING = (
     "`results/published/README.md` explains how to add them.",
     SETTING_NOTE,
 )
+_SUPERGLUE_READING = (
+    "Scores are times 100: accuracy, on MultiRC F1 over all answers (F1a), with the 95 % interval over "
+    "examples and seeds. The average is over these tasks; that of the benchmark also has ReCoRD, which is "
+    "left out, and counts CB and MultiRC by the mean of two metrics. The second metric and the two diagnostic "
+    "sets are in `glue_accuracy`."
+)
 
 
 def main_rows(
@@ -71,29 +79,31 @@ def main_rows(
     measured: Sequence[Measurement],
     published: pd.DataFrame,
     counts: Sequence[PublishedCount],
+    benchmark: BenchmarkTasks = GLUE_TASKS,
 ) -> pd.DataFrame:
     """Return one row per data, backbone, method and task, and one per average.
 
-    The paper's backbone is included without runs, too: with counted sizes and published scores.
+    On GLUE the paper's backbone is included without runs, too: with counted sizes and published scores.
 
     Args:
         summary: of `gluelamp.reporting.summary.summarise`.
         measured: measurements of kind ``parameters``.
         published: of `gluelamp.reporting.published_scores.closest_scores`.
         counts: published sizes.
+        benchmark: whose tasks are in the table.
 
     Returns:
         the columns `COLUMNS`, scores as fractions; sizes in percent of the backbone, the minimum and
         the maximum over a method's runs or, if it has none, over its counted settings; ``gap`` is ours -
         published where the protocols allow it, with the interval of ours alone.
     """
-    ours = common_settings(summary.assign(label=summary["method"]))[SCORE_COLUMNS]
+    ours = common_settings(summary.assign(label=summary["method"]), benchmark=benchmark)[SCORE_COLUMNS]
     methods = {one.method for one in measured} | {*ours["method"], *PAPER_METHODS}
-    published = published[published["method"].isin(methods) & published["task"].isin(AVERAGE_TASKS)]
+    published = published[published["method"].isin(methods) & published["task"].isin(benchmark.averaged)]
     scopes = [scope for _, scope in ours.groupby(["data", "backbone"])]
-    if PAPER_BACKBONE not in set(ours["backbone"]):
+    if benchmark is GLUE_TASKS and PAPER_BACKBONE not in set(ours["backbone"]):
         scopes.append(_paper_scope(published))
-    tables = [_scope_rows(scope, published, measured, counts) for scope in scopes]
+    tables = [_scope_rows(scope, published, measured, counts, benchmark) for scope in scopes]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -111,13 +121,14 @@ def _scope_rows(
     published: pd.DataFrame,
     measured: Sequence[Measurement],
     counts: Sequence[PublishedCount],
+    benchmark: BenchmarkTasks,
 ) -> pd.DataFrame:
     scope = ours[SCOPE].iloc[0].to_dict()
     data, backbone = scope["data"], scope["backbone"]
     # Published scores are on the real rows: next to a score on the synthetic sample they would mislead.
     published = published[(published["backbone"] == backbone) & (not data.startswith(SAMPLE))]
     rows = _with_published(ours.drop(columns=SCOPE), published.drop(columns="backbone"), scope)
-    averages = task_averages(rows, "method").assign(task=AVERAGE, marks="")
+    averages = task_averages(rows, "method", benchmark).assign(task=AVERAGE, marks="")
     rows = pd.concat([rows, averages], ignore_index=True)
     rows = rows.assign(**scope, seeds=rows["seeds"].fillna(0))
     rows = rows.merge(
@@ -126,7 +137,7 @@ def _scope_rows(
     available = [count for count in counts if count.backbone in ("", backbone)]
     for kind in ("trained", "stored"):
         rows[f"published_{kind}"] = rows["method"].map(_published_sizes(available, kind))
-    # The method that stores most comes first; tasks in GLUE's order, then the average
+    # The method that stores most comes first; tasks in the benchmark's order, then the average
     place = task_order(rows["task"]) + (rows["task"] == AVERAGE)
     rows = rows.assign(place=place, stored=rows["stored_pct_high"].fillna(-1))
     rows = rows.sort_values(["stored", "method", "place"], ascending=[False, True, True], kind="stable")
@@ -175,30 +186,33 @@ def _published_sizes(counts: Sequence[PublishedCount], kind: str) -> dict[str, s
     return {method: "; ".join(dict.fromkeys(printed)) for method, printed in sizes.items()}
 
 
-def main_page(rows: pd.DataFrame) -> Page:
-    """Return the page of `main_rows`."""
-    tables = [_table(scope) for _, scope in rows.groupby(SCOPE, sort=False)]
-    return Page("glue_main", "PaFi and HiWi: the main table", _READING, rows, tables)
+def main_page(rows: pd.DataFrame, benchmark: BenchmarkTasks = GLUE_TASKS) -> Page:
+    """Return the page of `main_rows` of a benchmark."""
+    tables = [_table(scope, benchmark) for _, scope in rows.groupby(SCOPE, sort=False)]
+    if benchmark is GLUE_TASKS:
+        return Page("glue_main", "PaFi and HiWi: the main table", _READING, rows, tables)
+    name, title = f"{benchmark.title.lower()}_main", f"{benchmark.title}: the main table"
+    return Page(name, title, (_SUPERGLUE_READING, SETTING_NOTE), rows, tables)
 
 
-def _table(rows: pd.DataFrame) -> Table:
-    tasks = [task for task in (*AVERAGE_TASKS, AVERAGE) if task in set(rows["task"])]
+def _table(rows: pd.DataFrame, benchmark: BenchmarkTasks) -> Table:
+    tasks = [task for task in (*benchmark.averaged, AVERAGE) if task in set(rows["task"])]
     lines = [line for _, method in rows.groupby("method", sort=False) for line in _lines(method, tasks)]
-    sample = [SAMPLE_NOTE.format("GLUE")] if rows["data"].iloc[0].startswith(SAMPLE) else []
+    sample = [SAMPLE_NOTE.format(benchmark.title)] if rows["data"].iloc[0].startswith(SAMPLE) else []
     published = rows[["marks", "published_trained", "published_stored"]].astype(object).fillna("")
     marks = "".join(published.to_numpy().ravel())
     columns = [
         *texts("method", "numbers"),
-        *numbers("% trained", "% stored", *(_title(task, rows) for task in tasks)),
+        *numbers("% trained", "% stored", *(_title(task, rows, benchmark) for task in tasks)),
     ]
     return Table(scope_title(rows), columns, lines, [*sample, *legend(marks)])
 
 
-def _title(task: str, rows: pd.DataFrame) -> str:
+def _title(task: str, rows: pd.DataFrame, benchmark: BenchmarkTasks) -> str:
     if task != AVERAGE:
         return task_name(task)
     tasks = rows.loc[rows["task"] == AVERAGE, "tasks"].iloc[0]
-    return AVERAGE if set(tasks.split()) == set(AVERAGE_TASKS) else f"mean of {task_names(tasks)}"
+    return AVERAGE if set(tasks.split()) == set(benchmark.averaged) else f"mean of {task_names(tasks)}"
 
 
 def _lines(rows: pd.DataFrame, tasks: Sequence[str]) -> Iterator[list[Cell]]:
