@@ -59,7 +59,7 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, Any]] = {
     "tracker": {"name": "wandb", "project": "mine", "mode": "offline"},
     "results": {"root": "elsewhere"},
     "data": {"source": "auto", "hub_timeout_s": 1.0, "revision": "abc"},
-    "backbone": {"hub_id": "a/b", "revision": "abc", "shape": {"model_type": "bert"}},
+    "backbone": {"hub_id": "a/b", "revision": "abc", "extra": "a", "shape": {"model_type": "bert"}},
 }
 # test_run_users and test_run_mixture
 ELSEWHERE = {
