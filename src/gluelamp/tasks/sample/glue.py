@@ -10,171 +10,77 @@ words, so that only their arrangement gives the label.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
-from typing import Any
 
 from gluelamp.tasks.sample import words
+from gluelamp.tasks.sample.events import (
+    CONTRADICTION,
+    ENTAILMENT,
+    NEUTRAL,
+    change,
+    changeable,
+    infer,
+    sample_event,
+    say,
+)
 from gluelamp.tasks.sample.words import Scene
 
 Example = tuple[tuple[str, ...], float]
 
-ENTAILMENT, NEUTRAL, CONTRADICTION = range(3)
 # The points of STS-B's scale that one change of meaning costs. A similarity starts at five points.
 _COSTS = {
     "time": 0.8, "place": 1, "count": 1, "roles": 1.4, "agent": 1.4, "patient": 1.6, "verb": 2,
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Event:
-    agent: str
-    verb: str
-    patient: str
-    place: str = ""
-    time: str = ""
-    trait: str = ""
-    count: str = ""
-    negated: bool = False
-
-
 def mrpc(rng: Random, scene: Scene) -> Example:
     """Return one event in two wordings (1), or two events that differ in one or two fields (0)."""
-    event, equivalent = _sample_event(rng, scene), rng.random() < 0.72
+    event, equivalent = sample_event(rng, scene), rng.random() < 0.72
     other = event
     if not equivalent:
-        for field in rng.sample(_fields(event, scene), rng.choice((1, 2))):
-            other = _change(rng, other, field, scene)
+        for field in rng.sample(changeable(event, scene), rng.choice((1, 2))):
+            other = change(rng, other, field, scene)
     if rng.random() < 0.5:
         other = replace(other, trait="")
-    return (_say(rng, event), _say(rng, other)), int(equivalent)
+    return (say(rng, event), say(rng, other)), int(equivalent)
 
 
 def stsb(rng: Random, scene: Scene) -> Example:
     """Return two events and their similarity, by the kind and number of the edits between them."""
-    event = _sample_event(rng, scene)
+    event = sample_event(rng, scene)
     other, score = event, 5.0
     if rng.random() < 0.12:
-        other, score = _sample_event(rng, scene), 0.3
+        other, score = sample_event(rng, scene), 0.3
     else:
-        fields = _fields(event, scene)
+        fields = changeable(event, scene)
         rng.shuffle(fields)
         for field in fields[: rng.choice((0, 1, 1, 2, 2, 3, 4))]:
-            other, score = _change(rng, other, field, scene), score - _COSTS[field]
+            other, score = change(rng, other, field, scene), score - _COSTS[field]
     judged = score + rng.uniform(-0.5, 0.5)  # human annotators disagree, too
-    return (_say(rng, event), _say(rng, other)), min(max(0.0, round(judged, 1)), 5.0)
+    return (say(rng, event), say(rng, other)), min(max(0.0, round(judged, 1)), 5.0)
 
 
 def mnli(rng: Random, scene: Scene) -> Example:
     """Return an event, and one that follows (0), may be true in addition (1) or contradicts it (2)."""
-    event, label = _sample_event(rng, scene), rng.choice((ENTAILMENT, NEUTRAL, CONTRADICTION))
-    premise, hypothesis = _infer(rng, scene, event, label)
-    return (_say(rng, premise), _say(rng, hypothesis)), label
+    event, label = sample_event(rng, scene), rng.choice((ENTAILMENT, NEUTRAL, CONTRADICTION))
+    premise, hypothesis = infer(rng, scene, event, label)
+    return (say(rng, premise), say(rng, hypothesis)), label
 
 
 def rte(rng: Random, scene: Scene) -> Example:
     """Return a premise of two events, and a hypothesis on one of them that follows (0) or does not (1)."""
-    first, second = (replace(_sample_event(rng, scene), place="", trait="") for _ in range(2))
+    first, second = (replace(sample_event(rng, scene), place="", trait="") for _ in range(2))
     entailed = rng.random() < 0.5
     label = ENTAILMENT if entailed else rng.choice((NEUTRAL, CONTRADICTION))
-    premise, hypothesis = _infer(rng, scene, first, label)
+    premise, hypothesis = infer(rng, scene, first, label)
     mixable = label == NEUTRAL and second.agent not in (first.agent, first.patient)
     if mixable and rng.random() < 0.5:  # the hypothesis has the agent of the other event
         premise, hypothesis = first, replace(first, agent=second.agent)
-    clauses = [_say(rng, premise)[:-1], _say(rng, replace(second, time=""))[:-1]]
-    rng.shuffle(clauses)
-    joined = f"{clauses[0]}, and {clauses[1][0].lower()}{clauses[1][1:]}."
-    return (joined, _say(rng, hypothesis)), int(not entailed)
-
-
-def _sample_event(rng: Random, scene: Scene) -> _Event:
-    social = rng.random() < 0.5
-    agent = rng.choice(scene.characters)
-    return _Event(
-        agent=agent,
-        verb=rng.choice(list(words.SOCIAL_VERBS if social else words.THING_VERBS)),
-        patient=_other(rng, scene.characters if social else scene.objects, agent),
-        place=rng.choice(scene.places),
-        time=rng.choice(words.TIMES),
-        trait=rng.choice(words.TRAITS) if rng.random() < 0.4 else "",
-        count=rng.choice(words.NUMBERS) if not social and rng.random() < 0.7 else "",
-    )
-
-
-def _fields(event: _Event, scene: Scene) -> list[str]:
-    # Only events between characters have roles to exchange, and only counted objects a number.
-    special = ["roles"] if event.patient in scene.characters else ["count"] if event.count else []
-    return [*special, "agent", "patient", "verb", "place", "time"]
-
-
-def _change(rng: Random, event: _Event, field: str, scene: Scene) -> _Event:
-    if field == "roles":
-        return replace(event, agent=event.patient, patient=event.agent)
-    social = event.patient in scene.characters
-    options = {
-        "agent": scene.characters,
-        "patient": scene.characters if social else scene.objects,
-        "verb": list(words.SOCIAL_VERBS if social else words.THING_VERBS),
-        "place": scene.places,
-        "time": words.TIMES,
-        "count": words.NUMBERS,
-    }[field]
-    other = _other(rng, options, event.agent, event.patient, getattr(event, field))
-    return _with(event, field, other)
-
-
-def _with(event: _Event, field: str, word: str) -> _Event:
-    changes: dict[str, Any] = {field: word}
-    return replace(event, **changes)
-
-
-def _other(rng: Random, options: list[str], *taken: str) -> str:
-    return rng.choice([option for option in options if option not in taken])
-
-
-def _infer(rng: Random, scene: Scene, strong: _Event, label: int) -> tuple[_Event, _Event]:
-    """Return a premise and a hypothesis with the relation `label`."""
-    negated = rng.random() < 0.25
-    weak = _weaken(rng, scene, strong)
-    if label == CONTRADICTION:
-        stated = [field for field in ("count", "place", "time") if getattr(strong, field)]
-        clash = rng.choice(stated)
-        # A negated weaker event contradicts the specific one. So does another count, place or time. Half
-        # of the contradictions have no negation: "not" alone must not give the label away.
-        pairs = [(strong, replace(weak, negated=True)), (replace(weak, negated=True), strong)]
-        return rng.choice([*pairs, *[(strong, _change(rng, strong, clash, scene))] * 2])
-    if negated:
-        strong, weak = replace(strong, negated=True), replace(weak, negated=True)
-    # Entailment goes from the more specific event to the weaker one. Negation reverses it: whoever did not
-    # meet an artist did not meet a painter.
-    return (strong, weak) if (label == ENTAILMENT) != negated else (weak, strong)
-
-
-def _weaken(rng: Random, scene: Scene, event: _Event) -> _Event:
-    # A kind in place of a noun, or no place or time: the result is true whenever the event is.
-    fields = [field for field in ("agent", "patient", "place", "time") if getattr(event, field)]
-    rng.shuffle(fields)
-    for field in fields[: rng.choice((1, 2))]:
-        weaker = scene.kind(getattr(event, field)) if field in ("agent", "patient") else ""
-        event = _with(event, field, weaker)
-    return event
-
-
-def _say(rng: Random, event: _Event) -> str:
-    """Return a sentence with either of two verbs, in either voice, with the time first or last."""
-    verb = rng.choice((event.verb, words.SYNONYMS[event.verb]))
-    agent = f"the {event.trait} {event.agent}"
-    patient = f"the {event.patient}"
-    if event.count:
-        patient = f"{event.count} {words.with_s(event.patient)}"
-    if rng.random() < 0.3:
-        auxiliary = ("were" if event.count else "was") + (" not" if event.negated else "")
-        clause = f"{patient} {auxiliary} {words.past(verb)} by {agent}"
-    else:
-        clause = f"{agent} {f'did not {verb}' if event.negated else words.past(verb)} {patient}"
-    if event.time and rng.random() < 0.3:
-        return words.sentence(f"{event.time}, {clause} {event.place}.")
-    return words.sentence(f"{clause} {event.place} {event.time}.")
+    sentences = [say(rng, premise), say(rng, replace(second, time=""))]
+    rng.shuffle(sentences)
+    joined = f"{sentences[0][:-1]}, and {words.clause(sentences[1])}."
+    return (joined, say(rng, hypothesis)), int(not entailed)
 
 
 # Each row: an acceptable and an unacceptable sentence that differ in one rule of grammar. Capital letters
@@ -256,7 +162,7 @@ _QNLI = (
      ("{a} {Wed} the {ts} {place} {time}.", "{n} {us} were {Wsyned} by {a} {place}.")),
 )  # fmt: skip
 # Each row: an event, a reason that is true of its subject, and a reason that is true of its object.
-_WNLI = (
+WINOGRAD = (
     ("{a} thanked {b} because", "had been rescued", "had been so kind"),
     ("{a} paid {b} because", "owed some money", "had done the work"),
     ("{a} envied {b} because", "had lost the race", "had won the race"),
@@ -270,7 +176,7 @@ _WNLI = (
 def cola(rng: Random, scene: Scene) -> Example:
     """Return a sentence that is grammatical (1) or violates one rule of its construction (0)."""
     label = int(rng.random() < 0.7)
-    return (_fill(rng.choice(_COLA)[1 - label], _slots(rng, scene)),), label
+    return (words.fill(rng.choice(_COLA)[1 - label], words.for_templates(rng, scene)),), label
 
 
 def sst2(rng: Random, scene: Scene) -> Example:
@@ -286,7 +192,7 @@ def sst2(rng: Random, scene: Scene) -> Example:
         "good": _adjective(rng, label),
         "bad": _adjective(rng, not label),
     }
-    return (_fill(rng.choice(_SST2), slots),), int(label)
+    return (words.fill(rng.choice(_SST2), slots),), int(label)
 
 
 def qqp(rng: Random, scene: Scene) -> Example:
@@ -294,55 +200,24 @@ def qqp(rng: Random, scene: Scene) -> Example:
     label = int(rng.random() < 0.37)
     same, different = rng.choice(_QQP)
     first, second = rng.sample(same, 2)
-    slots = _slots(rng, scene)
-    return (_fill(first, slots), _fill(second if label else rng.choice(different), slots)), label
+    slots = words.for_templates(rng, scene)
+    return (words.fill(first, slots), words.fill(second if label else rng.choice(different), slots)), label
 
 
 def qnli(rng: Random, scene: Scene) -> Example:
     """Return a question and a sentence that answers it (0) or does not (1)."""
     question, *replies = rng.choice(_QNLI)
-    label, slots = rng.choice((0, 1)), _slots(rng, scene)
-    return (_fill(question, slots), _fill(rng.choice(replies[label]), slots)), label
+    label, slots = rng.choice((0, 1)), words.for_templates(rng, scene)
+    return (words.fill(question, slots), words.fill(rng.choice(replies[label]), slots)), label
 
 
 def wnli(rng: Random, scene: Scene) -> Example:
     """Return a sentence, and its reason with the pronoun's referent (1) or the other character (0)."""
-    event, *reasons = rng.choice(_WNLI)
-    referent, label, slots = rng.choice((0, 1)), rng.choice((0, 1)), _slots(rng, scene)
+    event, *reasons = rng.choice(WINOGRAD)
+    referent, label, slots = rng.choice((0, 1)), rng.choice((0, 1)), words.for_templates(rng, scene)
     reason, pronoun = reasons[referent], rng.choice(("he", "she"))
     named = "{a}" if (referent == 0) == label else "{b}"
-    return (_fill(f"{event} {pronoun} {reason}.", slots), _fill(f"{named} {reason}.", slots)), label
-
-
-def _fill(template: str, slots: dict[str, str]) -> str:
-    return words.sentence(template.format_map(slots))
-
-
-def _slots(rng: Random, scene: Scene) -> dict[str, str]:
-    """Return words for the templates: characters a, b; objects t, u; cities x, y, z; verbs V, W, I."""
-    first, second = rng.sample(scene.characters, 2)
-    trait, other_trait = rng.sample(words.TRAITS, 2)
-    slots = {
-        "A": first, "B": second, "trait": trait,
-        "a": f"the {trait} {first}", "as": f"the {trait} {words.with_s(first)}",
-        "b": f"the {other_trait} {second}", "bs": f"the {other_trait} {words.with_s(second)}",
-        "n": rng.choice(words.NUMBERS),
-        "place": rng.choice(scene.places), "time": rng.choice(words.TIMES),
-        "self": rng.choice(("himself", "herself")),
-        "will": rng.choice(("will", "did not", "could")),
-        "Ied": words.past(rng.choice(words.INTRANSITIVE)),
-    }  # fmt: skip
-    slots |= zip("tu", rng.sample(scene.objects, 2), strict=True)
-    slots |= zip("xyz", rng.sample(words.CITIES, 3), strict=True)
-    slots |= {f"{name}s": words.with_s(slots[name]) for name in "tu"}
-    slots["W"], slots["W_not"] = rng.sample(list(words.THING_VERBS), 2)
-    slots["V"] = rng.choice(list(words.SOCIAL_VERBS))
-    slots["Vs"] = words.with_s(slots["V"])
-    for verb in "VW":
-        synonym = words.SYNONYMS[slots[verb]]
-        slots |= {f"{verb}ed": words.past(slots[verb]), f"{verb}syn": synonym}
-        slots[f"{verb}syned"] = words.past(synonym)
-    return slots
+    return (words.fill(f"{event} {pronoun} {reason}.", slots), words.fill(f"{named} {reason}.", slots)), label
 
 
 def _opinion(rng: Random, aspect: str, positive: bool) -> str:

@@ -1,4 +1,4 @@
-"""The word lists of the sample and the regular inflections of English. The sample stores nothing else."""
+"""The word lists of the sample, the regular inflections of English, and the words that fill templates."""
 
 # ruff: noqa: SIM905 - lists of words are easier to read and edit as lines of words
 
@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from random import Random
 
 
 @dataclass(frozen=True)
@@ -120,3 +121,43 @@ def sentence(text: str) -> str:
     """Return the text with single spaces, no space before the full stop, and a capital letter."""
     text = " ".join(text.split()).replace(" .", ".")
     return text[0].upper() + text[1:]
+
+
+def clause(text: str) -> str:
+    """Return a sentence without its capital letter and full stop."""
+    return text[0].lower() + text[1:].removesuffix(".")
+
+
+def fill(template: str, slots: dict[str, str]) -> str:
+    """Return a sentence: the template with words in the place of its braces."""
+    return sentence(template.format_map(slots))
+
+
+def for_templates(rng: Random, scene: Scene) -> dict[str, str]:
+    """Return words for the templates: characters a, b; objects t, u; cities x, y, z; verbs V, W, I.
+
+    A capital letter is a bare noun or verb, and a suffix its inflection.
+    """
+    first, second = rng.sample(scene.characters, 2)
+    trait, other_trait = rng.sample(TRAITS, 2)
+    slots = {
+        "A": first, "B": second, "trait": trait,
+        "a": f"the {trait} {first}", "as": f"the {trait} {with_s(first)}",
+        "b": f"the {other_trait} {second}", "bs": f"the {other_trait} {with_s(second)}",
+        "n": rng.choice(NUMBERS),
+        "place": rng.choice(scene.places), "time": rng.choice(TIMES),
+        "self": rng.choice(("himself", "herself")),
+        "will": rng.choice(("will", "did not", "could")),
+        "Ied": past(rng.choice(INTRANSITIVE)),
+    }  # fmt: skip
+    slots |= zip("tu", rng.sample(scene.objects, 2), strict=True)
+    slots |= zip("xyz", rng.sample(CITIES, 3), strict=True)
+    slots |= {f"{name}s": with_s(slots[name]) for name in "tu"}
+    slots["W"], slots["W_not"] = rng.sample(list(THING_VERBS), 2)
+    slots["V"] = rng.choice(list(SOCIAL_VERBS))
+    slots["Vs"] = with_s(slots["V"])
+    for verb in "VW":
+        synonym = SYNONYMS[slots[verb]]
+        slots |= {f"{verb}ed": past(slots[verb]), f"{verb}syn": synonym}
+        slots[f"{verb}syned"] = past(synonym)
+    return slots
