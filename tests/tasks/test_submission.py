@@ -15,7 +15,8 @@ import pytest
 
 from gluelamp.errors import InputError
 from gluelamp.tasks.glue import GLUE
-from gluelamp.tasks.submission import SUBMISSION_FILES, write_submission, zip_submission
+from gluelamp.tasks.glue_submission import GLUE_SERVER
+from gluelamp.tasks.submission import write_submission, zip_submission
 from gluelamp.tasks.task import Task
 
 # The published rows of the eleven test sets.
@@ -58,7 +59,7 @@ def test_classes_are_written_as_the_server_names_them(
     task: str, file: str, expected: list[str], tmp_path: Path
 ) -> None:
     n = len(expected)
-    assert write_submission(_small(task, n), {"test": _frame(range(n))}, tmp_path) == ()
+    assert write_submission(GLUE_SERVER, _small(task, n), {"test": _frame(range(n))}, tmp_path) == ()
     lines = ["index\tprediction", *(f"{i}\t{label}" for i, label in enumerate(expected))]
     assert (tmp_path / f"{file}.tsv").read_bytes() == ("\n".join(lines) + "\n").encode()
     assert [path.name for path in tmp_path.iterdir()] == [f"{file}.tsv"]
@@ -66,7 +67,7 @@ def test_classes_are_written_as_the_server_names_them(
 
 def test_mnli_has_one_file_per_test_set(tmp_path: Path) -> None:
     frames = {"test_matched": _frame([2, 0]), "test_mismatched": _frame([1, 1])}
-    write_submission(_small("mnli", 2), frames, tmp_path)
+    write_submission(GLUE_SERVER, _small("mnli", 2), frames, tmp_path)
     matched, mismatched = ((tmp_path / f"MNLI-{kind}.tsv").read_bytes() for kind in ("m", "mm"))
     assert matched == b"index\tprediction\n0\tcontradiction\n1\tentailment\n"
     assert mismatched == b"index\tprediction\n0\tneutral\n1\tneutral\n"
@@ -74,7 +75,9 @@ def test_mnli_has_one_file_per_test_set(tmp_path: Path) -> None:
 
 def test_similarities_are_clipped_sorted_by_index_and_have_three_decimals(tmp_path: Path) -> None:
     values = np.array([5.2, -0.3, -0.0, 2.34567, 4], dtype=np.float32)
-    write_submission(_small("stsb", 5), {"test": _frame(values[::-1], idx=[4, 3, 2, 1, 0])}, tmp_path)
+    write_submission(
+        GLUE_SERVER, _small("stsb", 5), {"test": _frame(values[::-1], idx=[4, 3, 2, 1, 0])}, tmp_path
+    )
     assert (tmp_path / "STS-B.tsv").read_bytes() == (
         b"index\tprediction\n0\t5.000\n1\t0.000\n2\t0.000\n3\t2.346\n4\t4.000\n"
     )
@@ -92,7 +95,7 @@ def test_rows_that_are_not_the_official_ones_are_written_with_a_warning(
 ) -> None:
     task = _small("cola", 4)
     with caplog.at_level(logging.WARNING):
-        deviations = write_submission(task, {"test": _frame([0] * len(idx), idx)}, tmp_path)
+        deviations = write_submission(GLUE_SERVER, task, {"test": _frame([0] * len(idx), idx)}, tmp_path)
     assert len(deviations) == 1
     assert deviations[0].startswith(sentence)
     assert caplog.messages == list(deviations)
@@ -115,12 +118,12 @@ def test_predictions_that_cannot_be_submitted_are_refused(
     task: str, split: str, frame: pd.DataFrame, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=message):
-        write_submission(GLUE[task], {split: frame}, tmp_path)
+        write_submission(GLUE_SERVER, GLUE[task], {split: frame}, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_submission_has_the_eleven_files_of_the_benchmark() -> None:
-    assert set(SUBMISSION_FILES) == set(_OFFICIAL_ROWS)
+    assert set(GLUE_SERVER.files) == set(_OFFICIAL_ROWS)
     rows = {
         f"{stem}.tsv": task.rows[split] for task in GLUE.values() for split, stem in task.submission.items()
     }
@@ -131,10 +134,10 @@ def test_a_complete_zip_is_flat_and_misses_nothing(tmp_path: Path, caplog: pytes
     folder = tmp_path / "files"
     for name in GLUE:
         task = _small(name, 2)
-        write_submission(task, {split: _frame([0, 1]) for split in task.submission}, folder)
+        write_submission(GLUE_SERVER, task, {split: _frame([0, 1]) for split in task.submission}, folder)
     (folder / "notes.txt").write_text("not for the server")
     with caplog.at_level(logging.WARNING):
-        assert zip_submission(folder, tmp_path / "new" / "glue.zip") == ()
+        assert zip_submission(GLUE_SERVER, folder, tmp_path / "new" / "glue.zip") == ()
     assert caplog.messages == []
     with ZipFile(tmp_path / "new" / "glue.zip") as archive:
         assert sorted(archive.namelist()) == sorted(_OFFICIAL_ROWS)
@@ -150,7 +153,7 @@ def test_equal_files_give_equal_bytes_of_the_zip(tmp_path: Path) -> None:
         for name in names:
             (folder / name).write_text(f"index\tprediction\n{name}\n")
             os.utime(folder / name, (10**9 * (turn + 1),) * 2)
-        zip_submission(folder, tmp_path / f"{turn}.zip")
+        zip_submission(GLUE_SERVER, folder, tmp_path / f"{turn}.zip")
         archives.append((tmp_path / f"{turn}.zip").read_bytes())
     assert archives[0] == archives[1]
     with ZipFile(tmp_path / "0.zip") as archive:
@@ -161,12 +164,12 @@ def test_missing_files_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     for name in set(_OFFICIAL_ROWS) - {"WNLI.tsv", "AX.tsv"}:
         (tmp_path / name).touch()
     with caplog.at_level(logging.WARNING):
-        assert set(zip_submission(tmp_path, tmp_path / "glue.zip")) == {"WNLI.tsv", "AX.tsv"}
+        assert set(zip_submission(GLUE_SERVER, tmp_path, tmp_path / "glue.zip")) == {"WNLI.tsv", "AX.tsv"}
     assert "lacks 2 of the 11 files" in caplog.text
     assert "WNLI.tsv, AX.tsv" in caplog.text
 
 
 def test_an_empty_folder_makes_no_zip(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no submission file"):
-        zip_submission(tmp_path, tmp_path / "glue.zip")
+        zip_submission(GLUE_SERVER, tmp_path, tmp_path / "glue.zip")
     assert not (tmp_path / "glue.zip").exists()

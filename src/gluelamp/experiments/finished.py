@@ -109,7 +109,8 @@ class PredictConfig:
     """Options of the test predictions.
 
     Args:
-        task: another task with the same labels, such as ``ax`` with a run on mnli; None takes the run's.
+        task: another task with the same labels, such as ``ax`` with a run on mnli, or ``axb`` with a run on
+            super_rte; None takes the run's.
         selection: which of the run's two task states.
     """
 
@@ -125,7 +126,7 @@ def write_test_predictions(config: RunConfig, options: PredictConfig) -> Path:
         options: what to predict.
 
     Returns:
-        The zip, ``submissions/<backbone>/<method>/seed<seed>.zip`` in the results folder.
+        The zip, ``submissions/<benchmark>/<backbone>/<method>/seed<seed>.zip`` in the results folder.
 
     Raises:
         InputError: if the run is not finished, or the task has no test rows in this source, has no test
@@ -134,6 +135,7 @@ def write_test_predictions(config: RunConfig, options: PredictConfig) -> Path:
     plan = plan_run(config)
     task = _task_to_predict(plan, options.task)
     data = _data_to_predict(plan, task)
+    # These are validation splits where the labels are public.
     splits = {name: data.splits[name] for name in task.submission if name in data.splits}
     if not splits:
         raise InputError(f"{task.name!r} has no test rows in this source; take data=hub or another root.")
@@ -150,7 +152,8 @@ def write_test_predictions(config: RunConfig, options: PredictConfig) -> Path:
         groups = {} if split.groups is None else {"group": split.groups}
         return pd.DataFrame({"idx": split.idx, **groups, "prediction": predictions})
 
-    folder = plan.root / "submissions" / config.backbone.name / config.method_name / f"seed{config.seed}"
+    name = f"{config.backbone.name}/{config.method_name}/seed{config.seed}"
+    folder = plan.root / "submissions" / task.benchmark / name
     path = task_benchmark(task).submit(task, {name: frame(rows) for name, rows in splits.items()}, folder)
     _log.info("%s", path)
     return path

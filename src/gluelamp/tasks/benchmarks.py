@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -16,19 +16,22 @@ import pandas as pd
 from gluelamp.errors import InputError
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.glue import GLUE
+from gluelamp.tasks.glue_submission import GLUE_SERVER
 from gluelamp.tasks.lamp.metrics import lamp_metrics
 from gluelamp.tasks.lamp.source import download_lamp, read_lamp_local, read_lamp_sample
 from gluelamp.tasks.lamp.tasks import LAMP, record_format
 from gluelamp.tasks.sample import read_sample
 from gluelamp.tasks.sources import HubUnavailableError, data_root, read_hub, read_local
-from gluelamp.tasks.submission import write_submission, zip_submission
+from gluelamp.tasks.submission import submit
 from gluelamp.tasks.superglue import SUPERGLUE
 from gluelamp.tasks.superglue_metrics import superglue_metrics
 from gluelamp.tasks.superglue_source import (
     expected_superglue_files,
     read_superglue_hub,
     read_superglue_local,
+    read_superglue_sample,
 )
+from gluelamp.tasks.superglue_submission import SUPERGLUE_SERVER
 from gluelamp.tasks.tables import Reading
 from gluelamp.tasks.task import Task
 
@@ -137,17 +140,6 @@ def _glue_metric(kind: str) -> evaluate.Metric:
         return GlueMetrics(config_name=kind, keep_in_memory=True, cache_dir=unused)
 
 
-def _submit_glue(task: Task, predictions: Mapping[str, pd.DataFrame], folder: Path) -> Path:
-    write_submission(task, predictions, folder)
-    path = folder.with_suffix(".zip")
-    zip_submission(folder, path)
-    return path
-
-
-def _refuse_superglue_sample(task: Task) -> Reading:
-    raise InputError(f"Task {task.name!r} has no bundled sample. Set data=local or data=hub.")
-
-
 def _score_lamp(
     task: Task, predictions: np.ndarray, labels: np.ndarray, groups: np.ndarray | None
 ) -> dict[str, float]:
@@ -183,7 +175,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         read_sample=read_sample,
         expected_files=_expected_glue_files,
         score=_score_glue,
-        submit=_submit_glue,
+        submit=partial(submit, GLUE_SERVER),
     ),
     "superglue": Benchmark(
         name="superglue",
@@ -191,10 +183,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         default_root=Path("data/superglue"),
         read_local=read_superglue_local,
         read_hub=read_superglue_hub,
-        read_sample=_refuse_superglue_sample,
+        read_sample=read_superglue_sample,
         expected_files=expected_superglue_files,
         score=superglue_metrics,
-        submit=_refuse_submission,
+        submit=partial(submit, SUPERGLUE_SERVER),
     ),
     "lamp": Benchmark(
         name="lamp",

@@ -1,4 +1,4 @@
-"""The sources of SuperGLUE (hub, official JSON lines, prepared copy), and the rows that are made of theirs.
+"""The sources of SuperGLUE (hub, official JSON lines, prepared copy, sample), and the rows made of theirs.
 
 The official files and the hub have the same columns, except that the files nest some of them. The rows of a
 task are the following; `gluelamp.tasks.superglue` has their columns.
@@ -23,9 +23,10 @@ import pandas as pd
 from gluelamp.errors import InputError
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.glue import GLUE
+from gluelamp.tasks.sample.superglue import official_records
 from gluelamp.tasks.sources import find_split_files, read_hub, read_local, read_prepared, read_tables
 from gluelamp.tasks.superglue import SUPERGLUE
-from gluelamp.tasks.tables import Reading, Table, require_columns
+from gluelamp.tasks.tables import SAMPLE_PLACE, Reading, Table, numbered, require_columns
 from gluelamp.tasks.task import Task
 
 REPOSITORY = "aps/super_glue"
@@ -100,6 +101,17 @@ def read_superglue_hub(task: Task, config: DataConfig) -> Reading:
         reading = replace(reading, tables={"validation": reading.tables["test"]})
     made = replace(reading, tables={split: task_rows(task, table) for split, table in reading.tables.items()})
     return _with_training_rows(made, read_superglue_hub(_RTE, config)) if _is_diagnostic(task) else made
+
+
+def read_superglue_sample(task: Task) -> Reading:
+    """Return the bundled sample of a SuperGLUE task, whose records become rows as the official ones do."""
+    tables = {
+        split: Table(numbered(pd.DataFrame(records)), f"the bundled sample, {task.name}/{split}")
+        for split, records in official_records(task).items()
+    }
+    made = {split: task_rows(task, table) for split, table in tables.items()}
+    reading = Reading(made, "sample", SAMPLE_PLACE)
+    return _with_training_rows(reading, read_superglue_sample(_RTE)) if _is_diagnostic(task) else reading
 
 
 def expected_superglue_files(task: Task) -> str:
