@@ -200,7 +200,7 @@ class Method:
     """Whether the method trains the pre-trained pooler whatever ``train_pooler`` is."""
 
     seed_options: ClassVar[tuple[str, ...]] = ()
-    """Options that are seeds, such as that of a random mask. By default a config gives them the run's seed."""
+    """Options that are seeds, such as that of a random mask. A config sets them to the run's seed."""
 
     needs_every_token: ClassVar[bool] = False
     """Whether the last block must compute tokens that the head does not read."""
