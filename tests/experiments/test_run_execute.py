@@ -73,6 +73,7 @@ def test_counts_and_bytes_are_those_of_the_formula_and_the_file(tiny_run: TinyRu
     trained, head = 4 * layers * width * rank, (width + 1) * outputs
     assert record.parameters.trained == record.parameters.stored_values == trained
     assert record.parameters.head == head
+    assert record.parameters.live == trained  # every value gets a gradient
     assert record.parameters.trained_pct == 100 * trained / record.parameters.backbone
     file = run_folder(config) / "best.safetensors"
     assert dict(record.bytes) == {

@@ -62,6 +62,7 @@ def test_profiles_of_one_pass_are_those_that_are_trained_one_by_one(
     np.testing.assert_allclose(outputs(predictions(together)), outputs(predictions(single)), atol=2e-5)
     assert record.metrics["last"] == pytest.approx(other.metrics["last"])
     assert (record.parameters, record.bytes) == (other.parameters, other.bytes)
+    assert 0 < record.parameters.live <= record.parameters.trained
     stores = [ProfileStore.open(run_folder(config) / "last.profiles") for config in (together, single)]
     assert stores[0].ids == stores[1].ids
     for name in stores[0].ids:

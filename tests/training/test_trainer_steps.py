@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -214,3 +215,42 @@ def test_the_peak_memory_is_that_of_training_alone(
     monkeypatch.setattr(trainer, "_speed", measured)
     monkeypatch.setattr("gluelamp.training.trainer.peak_memory", lambda _: dict(peak))
     assert trainer.run().memory == {"peak_bytes": 1}
+
+
+def reached(trainer: SoloTrainer, name: str, positions: torch.Tensor) -> int:
+    """Count the positions of a tensor that some training row can reach, from the rows alone."""
+    rows = trainer.profile.train
+    assert rows.segments is not None
+    table = name.rpartition(".embeddings.")[2]
+    used = {
+        "word_embeddings.weight": set(rows.tokens.tolist()),
+        "position_embeddings.weight": set(range(int(rows.lengths.max()))),
+        "token_type_embeddings.weight": set(rows.segments.tolist()),
+    }
+    if table not in used:
+        return len(positions)
+    width = trainer.model.config.hidden_size
+    return sum(position // width in used[table] for position in positions.tolist())
+
+
+@pytest.mark.parametrize("order", ["smallest", "random"])
+def test_live_values_are_those_that_some_training_row_reaches(
+    make_trainer: MakeTrainer, order: Literal["smallest", "random"]
+) -> None:
+    # Attention does not depend on the bias of the keys: its gradient is zero up to rounding.
+    method = PaFi(density=0.3, order=order, exclude=r"key\.bias")
+    trainer = make_trainer(method=method, task="cola", epochs=1)
+    trained = {
+        name.removesuffix(".positions"): positions
+        for name, positions in trainer.adaptation.shared_state().items()
+    }
+    expected = sum(reached(trainer, name, positions) for name, positions in trained.items())
+    assert trainer.run().live == expected
+    count = sum(map(len, trained.values()))
+    assert 0.1 * count < expected < 0.9 * count
+    resumed = make_trainer(method=method, task="cola", epochs=1)
+    assert resumed.run().live == expected  # of the checkpoint: nothing is trained
+
+
+def test_the_head_has_no_live_values_of_the_method(make_trainer: MakeTrainer) -> None:
+    assert make_trainer(method=HEAD, epochs=1).run().live == 0

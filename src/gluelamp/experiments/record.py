@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -122,7 +122,7 @@ def shared_record(plan: Plan, counts: Mapping[str, Any], outcome: Outcome, held_
     file_bytes = (plan.folder / "best.safetensors").stat().st_size
     return new_record(
         plan,
-        **{**counts, "bytes": {**counts["bytes"], "file": file_bytes}},
+        **{**_with_live(counts, [outcome]), "bytes": {**counts["bytes"], "file": file_bytes}},
         metrics={
             "best": _metrics(progress, progress.best),
             "last": _metrics(progress, len(progress.history) - 1),
@@ -132,6 +132,11 @@ def shared_record(plan: Plan, counts: Mapping[str, Any], outcome: Outcome, held_
         speed=outcome.speed,
         memory=outcome.memory,
     )
+
+
+def _with_live(counts: Mapping[str, Any], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    live = round(fmean(outcome.live for outcome in outcomes))
+    return {**counts, "parameters": {**counts["parameters"], "live": live}}
 
 
 def per_user_record(
@@ -161,7 +166,7 @@ def per_user_record(
     memories = [outcome.memory for outcome in finished if outcome.memory]
     return new_record(
         plan,
-        **counts,
+        **_with_live(counts, [outcome for outcome in finished if not outcome.error]),
         protocol={**_protocol(plan), "users": len(finished), "diverged": diverged},
         metrics={
             selection: {"epoch": fmean(epochs[selection]), **users.metrics(outputs[selection])}

@@ -173,7 +173,7 @@ class Users:
                 trained = new_trainer(profiles, folder).run()
             except DivergedError as error:
                 # raised by a preliminary phase; a method with phases trains one user at a time
-                trained = [Outcome(Progress(), {}, {}, {}, str(error))]
+                trained = [Outcome(Progress(), {}, {}, {}, 0, str(error))]
             outcomes |= zip(names, trained, strict=True)
             _log.info("%d users are trained; the last one is %s", len(outcomes), names[-1])
         return outcomes

@@ -150,6 +150,8 @@ class ParameterCounts(Section):
         head: values of the task head.
         backbone: values of the backbone.
         stored_values: values of the method that are stored for the task.
+        live: trained values of the method that a gradient other than zero ever reached, the mean over users
+            of a run with a profile for each; None in records of earlier releases.
     """
 
     trained: int = 0
@@ -157,6 +159,7 @@ class ParameterCounts(Section):
     head: int = 0
     backbone: int = 0
     stored_values: int = 0
+    live: int | None = None
 
 
 class StoredBytes(Section):

@@ -100,8 +100,9 @@ class ProfileState:
         self, profile: Profile, masters: Sequence[Tensor], method_count: int, config: TrainerConfig
     ) -> None:
         self.profile, self.masters, self.config = profile, list(masters), config
+        self.method_count = method_count
         self.steps_per_epoch = profile.steps_per_epoch(config.batch_size)
-        self.optimizer, self.schedule = self._optimizer(method_count)
+        self.optimizer, self.schedule = self._optimizer()
         self.progress = Progress()
         self.outputs: dict[str, Outputs] = {}
         self._unread: list[Tensor] = []
@@ -200,6 +201,17 @@ class ProfileState:
         progress.finished = self.is_done or (patience is not None and waited >= patience)
         return entry
 
+    def live_values(self) -> int:
+        """Return how many of the method's values, without the head, a gradient other than zero ever reached.
+
+        Other values still are what they were at the start, up to weight decay: the embeddings of tokens that
+        no training row has, for example.
+        """
+        # AdamW's second moment is a sum of squared gradients, and a checkpoint has it. A value that the
+        # backward pass never reached has no state.
+        states = (self.optimizer.state.get(master, {}) for master in self.masters[: self.method_count])
+        return sum(int(state["exp_avg_sq"].count_nonzero()) for state in states if state)
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint stores of this profile, except its progress."""
         return {
@@ -228,15 +240,13 @@ class ProfileState:
         if self.profile.held_out is not None:
             self.profile.held_out.load_state_dict(state["held_out"])
 
-    def _optimizer(
-        self, method_count: int
-    ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    def _optimizer(self) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
         from transformers import get_scheduler
 
         config, rates = self.config, self.profile.rates
         groups = [
-            {"params": self.masters[:method_count], "lr": rates.method},
-            {"params": self.masters[method_count:], "lr": rates.head},
+            {"params": self.masters[: self.method_count], "lr": rates.method},
+            {"params": self.masters[self.method_count :], "lr": rates.head},
         ]
         # Fused: one kernel for all values. PEFT methods have many small tensors, and a step of some hundred
         # kernels would take longer than their arithmetic.

@@ -72,6 +72,7 @@ class Outcome:
         outputs: the head's outputs for each validation split, for ``best`` and ``last``.
         speed: rates of the training steps, of all profiles that were trained together.
         memory: peak memory of all profiles that were trained together.
+        live: how many of the method's values a gradient ever reached; see `ProfileState.live_values`.
         error: why the profile's training ended early, if it did.
     """
 
@@ -79,6 +80,7 @@ class Outcome:
     outputs: dict[str, Outputs]
     speed: dict[str, Any]
     memory: dict[str, Any]
+    live: int
     error: str | None = None
 
 
@@ -176,7 +178,9 @@ class Trainer:
             memory = peak_memory(self.device)  # before `_speed`, which uses memory of its own
             speed = self._speed()
         return [
-            Outcome(state.progress, state.outputs, speed, memory, self.errors.get(number))
+            Outcome(
+                state.progress, state.outputs, speed, memory, state.live_values(), self.errors.get(number)
+            )
             for number, state in enumerate(self.states)
         ]
 
