@@ -73,7 +73,9 @@ def test_the_jobs_of_an_experiment_pass_the_check_of_a_sweep(compose: Compose, s
         jobs = sweep_jobs([f"{key}={value}" for key, value in params.items()]) if params else [[]]
     for word in {word for job in jobs for word in job}:
         group, _, name = word.partition("=")
-        assert "." in group or group == "seed" or (CONFIGS / group / f"{name}.yaml").is_file(), word
+        assert "." in group or group in ("seed", "trial") or (CONFIGS / group / f"{name}.yaml").is_file(), (
+            word
+        )
     for job in (jobs[0], jobs[-1]):
         check_run(compose(override_of(sweep), *job))
 

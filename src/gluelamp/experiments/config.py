@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass as validated
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.errors import InputError, unknown
 from gluelamp.experiments.overrides import refuse_renamed
+from gluelamp.experiments.search import with_trial
 from gluelamp.methods.base import Method
 from gluelamp.records.files import Name
 from gluelamp.tasks.config import DataConfig, TaskConfig
@@ -101,13 +102,14 @@ def parse_run(raw: Mapping[str, Any]) -> RunConfig:
     """Return the typed configuration of a composed one.
 
     Args:
-        raw: nested plain containers; ``raw["method"]["_target_"]`` names the method's class.
+        raw: nested plain containers; ``raw["method"]["_target_"]`` names the method's class, ``raw["trial"]``
+            a point of its search space, see `gluelamp.experiments.search`.
 
     Raises:
         InputError: on an unknown key, a wrong type or a value out of range; the message names the
             key, the value, what is allowed and the nearest known name.
     """
-    config = parse_sections(RunConfig, raw)
+    config = parse_sections(RunConfig, with_trial(raw))
     find_task(config.task.name, config.task.members)
     return config
 
@@ -124,8 +126,8 @@ def parse_sections(cls: type[_T], raw: Mapping[str, Any]) -> _T:
         InputError: on an unknown key, a wrong type or a value out of range.
     """
     kinds = get_type_hints(cls)
-    # a method's config also sets the learning rates of a run, which a measurement does not have
-    values = {key: value for key, value in raw.items() if key != "trainer" or key in kinds}
+    # a method's config also sets the learning rates of a run and their search, which a measurement lacks
+    values = {key: value for key, value in raw.items() if key not in ("trainer", "search") or key in kinds}
     for name, kind in kinds.items():
         if kind is Method:
             section = _section(raw.get(name, {}), name)

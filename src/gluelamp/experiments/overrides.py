@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +27,7 @@ RENAMED_VALUES = {"task.profiles": {"each": "per_user", "shared_then_each": "sha
 
 # the option takes the short names, and the record has those of torch
 _PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
+_SEARCHED = ("trainer.learning_rate", "trainer.head_learning_rate", "trainer.dropout")  # with every method
 _UNQUOTED = re.compile(r"[\w./-]+")  # what Hydra accepts without quotes
 _FILES = {"bank": "PATH"}  # a record has the checksum of such a file, not its path
 
@@ -52,9 +53,9 @@ def run_overrides(
 ) -> list[str]:
     """Return the words of a command line that train a run again, without the seed.
 
-    Only differences from the config files are written. Learning rates and precision are always written,
-    because they may depend on the machine or on a later release. The folders of data and backbone are
-    left to the machine: their checksums are in the record.
+    Only differences from the config files are written. Precision and what the method's config searches, such
+    as the learning rates, are always written, because they may depend on the machine or on a later release.
+    The folders of data and backbone are left to the machine: their checksums are in the record.
 
     Args:
         config: the complete effective configuration, see `gluelamp.experiments.identity`.
@@ -73,17 +74,21 @@ def run_overrides(
     if not (CONFIGS / "method" / f"{method}.yaml").is_file():
         # a method of another package: its defaults are not known here, so all its options are written
         defaults["method"] = dict.fromkeys(config["method"])
+    searched = {*_SEARCHED, *(defaults.get("search") or ())}
     for section in ("task", "method", "trainer", "head"):
-        words += _differences(section, config[section], defaults[section])
+        words += _differences(section, config[section], defaults[section], searched)
     words.append(f"trainer.precision={_PRECISIONS.get(trainer['precision'], trainer['precision'])}")
-    return words + [f"trainer.{key}={_text(trainer[key])}" for key in ("learning_rate", "head_learning_rate")]
+    options = [(key, *key.partition(".")[::2]) for key in sorted(searched)]
+    return words + [f"{key}={_text(config[section][option])}" for key, section, option in options]
 
 
-def _differences(section: str, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[str]:
-    written_otherwise = {"kind", "learning_rate", "head_learning_rate", "precision"}
+def _differences(
+    section: str, values: Mapping[str, Any], defaults: Mapping[str, Any], searched: Container[str]
+) -> Iterator[str]:
     for key in values:
         # a key that is missing in a task's config has the only value that the task allows
-        if key in defaults.keys() - written_otherwise and values[key] != defaults[key]:
+        is_named = key in defaults.keys() - {"kind", "precision"} and f"{section}.{key}" not in searched
+        if is_named and values[key] != defaults[key]:
             yield f"{section}.{key}={_FILES.get(key) or _text(values[key])}"
 
 

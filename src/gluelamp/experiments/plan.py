@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from gluelamp.tasks.mixture import Mixture, find_task
 from gluelamp.tasks.task import Task, TaskData
 from gluelamp.training.profile_state import Rates
 
-# The rows of max_train_examples are the same in every run: a seed changes the training, not the data.
+# The sampled rows are the same in every run: a seed changes the training, not the data.
 _SUBSET_SEED = 0
 
 
@@ -91,7 +91,23 @@ def _checked_task(config: RunConfig) -> Task | Mixture:
     task = find_task(config.task.name, config.task.members)
     config.method.check_task(task.kind)
     check_users(config, task.user_column is not None)
+    if config.task.validation_from_train is not None:
+        for member in _members(task):
+            _check_single_rows(member, config.task.validation_from_train)
     return task
+
+
+def _check_single_rows(task: Task, rows: int) -> None:
+    column = task.user_column or task.group_column
+    if column is not None:
+        raise InputError(
+            f"task.validation_from_train={rows} is not allowed: rows of task {task.name!r} belong together "
+            f"by their {column!r}, and a sample of single rows would separate them. Leave the option out."
+        )
+
+
+def _members(task: Task | Mixture) -> tuple[Task, ...]:
+    return task.members if isinstance(task, Mixture) else (task,)
 
 
 def plan_run(config: RunConfig) -> Plan:
@@ -101,12 +117,11 @@ def plan_run(config: RunConfig) -> Plan:
         InputError: if device, data or backbone are missing, or as `check_run`.
     """
     task = _checked_task(config)
-    members = task.members if isinstance(task, Mixture) else (task,)
     # Cheap checks come first: a missing device is reported before data are read.
     device = choose_device(config.trainer.device)
     dtype = choose_dtype(config.trainer.precision, device)
     checkpoint = find_checkpoint(config.backbone)
-    data = tuple(load_task_data(member, config.data) for member in members)
+    data = tuple(load_task_data(member, config.data) for member in _members(task))
     _check_sources(data)
     rates = Rates.from_config(config.trainer)
     # Checksums and resolved values identify a run on every machine. Paths and "auto" would not.
@@ -124,9 +139,29 @@ def plan_run(config: RunConfig) -> Plan:
     if any(task.initial_head_bias):
         resolved["task"] = {"initial_head_bias": list(task.initial_head_bias)}
     effective = effective_config(config, resolved)
-    # The fingerprint above is over all rows. The selection of users is part of the settings already.
+    # The fingerprint above is over all rows. The selection of rows is part of the settings already.
     selected = tuple(selected_users(member, config.task) for member in data)
+    if config.task.validation_from_train is not None:
+        selected = tuple(_validate_on_train(one, config.task.validation_from_train) for one in selected)
     return Plan(config, effective, task, selected, checkpoint, rates, device, dtype)
+
+
+def _validate_on_train(data: TaskData, rows: int) -> TaskData:
+    """Return the data with a validation split of training rows, which are not trained on."""
+    train, name = data.splits["train"], data.task.validation_splits[0]
+    if rows >= len(train):
+        raise InputError(
+            f"task.validation_from_train={rows} is not allowed: task {data.task.name!r} has {len(train)} "
+            "training rows, and some must be left to train on."
+        )
+    held_out = train.sample(rows, random_state=_SUBSET_SEED).sort_index()
+    others = {key: value for key, value in data.splits.items() if key not in data.task.validation_splits}
+    splits = {**others, "train": train.drop(held_out.index), name: held_out}
+    return replace(
+        data,
+        splits=splits,
+        deviations=(*data.deviations, f"{name} has {rows:,} rows of the training split, not trained on"),
+    )
 
 
 def _check_sources(data: tuple[TaskData, ...]) -> None:

@@ -22,6 +22,7 @@ from gluelamp.hardware import describe_device
 from gluelamp.io import atomic_write
 from gluelamp.records import RUN_SCHEMA, RunRecord
 from gluelamp.tasks.encoding import EncodedSplit
+from gluelamp.tasks.metrics import roc_auc
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 from gluelamp.training.evaluation import Outputs
@@ -107,7 +108,13 @@ def _data_facts(plan: Plan) -> dict[str, Any]:
     }
 
 
-def shared_record(plan: Plan, counts: Mapping[str, Any], outcome: Outcome, held_out: HeldOut) -> RunRecord:
+def shared_record(
+    plan: Plan,
+    counts: Mapping[str, Any],
+    outcome: Outcome,
+    held_out: HeldOut,
+    validation: Mapping[str, EncodedSplit],
+) -> RunRecord:
     """Return the record of a run that trained one profile for all rows.
 
     Args:
@@ -115,6 +122,7 @@ def shared_record(plan: Plan, counts: Mapping[str, Any], outcome: Outcome, held_
         counts: ``parameters``, ``bytes`` and ``phases`` of the record.
         outcome: of the training.
         held_out: the cross-fitted scores of the training.
+        validation: the validation splits.
     """
     progress = outcome.progress
     epochs = [progress.history[number]["epoch"] for number in held_out.numbers]
@@ -125,7 +133,10 @@ def shared_record(plan: Plan, counts: Mapping[str, Any], outcome: Outcome, held_
         **{**_with_live(counts, [outcome]), "bytes": {**counts["bytes"], "file": file_bytes}},
         metrics={
             "best": _metrics(progress, progress.best),
-            "last": _metrics(progress, len(progress.history) - 1),
+            "last": {
+                **_metrics(progress, len(progress.history) - 1),
+                **_search_metrics(plan, validation, outcome.outputs["last"]),
+            },
             "held_out": {"epoch": fmean(epochs), **held_out.metrics},
         },
         history=progress.history,
@@ -137,6 +148,17 @@ def shared_record(plan: Plan, counts: Mapping[str, Any], outcome: Outcome, held_
 def _with_live(counts: Mapping[str, Any], outcomes: Sequence[Outcome]) -> dict[str, Any]:
     live = round(fmean(outcome.live for outcome in outcomes))
     return {**counts, "parameters": {**counts["parameters"], "live": live}}
+
+
+def _search_metrics(plan: Plan, splits: Mapping[str, EncodedSplit], outputs: Outputs) -> dict[str, float]:
+    """Return the area under the ROC curve, by which trials on a task with two classes are ranked."""
+    # Many trials predict the majority class everywhere, and then all have the same accuracy. It is in the
+    # record because the predictions of hundreds of trials are too large to be kept.
+    task = plan.task
+    if plan.config.task.validation_from_train is None or isinstance(task, Mixture) or len(task.labels) != 2:
+        return {}
+    split = task.validation_splits[0]
+    return {"roc_auc": roc_auc(outputs[split], splits[split].labels)}
 
 
 def per_user_record(

@@ -162,7 +162,8 @@ def train_shared(
     counts = adapted.counts()  # before the trainer casts the model to another precision
     profile = Profile(train, validation, plan.rates, plan.config.seed, plan.folder, held_out=held_out)
     (outcome,) = _new_trainer(plan, adapted, [profile], plan.folder, tracker).run()
-    return shared_record(plan, counts, outcome, held_out), {**outcome.outputs, "held_out": held_out.outputs}
+    record = shared_record(plan, counts, outcome, held_out, validation)
+    return record, {**outcome.outputs, "held_out": held_out.outputs}
 
 
 def train_per_user(

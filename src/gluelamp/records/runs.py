@@ -50,11 +50,13 @@ class TaskSection(NamedSection):
         profiles: whether users share one profile, or have one each.
         members: the tasks of a mixture.
         max_train_examples: upper limit of training rows.
+        validation_from_train: number of training rows that were scored in place of the validation split.
     """
 
     profiles: str = "shared"
     members: Sequence[str] = ()
     max_train_examples: int | None = None
+    validation_from_train: int | None = None
 
 
 class TrainerSection(Section):

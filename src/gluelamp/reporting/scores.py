@@ -13,7 +13,7 @@ from gluelamp.records import FoundRun, RunRecord
 from gluelamp.reporting.labels import SELECTIONS, flatten
 from gluelamp.tasks.catalogue import TASKS
 
-SAMPLE, SUBSET = "sample", "(subset)"
+SAMPLE, SUBSET, TRAINING_ROWS = "sample", "(subset)", "(training rows)"
 FP32_BYTES = 4
 SIZES = ["trained", "trained_pct", "method_bytes", "stored_pct", "head_bytes", "shared_bytes"]
 COUNTS = ["trained", "method_bytes", "head_bytes", "shared_bytes"]
@@ -105,9 +105,12 @@ def data_label(record: RunRecord) -> str:
         record: of a complete run.
 
     Returns:
-        ``"hub"``, ``"local"`` or ``"sample"``, followed by ``" (subset)"`` if the
-        configuration limits a split, or if the training or validation rows deviate from the official ones.
+        ``"hub"``, ``"local"`` or ``"sample"``, followed by ``" (training rows)"`` if the scores are on rows
+        of the training split, and otherwise by ``" (subset)"`` if the configuration limits a split, or if the
+        training or validation rows deviate from the official ones.
     """
+    if is_trial(record):
+        return f"{record.data.source} {TRAINING_ROWS}"
     settings = record.config_dict()["task"].items()
     is_limited = any(re.fullmatch("max_.*_examples", key) and value is not None for key, value in settings)
     # Sentences on the test split are skipped: no score of this table is from it.
@@ -116,9 +119,14 @@ def data_label(record: RunRecord) -> str:
     return f"{source} {SUBSET}" if is_limited or deviates else source
 
 
+def is_trial(record: RunRecord) -> bool:
+    """Return whether a run was scored on rows of the training split, as the trials of a search are."""
+    return record.config.task.validation_from_train is not None
+
+
 def is_benchmark(data: str) -> bool:
     """Return whether data with this label have the rows of published scores: no sample and no subset."""
-    return not (data.startswith(SAMPLE) or data.endswith(SUBSET))
+    return not (data.startswith(SAMPLE) or data.endswith((SUBSET, TRAINING_ROWS)))
 
 
 def has_users(record: RunRecord) -> bool:

@@ -26,6 +26,9 @@ class TaskConfig:
         members: the short names of the tasks that are trained together; empty for a single task.
         max_train_examples: the number of training rows of each task, sampled once with a fixed seed; None
             takes all rows.
+        validation_from_train: the number of rows that are sampled from the training split of each task, once
+            with a fixed seed, in place of the validation split. They are not trained on. None takes the
+            validation split.
         profiles: of a task with users: one profile that all users share (``shared``), one for each user
             (``per_user``), or one for each user that starts from the shared one (``shared_then_per_user``).
         min_user_rows: users with fewer rows, counted over all splits, are left out.
@@ -41,6 +44,7 @@ class TaskConfig:
     target: InitVar[Literal["class", "score"] | None] = None
     members: tuple[str, ...] = ()
     max_train_examples: int | None = Field(default=None, ge=1)
+    validation_from_train: int | None = Field(default=None, ge=1)
     profiles: Literal["shared", "per_user", "shared_then_per_user"] = "shared"
     min_user_rows: int = Field(default=1, ge=1)
     max_users: int | None = Field(default=None, ge=1)

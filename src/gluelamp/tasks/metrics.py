@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 from gluelamp.errors import InputError
 from gluelamp.tasks.benchmarks import task_benchmark
@@ -41,3 +42,13 @@ def compute_metrics(
             "split. Metrics need labels: evaluate on a validation split."
         )
     return task_benchmark(task).score(task, predictions, labels, groups)
+
+
+def roc_auc(outputs: np.ndarray, labels: np.ndarray) -> float:
+    """Return the area under the ROC curve of a task with two classes, a score that needs no threshold.
+
+    Args:
+        outputs: of the head, shape (n, 2).
+        labels: class ids, shape (n,), of both classes.
+    """
+    return float(roc_auc_score(labels, outputs[:, 1] - outputs[:, 0]))
