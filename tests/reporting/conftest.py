@@ -90,7 +90,10 @@ def add_record(tmp_path: Path) -> AddRecord:
 
 @pytest.fixture
 def add_predictions(tmp_path: Path) -> AddPredictions:
-    """Write predictions next to a record, the last row first; the record may have other scores."""
+    """Write predictions next to a record, the last row first; the record may have other scores.
+
+    Predictions are class ids, numbers, or the outputs of the head with a column per class.
+    """
 
     def add(
         record: RunRecord,
@@ -101,7 +104,9 @@ def add_predictions(tmp_path: Path) -> AddPredictions:
     ) -> Path:
         task = TASKS[record.config.task.name]
         outputs = task.num_outputs
-        values = predictions[:, None] if outputs == 1 else np.eye(outputs)[predictions.astype(int)]
+        values = predictions
+        if predictions.ndim == 1:
+            values = predictions[:, None] if outputs == 1 else np.eye(outputs)[predictions.astype(int)]
         rows = {"split": split, "idx": np.arange(len(labels)), "label": labels}
         columns = {f"output_{number}": values[:, number] for number in range(outputs)}
         if task.group_column:

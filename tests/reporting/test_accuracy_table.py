@@ -132,7 +132,7 @@ def test_published_numbers_are_next_to_scores_on_all_rows_of_real_data_only(
     page = Results(tmp_path, tmp_path / "published").accuracy_page()
     assert page is not None
     assert ",".join(page.data.columns) == (
-        "data,backbone,method,task,metric,mean,median,std,low,high,seeds,epochs,selection,published"
+        "data,backbone,method,task,metric,mean,median,std,low,high,seeds,collapsed,epochs,selection,published"
     )
     rows = page.data[page.data["published"].notna()]
     assert set(rows["data"]) == {"local"}

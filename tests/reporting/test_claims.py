@@ -133,20 +133,49 @@ def test_pafi_is_evaluated_by_its_mean_over_tasks(add_run: AddRun, wrong: int, v
     assert row(claims, "PaFi: the smallest")["verdict"] == "not measured"
 
 
-def test_the_verdicts_with_other_selections_of_the_epoch_are_in_the_evidence(add_run: AddRun) -> None:
-    def masks_where_rivals_are(wrong: int) -> pd.DataFrame:
-        runs = [run for name in RIVALS for run in seeds(add_run, name, wrong=wrong, epochs=wrong)]
-        runs += seeds(add_run, "pafi", wrong=20, epochs=wrong)
-        return sparse_rows(summarise(score_table(runs)))
+def masks_where_rivals_are(add_run: AddRun, wrong: int, collapsed: bool = False) -> pd.DataFrame:
+    runs = [run for name in RIVALS for run in seeds(add_run, name, wrong=wrong, epochs=wrong)]
+    runs += seeds(add_run, "pafi", wrong=20, epochs=wrong)
+    return sparse_rows(summarise(score_table(runs))).assign(vs_pafi_collapsed=int(collapsed))
 
+
+def test_the_verdicts_by_other_selections_and_metrics_are_the_sensitivity(add_run: AddRun) -> None:
     nothing = pd.DataFrame()
-    supporting, contradicting = masks_where_rivals_are(wrong=45), masks_where_rivals_are(wrong=5)
-    alternatives = {"best": (supporting, nothing), "last": (contradicting, nothing)}
+    supporting, contradicting = (masks_where_rivals_are(add_run, wrong) for wrong in (45, 5))
+    alternatives = {"best": (supporting, nothing), "roc_auc": (contradicting, nothing)}
     claims = claim_rows(supporting, nothing, [], [], [], [], alternatives)
     claim = row(claims, "PaFi: one mask")
     assert claim["verdict"] == "supported"
-    assert claim["evidence"].endswith(". By the best epoch: supported; by the last epoch: contradicted.")
-    assert "epoch" not in row(claims, "X-PEFT matches")["evidence"]
+    assert claim["sensitivity"] == (
+        "By the best epoch: supported; by ROC AUC after the last epoch: contradicted. "
+        "The verdict depends on this choice."
+    )
+    assert row(claims, "X-PEFT matches")["sensitivity"] == ""
+
+
+@pytest.mark.parametrize(("auc_wrong", "verdict"), [(45, "supported"), (5, "inconclusive")])
+def test_a_verdict_on_collapsed_runs_needs_the_same_verdict_by_roc_auc(
+    add_run: AddRun, auc_wrong: int, verdict: str
+) -> None:
+    nothing = pd.DataFrame()
+    rows, by_auc = (
+        masks_where_rivals_are(add_run, 45, collapsed=True),
+        masks_where_rivals_are(add_run, auc_wrong),
+    )
+    claim = row(claim_rows(rows, nothing, [], [], [], [], {"roc_auc": (by_auc, nothing)}), "PaFi: one mask")
+    assert claim["verdict"] == verdict
+    assert claim["evidence"].count("on RTE (1 collapsed run), better") == 3
+    assert ("Without regard to collapsed runs: supported." in claim["sensitivity"]) == (
+        verdict != "supported"
+    )
+
+
+def test_the_comparison_by_others_is_cited_without_numbers_of_its_scores(add_run: AddRun) -> None:
+    runs = [run for name in ("pafi", "fish", "sparse_random") for run in seeds(add_run, name)]
+    claims = claims_on(runs)
+    assert "ID3 (Agarwal et al., TACL 2025)" in row(claims, "PaFi: one mask")["evidence"]
+    assert "was not checked in the paper" in row(claims, "PaFi: one mask")["evidence"]
+    assert "ID3" not in row(claims, "PaFi: the smallest")["evidence"]
 
 
 def test_rivals_with_one_seed_have_no_verdict(add_run: AddRun) -> None:
@@ -157,10 +186,11 @@ def test_rivals_with_one_seed_have_no_verdict(add_run: AddRun) -> None:
     claim = row(claims_on(runs), "PaFi: one mask")
     assert claim["verdict"] == "inconclusive"
     assert claim["evidence"].count(" on RTE, one seed") == 3
-    assert claim["evidence"].endswith(". One seed is not enough to compare methods.")
+    assert ". One seed is not enough to compare methods. See also" in claim["evidence"]
     claim = row(claims_on([*runs, add_run("lt_sft", wrong=60, seed=2)]), "PaFi: one mask")
     assert claim["verdict"] == "partly supported"
-    assert [part.rpartition(", ")[2] for part in claim["evidence"].split("; ")] == [
+    differences = claim["evidence"].partition(" See also")[0].split("; ")
+    assert [part.rpartition(", ")[2] for part in differences] == [
         *("one seed", "one seed", "better. One seed is not enough to compare methods."),
     ]
 
@@ -173,7 +203,7 @@ def test_rivals_without_runs_or_predictions_are_named(add_run: AddRun) -> None:
     claims = claims_on([*runs, bare])
     claim = row(claims, "PaFi: one mask")
     assert claim["verdict"] == "partly supported"
-    assert claim["evidence"].endswith("; LT-SFT, diff pruning: no complete run with predictions.")
+    assert "; LT-SFT, diff pruning: no complete run with predictions. See also" in claim["evidence"]
     assert row(claims, "PaFi: the smallest")["verdict"] == "partly supported"
 
 

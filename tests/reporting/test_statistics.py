@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, roc_auc_score
 
 from gluelamp.errors import InputError
 from gluelamp.reporting.statistics import (
@@ -25,6 +25,7 @@ from gluelamp.reporting.statistics import (
     score_estimate,
 )
 from gluelamp.reporting.statistics.intervals import RESAMPLES, resampled_scores, weighted_scores
+from gluelamp.reporting.statistics.predictions import cross_fitted_classes
 
 Reference = Callable[[np.ndarray, np.ndarray], float]
 ROWS = 277  # as RTE
@@ -89,6 +90,45 @@ def test_one_seed_does_not_cover_other_seeds() -> None:
     score, paired = coverages(seeds=1, spread=0.2, repetitions=100)
     assert score < 0.85
     assert paired < 0.75
+
+
+def collapsing(
+    rng: np.random.Generator,
+    labels: np.ndarray,
+    ease: np.ndarray,
+    skill: float,
+    threshold: float,
+    risk: float,
+) -> Predictions:
+    """Return three runs with a Matthews correlation; each of them predicts class 1 alone with some risk."""
+    noise, luck = rng.normal(0, NOISE, (3, len(labels))), rng.normal(0, 0.05, (3, 1))
+    outputs = (ease + noise + luck + skill * labels > threshold).astype(float)
+    outputs[rng.random(3) < risk] = 1
+    return Predictions("matthews_correlation", labels, outputs, (0, 1, 2), False)
+
+
+# skill and threshold give a Matthews correlation of 0.51 and 0.25, the latter as on CoLA
+@pytest.mark.parametrize(
+    ("skill", "threshold", "risk", "coverage"), [(1.5, 0.1, 1 / 5, 0.51), (0.75, -0.45, 1 / 3, 0.73)]
+)
+def test_intervals_of_seeds_that_may_collapse_are_too_narrow_but_find_no_false_difference(
+    skill: float, threshold: float, risk: float, coverage: float
+) -> None:
+    rows, ones, repetitions = 1043, 0.69, 150
+    margin = NormalDist(sigma=float(np.linalg.norm([EASE, NOISE, 0.05])))
+    hits, errors = 1 - margin.cdf(threshold - skill), 1 - margin.cdf(threshold)
+    predicted = ones * hits + (1 - ones) * errors
+    skilled = (hits - errors) * np.sqrt(ones * (1 - ones) / (predicted * (1 - predicted)))
+    rng, contained, different = np.random.default_rng(0), 0, 0
+    for _ in range(repetitions):
+        labels, ease = (rng.random(rows) < ones).astype(float), rng.normal(0, EASE, rows)
+        first, second = (collapsing(rng, labels, ease, skill, threshold, risk) for _ in range(2))
+        score = score_estimate(first)
+        contained += score.low <= (1 - risk) * skilled <= score.high  # of a collapsed run it is 0
+        different += difference(first, second).p < 0.05
+    # three seeds without a collapsed one, or with collapsed ones alone, have no trace of the others
+    assert contained / repetitions == pytest.approx(coverage, abs=0.1)
+    assert different / repetitions < 0.05
 
 
 def test_small_p_values_of_equals_are_as_rare_as_holm_assumes() -> None:
@@ -341,6 +381,49 @@ def test_rows_of_a_group_are_sampled_together() -> None:
     np.testing.assert_array_equal(together, resampled_scores("accuracy", labels[::4], outputs[:, ::4]))
     alone = resampled_scores("accuracy", labels, outputs)
     assert together.std() == pytest.approx(2 * alone.std(), rel=0.07)  # 2,000 resamples: 1.6 % each
+
+
+def test_roc_auc_on_resamples_is_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 60)
+    margins = (rng.normal(0, 1, (2, 60)) + labels).round(1)  # with ties
+    samples = rng.integers(0, 60, (20, 60))
+    weights = np.stack([np.bincount(sample, minlength=60) for sample in samples], axis=1)
+    expected = [[roc_auc_score(labels[sample], seed[sample]) for sample in samples] for seed in margins]
+    found = weighted_scores("roc_auc", labels, margins, weights)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    assert (weighted_scores("roc_auc", np.ones(60), margins, weights) == 0.5).all()  # one class: chance
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_half_has_the_threshold_with_the_best_correlation_on_the_other(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels, first = rng.integers(0, 2, 61), rng.random(61) < 0.5
+    margins = (rng.normal(0, 1, 61) + labels - 3).round(1)  # with ties; almost all of class 0 at threshold 0
+    found = cross_fitted_classes(labels, margins, first)
+    for half, other in ((first, ~first), (~first, first)):
+        best = max(
+            np.unique(margins[other]), key=lambda one: matthews_corrcoef(labels[other], margins[other] >= one)
+        )
+        np.testing.assert_array_equal(found[half], margins[half] >= best)
+    assert matthews_corrcoef(labels, found) > matthews_corrcoef(labels, margins > 0) + 0.1
+
+
+def test_a_row_never_selects_its_own_threshold() -> None:
+    labels, margins = np.array([0, 1, 0, 1]), np.array([0.0, 1.0, 0.0, 1.0])
+    first = np.array([True, True, False, False])
+    for label in (0, 1):
+        labels[0] = label
+        assert cross_fitted_classes(labels, margins, first)[0] == 0
+
+
+def test_a_seed_with_one_output_on_99_of_100_rows_is_collapsed() -> None:
+    outputs = np.zeros((4, 200))
+    outputs[1, :2], outputs[2, :3], outputs[3] = 1, 1, np.arange(200)
+    assert Predictions("accuracy", np.zeros(200), outputs, (0, 1, 2, 3), False).collapsed == 2
+    one = Predictions("accuracy", np.zeros(200), outputs[:1], (0,), False)
+    two = Predictions("accuracy", np.zeros(200), outputs[1:3], (0, 1), False)
+    assert compare_all({"one": one, "two": two}, "one")["collapsed"].tolist() == [2]
 
 
 @pytest.mark.parametrize("metric", ["matthews_correlation", "f1", "pearson", "spearman"])

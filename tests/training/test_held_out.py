@@ -9,8 +9,9 @@ from sklearn.metrics import accuracy_score, matthews_corrcoef
 from gluelamp.errors import InputError
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.glue import GLUE
+from gluelamp.tasks.halves import in_first_half
 from gluelamp.tasks.superglue import SUPERGLUE
-from gluelamp.training.held_out import HeldOut, first_half, in_first_half
+from gluelamp.training.held_out import HeldOut
 
 
 def split_of(labels: np.ndarray, groups: np.ndarray | None = None) -> EncodedSplit:
@@ -27,9 +28,9 @@ def random_outputs(rows: int, evaluations: int, seed: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("rows", [2, 3, 101, 1043])
 def test_the_halves_divide_the_rows_evenly_and_stay_the_same(rows: int) -> None:
-    first = first_half(rows)
+    first = in_first_half(rows)
     assert first.sum() == (rows + 1) // 2
-    np.testing.assert_array_equal(first, first_half(rows))
+    np.testing.assert_array_equal(first, in_first_half(rows))
     assert rows < 100 or abs(np.corrcoef(first, np.arange(rows))[0, 1]) < 0.2  # not by order
 
 
@@ -41,7 +42,7 @@ def test_each_half_is_scored_at_the_evaluation_that_the_other_half_selects(seed:
     for number, values in enumerate(outputs):
         held_out.update(number, {"validation": values})
 
-    first = first_half(61)
+    first = in_first_half(61)
     predictions = [values.argmax(axis=1) for values in outputs]
     chosen = [
         int(np.argmax([matthews_corrcoef(labels[half], predicted[half]) for predicted in predictions]))
@@ -112,7 +113,7 @@ def test_a_group_is_in_one_half_and_is_selected_as_a_whole() -> None:
     shuffled = np.random.default_rng(0).permutation(62)
     labels, groups = np.tile([0, 1], 31)[shuffled], groups[shuffled]
     split = split_of(labels, groups)
-    first = in_first_half(split)
+    first = in_first_half(len(split), split.groups)
     assert not set(groups[first]) & set(groups[~first])
     assert first.sum() == 2 * 16  # of 31 groups
 

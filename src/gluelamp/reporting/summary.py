@@ -49,7 +49,7 @@ SETTING_NOTE = (
 )
 SCORE_COLUMNS = [
     *("data", "backbone", "method", "label", "task", "metric", "epochs", "selection"),
-    *("seeds", "seed_set", "mean", "std", "low", "high", "error", "freedom", *SIZES),
+    *("seeds", "seed_set", "collapsed", "mean", "std", "low", "high", "error", "freedom", *SIZES),
 ]
 
 _SCOPE = ["data", "backbone"]
@@ -67,14 +67,15 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     Returns:
         the columns of one of the runs (settings, sizes, ...), and ``variant`` (the method, with what
         distinguishes its settings), ``mean``, ``median`` and ``std`` over seeds (NaN if a seed has no score),
-        ``seeds``, ``seed_set``, ``folders``, ``predictions`` (None if a run has none), the 95 % interval
+        ``seeds``, ``seed_set``, ``folders``, ``predictions`` (None if a run has none), the number of
+        ``collapsed`` runs (`Predictions.collapsed`; missing without predictions), the 95 % interval
         over examples and seeds from ``low`` to ``high``, its standard ``error`` and degrees of ``freedom``
         (NaN without predictions).
     """
     if scores.empty:
         # The tables filter by these columns, also if there is nothing to filter.
         added = ("variant", "mean", "median", "std", "seeds", "seed_set", "folders", "predictions")
-        return scores.reindex(columns=[*scores, *added, "low", "high", "error", "freedom"])
+        return scores.reindex(columns=[*scores, *added, "collapsed", "low", "high", "error", "freedom"])
     scores = scores.assign(variant=_variants(scores))
     # The order of rows is the order of the tables: main metrics first, the strictest selection first.
     order = {
@@ -86,7 +87,7 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     scores = scores.loc[scores.assign(**order).sort_values(keys, kind="stable").index]
     groups = (group for _, group in scores.groupby(_GROUP, sort=False))
     rows = pd.DataFrame([_over_seeds(group) for group in groups])
-    return rows.astype(dict.fromkeys(COUNTS, "Int64"))
+    return rows.astype(dict.fromkeys([*COUNTS, "collapsed"], "Int64"))
 
 
 def task_order(tasks: pd.Series) -> pd.Series:
@@ -129,6 +130,7 @@ def _over_seeds(group: pd.DataFrame) -> dict[str, Any]:
         "seed_set": " ".join(map(str, group["seed"])),
         "folders": list(group["folder"]),
         "predictions": predictions,
+        "collapsed": predictions.collapsed if predictions else None,
         **{name: getattr(estimate, name, np.nan) for name in ("low", "high", "error", "freedom")},
     }
 
@@ -208,8 +210,8 @@ def task_averages(rows: pd.DataFrame, label: str, benchmark: BenchmarkTasks = GL
         benchmark: whose tasks are averaged.
 
     Returns:
-        one row per method with an average: the column `label`, ``mean``, ``low``, ``high``, ``seeds`` and
-        ``tasks`` (their names in one text); no row if there are fewer than two tasks.
+        one row per method with an average: the column `label`, ``mean``, ``low``, ``high``, ``seeds``,
+        ``collapsed`` and ``tasks`` (their names in one text); no row if there are fewer than two tasks.
     """
     scored = rows[rows["mean"].notna() & rows["task"].isin(benchmark.averaged)]
     tasks = [task for task in benchmark.averaged if task in set(scored["task"])]
@@ -221,7 +223,7 @@ def task_averages(rows: pd.DataFrame, label: str, benchmark: BenchmarkTasks = GL
     sizes = {name: group["seeds"].sum() for name, group in groups.items()}
     best = min(groups, key=lambda name: (-counts[seeds[name]], -sizes[name], seeds[name]), default=None)
     averages = [_average(groups[name], label) for name in groups if seeds[name] == seeds[best]]
-    frame = pd.DataFrame(averages, columns=[label, "mean", "low", "high", "seeds"])
+    frame = pd.DataFrame(averages, columns=[label, "mean", "low", "high", "seeds", "collapsed"])
     # An empty frame has no numeric types, and rows that are concatenated with it would lose theirs
     return frame.astype(dict.fromkeys(["mean", "low", "high"], float)).assign(tasks=" ".join(tasks))
 
@@ -231,4 +233,5 @@ def _average(rows: pd.DataFrame, label: str) -> dict[str, Any]:
     estimates = [Estimate(*row) for row in zip(rows["mean"], rows["error"], rows["freedom"], strict=True)]
     mean = mean_estimate(estimates)
     scores = {"mean": mean.value, "low": mean.low, "high": mean.high}
-    return {label: rows[label].iloc[0], **scores, "seeds": rows["seeds"].min()}
+    counts = {"seeds": rows["seeds"].min(), "collapsed": rows["collapsed"].sum()}
+    return {label: rows[label].iloc[0], **scores, **counts}

@@ -16,11 +16,10 @@ import torch
 
 from gluelamp.errors import InputError
 from gluelamp.tasks.encoding import EncodedSplit
+from gluelamp.tasks.halves import in_first_half
 from gluelamp.tasks.mixture import Mixture
 from gluelamp.tasks.task import Task
 from gluelamp.training.evaluation import Outputs, evaluate_splits
-
-_SEED = 0  # all runs split the same rows in the same way, so they can be compared row by row
 
 
 @dataclass
@@ -58,7 +57,7 @@ class HeldOut:
                     f"two {kind} or more."
                 )
         self._task, self._validation = task, dict(validation)
-        self._first = {name: in_first_half(split) for name, split in validation.items()}
+        self._first = {name: in_first_half(len(split), split.groups) for name, split in validation.items()}
         # Each split is divided on its own. The main metric comes from the first split, so that a further
         # split, such as MNLI's mismatched rows, follows its selection.
         self._halves = [
@@ -125,18 +124,5 @@ class HeldOut:
         ]
 
 
-def in_first_half(split: EncodedSplit) -> np.ndarray:
-    """Return which rows of a split are in its first half, (rows,) bool; a group is in one half."""
-    if split.groups is None:
-        return first_half(len(split))
-    _, group = np.unique(split.groups.astype(str), return_inverse=True)
-    return first_half(_count(split.groups))[group]
-
-
 def _count(groups: np.ndarray) -> int:
     return len(set(groups))
-
-
-def first_half(rows: int) -> np.ndarray:
-    """Return which rows are in the first half, (rows,) bool; of an odd number it has one more."""
-    return np.random.default_rng(_SEED).permutation(rows) < (rows + 1) // 2

@@ -8,15 +8,20 @@ from dataclasses import replace
 import pandas as pd
 
 from gluelamp.records import Certificate, Measurement
-from gluelamp.reporting.claims.claim import NOT_MEASURED, VERDICTS, Claim
+from gluelamp.reporting.claims.claim import INCONCLUSIVE, NOT_MEASURED, VERDICTS, Claim
 from gluelamp.reporting.claims.pafi_hiwi import latency_claims, mask_claims, storage_claim
 from gluelamp.reporting.claims.xpeft import accuracy_claims, bytes_claim
 from gluelamp.reporting.labels import SELECTIONS
 from gluelamp.reporting.rendering import Page, Table, Text, texts
 from gluelamp.reporting.scores import SAMPLE
+from gluelamp.reporting.statistics import ROC_AUC
 
 __all__ = ["Claim", "claim_rows", "claims_page"]
 
+COLUMNS = ["claim", "verdict", "evidence", "sensitivity", "scale"]
+_ALTERNATIVES = {name: f"by the {title}" for name, title in SELECTIONS.items()} | {
+    ROC_AUC: "by ROC AUC after the last epoch"
+}
 _READING = (
     "The papers' claims, each with its evidence and the conditions of this evidence. A verdict holds for "
     "these conditions only: for this backbone, these tasks and this number of seeds.",
@@ -24,8 +29,12 @@ _READING = (
     "example. *better* and *worse* mean p < 0.05 after Holm's correction, otherwise it is a *tie*. The "
     "intervals are not corrected, so that of a tie may exclude 0. A tie does not prove that two methods are "
     "equal: the interval shows how much they may differ. With *one seed* there is no verdict on a difference:"
-    " the interval is over examples alone, and another seed may reverse it. The last sentence of the "
-    "evidence gives the verdicts with other selections of the epoch.",
+    " the interval is over examples alone, and another seed may reverse it.",
+    "*Sensitivity* has the verdicts by other selections of the epoch, and by ROC AUC in place of the metric "
+    "of each task with two classes. A *collapsed* run predicts one class on at least 99 % of the rows: the "
+    "threshold of the head decides its Matthews correlation or accuracy. No verdict depends on such runs "
+    "alone: if a compared mean includes some, and ROC AUC gives another verdict, the claim is "
+    "*inconclusive*.",
 )
 
 
@@ -38,7 +47,7 @@ def claim_rows(
     xpeft_bytes: Sequence[Measurement],
     alternatives: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]],
 ) -> pd.DataFrame:
-    """Return one row per claim and scale: ``claim``, ``verdict``, ``evidence`` and ``scale``.
+    """Return one row per claim and scale: the columns `COLUMNS`.
 
     Args:
         sparse: of `gluelamp.reporting.tables.sparse_masks.sparse_rows`.
@@ -48,7 +57,7 @@ def claim_rows(
         written: measurements of kind ``storage``.
         xpeft_bytes: measurements of kind ``xpeft_bytes``.
         alternatives: `sparse` and `xpeft` of the same runs by another selection of the epoch, such as
-            ``"last"``.
+            ``"last"``, or in the metric `ROC_AUC`.
     """
     claims = [
         *_with_alternatives(mask_claims, sparse, {name: masks for name, (masks, _) in alternatives.items()}),
@@ -57,18 +66,17 @@ def claim_rows(
         *_with_alternatives(accuracy_claims, xpeft, {name: rows for name, (_, rows) in alternatives.items()}),
         bytes_claim(xpeft_bytes),
     ]
-    return pd.DataFrame([vars(claim) for claim in claims])[["claim", "verdict", "evidence", "scale"]]
+    return pd.DataFrame([vars(claim) for claim in claims])[COLUMNS]
 
 
 def claims_page(rows: pd.DataFrame) -> Page:
     """Return the page of `claim_rows`."""
     lines = [
-        [Text(row["claim"]), Text(row["verdict"], bold=True), Text(row["evidence"]), Text(row["scale"])]
-        for row in rows.to_dict("records")
+        [Text(row[column], bold=column == "verdict") for column in COLUMNS] for row in rows.to_dict("records")
     ]
     used = set(rows["verdict"])
     notes = [f"*{verdict}*: {meaning}" for verdict, meaning in VERDICTS.items() if verdict in used]
-    return Page("claims", "Claims and verdicts", _READING, rows, [Table("", texts(*rows), lines, notes)])
+    return Page("claims", "Claims and verdicts", _READING, rows, [Table("", texts(*COLUMNS), lines, notes)])
 
 
 def _with_alternatives(
@@ -76,20 +84,24 @@ def _with_alternatives(
     rows: pd.DataFrame,
     alternatives: Mapping[str, pd.DataFrame],
 ) -> Iterator[Claim]:
-    """Yield the claims on rows, each with the verdicts on the rows of other selections of the epoch."""
-    # The claims of all selections are in the same order, since they are on the same runs.
+    """Yield the claims on rows, each with the verdicts on the rows of other selections and metrics."""
+    # The claims of all alternatives are in the same order, since they are on the same runs.
     others = [[one.verdict for one in evaluate(_without_sample(other))] for other in alternatives.values()]
     for claim, *verdicts in zip(evaluate(_without_sample(rows)), *others, strict=True):
-        others_text = [
-            f"by the {SELECTIONS[name]}: {verdict}"
-            for name, verdict in zip(alternatives, verdicts, strict=True)
-        ]
-        note = (
-            f" {'; '.join(others_text).capitalize()}."
-            if others_text and claim.verdict != NOT_MEASURED
-            else ""
-        )
-        yield replace(claim, evidence=claim.evidence + note)
+        by_name = dict(zip(alternatives, verdicts, strict=True))
+        yield claim if claim.verdict == NOT_MEASURED else _with_sensitivity(claim, by_name)
+
+
+def _with_sensitivity(claim: Claim, verdicts: Mapping[str, str]) -> Claim:
+    text = "; ".join(f"{_ALTERNATIVES[name]}: {verdict}" for name, verdict in verdicts.items())
+    sentences = [f"{text[0].upper()}{text[1:]}."] if text else []
+    if set(verdicts.values()) - {claim.verdict}:
+        sentences.append("The verdict depends on this choice.")
+    # A threshold that a few more steps would move must not decide. ROC AUC does not depend on it.
+    if claim.collapsed and verdicts.get(ROC_AUC) != claim.verdict:
+        sentences.append(f"Without regard to collapsed runs: {claim.verdict}.")
+        claim = replace(claim, verdict=INCONCLUSIVE)
+    return replace(claim, sensitivity=" ".join(sentences))
 
 
 def _without_sample(rows: pd.DataFrame) -> pd.DataFrame:

@@ -39,12 +39,16 @@ class Claim:
         scale: the backbone, data and other conditions of the evidence.
         verdict: one of `VERDICTS`.
         evidence: the numbers, in sentences.
+        collapsed: the number of collapsed runs in the compared means; a run in two means counts twice.
+        sensitivity: the verdicts by other selections of the epoch and by other metrics.
     """
 
     claim: str
     scale: str
     verdict: str
     evidence: str
+    collapsed: int = 0
+    sensitivity: str = ""
 
 
 def superiority(outcomes: Collection[str], is_complete: bool) -> str:
@@ -68,9 +72,10 @@ def superiority(outcomes: Collection[str], is_complete: bool) -> str:
     return INCONCLUSIVE
 
 
-def difference_text(difference: float, low: float, high: float, tasks: str) -> str:
-    """Return a difference of scores with its interval and the names of its tasks."""
-    return f"{plain(Number(difference, DIFFERENCE, low, high))} on {task_names(tasks)}"
+def difference_text(difference: float, low: float, high: float, tasks: str, collapsed: int) -> str:
+    """Return a difference of scores with its interval, its tasks and its number of collapsed runs."""
+    runs = f" ({collapsed} collapsed {'run' if collapsed == 1 else 'runs'})" if collapsed else ""
+    return f"{plain(Number(difference, DIFFERENCE, low, high))} on {task_names(tasks)}{runs}"
 
 
 def paired_scale(rows: pd.DataFrame, reference: str) -> str:

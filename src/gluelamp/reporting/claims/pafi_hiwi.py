@@ -27,6 +27,11 @@ from gluelamp.reporting.tables.sparse_masks import CONTROLS, PAFI, SCOPE, TASK_S
 
 MASKS_CLAIM = "PaFi: one mask for all tasks is better than task-specific masks"
 CONTROLS_CLAIM = "PaFi: the smallest weights are a better choice than random, largest or middle ones"
+_SEE_ALSO = {
+    MASKS_CLAIM: " See also ID3 (Agarwal et al., TACL 2025), the one comparison by others that we found: "
+    "its best fixed mask of 320,000 values on GLUE is FISH, a task-specific mask, and not PaFi. This is from "
+    "a summary by the authors' laboratory; it was not checked in the paper's tables."
+}
 _METHOD_NAMES = {"fish": "FISH", "lt_sft": "LT-SFT", "diff_pruning": "diff pruning"}
 _OPPOSITE = {"better": "worse", "worse": "better"}
 _BACKBONE = "roberta_large"
@@ -58,9 +63,8 @@ def _mask_claim(claim: str, scope: pd.DataFrame, rivals: Sequence[str]) -> Claim
         # The table has rival - PaFi, the claim is about PaFi - rival
         reverse = outcome(row, PAFI)
         outcomes.append(_OPPOSITE.get(reverse, reverse))
-        difference = difference_text(
-            -row["vs_pafi"], -row["vs_pafi_high"], -row["vs_pafi_low"], row["vs_pafi_tasks"]
-        )
+        bounds = (-row["vs_pafi_high"], -row["vs_pafi_low"])
+        difference = difference_text(-row["vs_pafi"], *bounds, row["vs_pafi_tasks"], row["vs_pafi_collapsed"])
         name = _METHOD_NAMES.get(row["method"], row["method"])
         texts.append(f"PaFi - {name}: {difference}, {outcomes[-1]}")
     missing = [_METHOD_NAMES.get(rival, rival) for rival in rivals if rival not in set(means["method"])]
@@ -68,7 +72,9 @@ def _mask_claim(claim: str, scope: pd.DataFrame, rivals: Sequence[str]) -> Claim
         texts.append(f"{', '.join(missing)}: no complete run with predictions")
     scale = f"{paired_scale(means, PAFI)}, {scope['trained'].iloc[0]:,} trained values"
     note = f" {ONE_SEED_NOTE}" if ONE_SEED in outcomes else ""
-    return Claim(claim, scale, superiority(outcomes, not missing), f"{'; '.join(texts)}.{note}")
+    evidence = f"{'; '.join(texts)}.{note}{_SEE_ALSO.get(claim, '')}"
+    collapsed = int(means["vs_pafi_collapsed"].sum())
+    return Claim(claim, scale, superiority(outcomes, not missing), evidence, collapsed)
 
 
 def storage_claim(counted: Sequence[Measurement], written: Sequence[Measurement]) -> Claim:

@@ -92,6 +92,7 @@ def _scope_claims(rows: pd.DataFrame) -> Iterator[Claim]:
             verdict,
             f"{'; '.join(_differences(means, label))}. {reason} 1/{alone:,.0f} of the adapter's bytes with "
             f"its biases, with the head 1/{with_head:,.0f}.",
+            int(row[[f"vs_{ADAPTER}_collapsed", f"vs_{HEAD_ONLY}_collapsed"]].fillna(0).sum()),
         )
 
 
@@ -101,7 +102,8 @@ def _differences(means: pd.DataFrame, label: str) -> Iterator[str]:
         name = f"vs_{right}"
         if left in means.index and pd.notna(means.loc[left].get(name)):
             row = means.loc[left]
-            text = difference_text(row[name], row[f"{name}_low"], row[f"{name}_high"], row[f"{name}_tasks"])
+            columns = [name, *(f"{name}_{column}" for column in ("low", "high", "tasks", "collapsed"))]
+            text = difference_text(*row[columns])
             yield f"{row['method']} - {right}: {text}, {outcome(row, right)}"
 
 

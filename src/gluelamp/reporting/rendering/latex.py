@@ -11,8 +11,8 @@ from gluelamp.reporting.rendering.tables import Page, Span, Table, plain
 
 _LONG = 40  # rows; more do not fit a page
 _SENTENCE = 50  # characters; longer cells are wrapped
-# The marks of published numbers: most fonts of LaTeX lack these characters.
-_SUPERSCRIPTS = dict(zip("ᵇᶠʰᵐᵖˢᵗᵘ", "bfhmpstu", strict=True))
+# The marks of scores and published numbers: most fonts of LaTeX lack these characters.
+_SUPERSCRIPTS = dict(zip("ᵇᶜᶠʰᵐᵖˢᵗᵘ", "bcfhmpstu", strict=True))
 _CHARACTERS = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {mark: f"\\textsuperscript{{{letter}}}" for mark, letter in _SUPERSCRIPTS.items()}

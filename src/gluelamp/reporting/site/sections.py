@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from gluelamp.records import FoundRun, RunRecord
-from gluelamp.reporting.labels import SELECTIONS, task_name
+from gluelamp.reporting.labels import SELECTIONS, collapse_notes, collapsed_mark, task_name
 from gluelamp.reporting.rendering import EMPTY, POINTS, Cell, Number, Range, Table, Text, numbers, texts
 from gluelamp.reporting.site.charts import FAMILIES, Family
 from gluelamp.reporting.site.panels import Panels, score_panels
@@ -222,7 +222,7 @@ def _overview(
         sizes = [Number(first[size]) for size in ("trained", "method_bytes")]
         lines.append([Text(method, symbol=group.family.symbol), *means, *sizes])
     columns = [*texts("method"), *numbers(*map(task_name, tasks), "trained", "stored bytes")]
-    return Table("All tasks", columns, lines)
+    return Table("All tasks", columns, lines, collapse_notes(rows, "label"))
 
 
 def _best(rows: pd.DataFrame) -> set[str]:
@@ -240,7 +240,8 @@ def _task_table(rows: pd.DataFrame, groups: Mapping[Path, RunGroup]) -> Table:
     titles = [first, "95 % interval", *others, "published", "seeds", "epochs", *_SIZES.values()]
     lines = [_task_line(on_method, shown, groups) for _, on_method in main.groupby("variant", sort=False)]
     title = f"{task_name(main['task'].iloc[0])} ({main['metric'].iloc[0].replace('_', ' ')})"
-    return Table(title, [*texts("method"), *numbers(*titles)], lines)
+    columns = [*texts("method"), *numbers(*titles)]
+    return Table(title, columns, lines, collapse_notes(main, "variant"))
 
 
 def _task_line(rows: pd.DataFrame, shown: Sequence[str], groups: Mapping[Path, RunGroup]) -> list[Cell]:
@@ -260,4 +261,5 @@ def _task_line(rows: pd.DataFrame, shown: Sequence[str], groups: Mapping[Path, R
 
 
 def _mean(row: Mapping[Any, Any], bold: bool = False, opens: str = "") -> Number:
-    return Number(row["mean"], POINTS, std=row["std"], bold=bold, opens=opens)
+    marks = collapsed_mark(row["collapsed"])
+    return Number(row["mean"], POINTS, std=row["std"], marks=marks, bold=bold, opens=opens)

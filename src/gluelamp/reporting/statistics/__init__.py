@@ -4,7 +4,15 @@
 resampled by a bootstrap, with the same resamples for all methods of a task, so that comparisons are paired.
 """
 
-from gluelamp.reporting.statistics.intervals import Estimate, Predictions, mean_estimate, score_estimate
+from gluelamp.reporting.statistics.intervals import (
+    COLLAPSED_FRACTION,
+    MATTHEWS_CROSS_FITTED,
+    ROC_AUC,
+    Estimate,
+    Predictions,
+    mean_estimate,
+    score_estimate,
+)
 from gluelamp.reporting.statistics.predictions import read_predictions
 from gluelamp.reporting.statistics.significance import (
     TIES_NOTE,
@@ -18,6 +26,9 @@ from gluelamp.reporting.statistics.significance import (
 )
 
 __all__ = [
+    "COLLAPSED_FRACTION",
+    "MATTHEWS_CROSS_FITTED",
+    "ROC_AUC",
     "TIES_NOTE",
     "Estimate",
     "Predictions",

@@ -14,6 +14,13 @@ LEVEL = 0.95
 _DIGITS = 12  # equal means may differ in the last bits of a float
 RESAMPLES = 2000
 """Only standard errors are taken from the resamples: 2,000 give them within 1.6 % (one deviation)."""
+COLLAPSED_FRACTION = 0.99
+"""A run that predicts one class on at least this fraction of the rows is collapsed. Whether such a run is a
+little better or worse than the majority baseline is decided by a few rows near the decision threshold."""
+ROC_AUC = "roc_auc"
+"""The metric of margins instead of predicted classes."""
+MATTHEWS_CROSS_FITTED = "matthews_cross_fitted"
+"""Matthews correlation where each half of the rows has the best threshold of the other half."""
 
 _BLOCK = 50  # resamples at once: limits the memory on large tasks, and fits the CPU caches on small ones
 _SEED = 0  # the same resamples for all methods of a task: comparisons are paired by row
@@ -26,7 +33,8 @@ class Predictions:
     Args:
         metric: the metric of the scores.
         labels: class ids or numbers, shape (rows,).
-        outputs: predicted class ids, or numbers for a regression task, shape (seeds, rows).
+        outputs: predicted class ids; numbers for a regression task; margins, the output of class 1 - that of
+            class 0, for `ROC_AUC`. Shape (seeds, rows).
         seeds: of the runs, in ascending order.
         lower_is_better: whether the metric is an error.
         groups: the group of each row, shape (rows,), such as the question of an answer; None if rows are
@@ -50,6 +58,12 @@ class Predictions:
     def resampled(self) -> np.ndarray:
         """The score of each seed on bootstrap samples of the rows or groups, shape (seeds, resamples)."""
         return resampled_scores(self.metric, self.labels, self.outputs, self.groups)
+
+    @cached_property
+    def collapsed(self) -> int:
+        """The number of seeds with one and the same output on at least `COLLAPSED_FRACTION` of the rows."""
+        counts = [np.unique(seed, return_counts=True)[1].max() for seed in self.outputs]
+        return int(np.sum(np.array(counts) >= COLLAPSED_FRACTION * len(self.labels)))
 
 
 @dataclass(frozen=True)
@@ -172,15 +186,16 @@ def weighted_scores(
     """Return the metric on resamples that are given as row weights.
 
     Args:
-        metric: accuracy, f1 (of class 1), macro_f1, matthews_correlation, pearson, spearman, or one that
-            counts groups: exact_match or gender_parity.
+        metric: accuracy, f1 (of class 1), macro_f1, matthews_correlation, pearson, spearman, roc_auc, or one
+            that counts groups: exact_match or gender_parity.
         labels: class ids or numbers, shape (rows,).
-        predictions: class ids or numbers, shape (seeds, rows).
+        predictions: class ids, numbers, or margins for roc_auc, shape (seeds, rows).
         weights: how often each row is in each resample, shape (rows, resamples); equal within a group.
         groups: the group of each row, shape (rows,), for metrics that count groups.
 
     Returns:
-        shape (seeds, resamples); 0.0 where a correlation or F1 is not defined, as in the GLUE tables.
+        shape (seeds, resamples); 0.0 where a correlation or F1 is not defined, as in the GLUE tables, and 0.5
+        where ROC AUC is not, because a resample has one class.
 
     Raises:
         InputError: if the metric is unknown.
@@ -199,7 +214,8 @@ def weighted_scores(
 
 def score_range(metric: str) -> tuple[float, float]:
     """Return the smallest and the largest possible score of a metric of `weighted_scores`."""
-    return (-1.0, 1.0) if metric in ("matthews_correlation", "pearson", "spearman") else (0.0, 1.0)
+    correlations = ("matthews_correlation", MATTHEWS_CROSS_FITTED, "pearson", "spearman")
+    return (-1.0, 1.0) if metric in correlations else (0.0, 1.0)
 
 
 def resampled_scores(
@@ -283,6 +299,17 @@ def _spearman(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) 
     return np.stack([_cosine(_centred_ranks(seed, counts), y, counts) for seed in predictions])
 
 
+def _roc_auc(labels: np.ndarray, margins: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    # The Mann-Whitney statistic: the fraction of pairs of rows, one of each class, with the larger margin in
+    # class 1; a tie counts half (Hanley and McNeil, Radiology 143, 1982).
+    counts = np.ascontiguousarray(weights.T, dtype=np.int32)
+    positive = counts * (labels == 1)
+    ones = positive.sum(axis=1)
+    pairs = ones * (counts.sum(axis=1) - ones)
+    ranks = np.stack([(positive * _centred_ranks(seed, counts)).sum(axis=1) for seed in margins])
+    return 0.5 + _ratio(ranks, 2.0 * pairs)
+
+
 def _centred_ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return 2 * (rank - mean rank) on each resample, shape (resamples, rows); ties have the mean rank."""
     _, group, size = np.unique(values, return_inverse=True, return_counts=True)
@@ -325,4 +352,6 @@ _METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] 
     "matthews_correlation": _matthews,
     "pearson": _pearson,
     "spearman": _spearman,
+    ROC_AUC: _roc_auc,
+    MATTHEWS_CROSS_FITTED: _matthews,
 }

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from gluelamp.errors import InputError
-from gluelamp.reporting.statistics.intervals import Predictions
+from gluelamp.reporting.statistics.intervals import MATTHEWS_CROSS_FITTED, ROC_AUC, Predictions
 from gluelamp.tasks.catalogue import known_task
+from gluelamp.tasks.halves import in_first_half
 from gluelamp.tasks.predictions import predictions_from_outputs
 from gluelamp.tasks.task import Task
 
@@ -23,7 +24,8 @@ def read_predictions(scores: pd.DataFrame) -> Predictions | None:
     """Read the predictions of the runs of one score.
 
     Args:
-        scores: rows of `gluelamp.reporting.scores.score_table` that differ in the seed alone.
+        scores: rows of `gluelamp.reporting.scores.score_table` that differ in the seed alone. On a task
+            with two classes the metric may also be `ROC_AUC` or `MATTHEWS_CROSS_FITTED`.
 
     Returns:
         None if a run has no predictions file, or if it trained on several tasks at once.
@@ -49,7 +51,7 @@ def read_predictions(scores: pd.DataFrame) -> Predictions | None:
     return Predictions(
         metric=metric,
         labels=frames[0]["label"].to_numpy(np.float64),
-        outputs=np.stack([_outputs(task, frame) for frame in frames]),
+        outputs=np.stack([_outputs(task, metric, frame) for frame in frames]),
         seeds=tuple(scores["seed"]),
         lower_is_better=task.lower_is_better,
         groups=_groups(task, frames[0]),
@@ -98,12 +100,46 @@ def _read(path: Path, modified: int) -> dict[tuple[str, str], pd.DataFrame]:
     return {(str(selection), str(split)): rows for (selection, split), rows in parts}
 
 
-def _outputs(task: Task, frame: pd.DataFrame) -> np.ndarray:
+def _outputs(task: Task, metric: str, frame: pd.DataFrame) -> np.ndarray:
     # The files hold logits. Float class ids let one code path serve classes and numbers.
     values = frame[[f"output_{number}" for number in range(task.num_outputs)]].to_numpy(np.float64)
+    if metric == ROC_AUC:
+        return values[:, 1] - values[:, 0]
+    if metric == MATTHEWS_CROSS_FITTED:
+        first = in_first_half(len(frame), frame["group"].to_numpy() if task.group_column else None)
+        return cross_fitted_classes(frame["label"].to_numpy(), values[:, 1] - values[:, 0], first)
     return predictions_from_outputs(task, values, _groups(task, frame)).astype(np.float64)
 
 
 def _groups(task: Task, frame: pd.DataFrame) -> np.ndarray | None:
     # Numbers, because names would be sorted again for each block of resamples.
     return np.unique(frame["group"], return_inverse=True)[1] if task.group_column else None
+
+
+def cross_fitted_classes(labels: np.ndarray, margins: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Return predicted classes where each half of the rows has the best threshold of the other half.
+
+    Args:
+        labels: 0 or 1, shape (rows,).
+        margins: the output of class 1 - that of class 0, shape (rows,).
+        first: which rows are in the first half (`gluelamp.tasks.halves.in_first_half`), shape (rows,).
+
+    Returns:
+        class ids as floats, shape (rows,).
+    """
+    by_first, by_second = (_best_threshold(labels[half], margins[half]) for half in (first, ~first))
+    return (margins >= np.where(first, by_second, by_first)).astype(np.float64)
+
+
+def _best_threshold(labels: np.ndarray, margins: np.ndarray) -> float:
+    """Return the least margin of class 1 with the highest Matthews correlation; of equal ones the largest."""
+    # In descending order each margin is a threshold that predicts class 1 for one row more.
+    order = np.argsort(-margins, kind="stable")
+    margins, positive = margins[order], labels[order] == 1
+    rows, ones = len(labels), positive.sum()
+    true, predicted = positive.cumsum(), np.arange(1, rows + 1)
+    spread = np.sqrt(float(ones * (rows - ones)) * predicted * (rows - predicted))
+    correlation = np.divide(rows * true - predicted * ones, spread, out=np.zeros(rows), where=spread > 0)
+    # Equal margins are predicted together
+    correlation[:-1][margins[:-1] == margins[1:]] = -np.inf
+    return float(margins[correlation.argmax()])

@@ -11,7 +11,7 @@ import pandas as pd
 from gluelamp.errors import InputError, unknown
 from gluelamp.reporting.statistics.intervals import LEVEL, Estimate, Predictions, estimate, score_estimate
 
-COLUMNS = ["method", "difference", "low", "high", "p", "p_holm", "verdict", "seeds"]
+COLUMNS = ["method", "difference", "low", "high", "p", "p_holm", "verdict", "seeds", "collapsed"]
 
 TIES_NOTE = (
     "Bold: no method is significantly better (p < 0.05 after Holm's correction over all comparisons of the "
@@ -51,7 +51,8 @@ def compare_all(methods: Mapping[str, Predictions], reference: str) -> pd.DataFr
     Returns:
         One row per other method, in their order: ``method``, ``difference`` (method - reference), ``low``
         and ``high`` (95 %, not corrected), ``p``, ``p_holm``, ``verdict`` (``better`` or ``worse`` than the
-        reference where ``p_holm`` < 0.05, else ``tie``) and ``seeds`` (the smaller number of the two).
+        reference where ``p_holm`` < 0.05, else ``tie``), ``seeds`` (the smaller number of the two) and
+        ``collapsed`` (the number of such runs of both).
 
     Raises:
         InputError: if the reference is not one of the methods, or rows or metrics differ.
@@ -63,8 +64,11 @@ def compare_all(methods: Mapping[str, Predictions], reference: str) -> pd.DataFr
     for name, left in methods.items():
         if name != reference:
             result = difference(left, right)
-            seeds = min(len(left.seeds), len(right.seeds))
-            row = {"low": result.low, "high": result.high, "p": result.p, "seeds": seeds}
+            counts = {
+                "seeds": min(len(left.seeds), len(right.seeds)),
+                "collapsed": left.collapsed + right.collapsed,
+            }
+            row = {"low": result.low, "high": result.high, "p": result.p, **counts}
             rows.append({"method": name, "difference": result.value, **row})
     frame = pd.DataFrame(rows, columns=COLUMNS)
     frame["p_holm"] = holm(frame["p"])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import pandas as pd
 
 from gluelamp.records import RunRecord
-from gluelamp.reporting.labels import SAMPLE_NOTE, SELECTIONS, task_names
+from gluelamp.reporting.labels import SAMPLE_NOTE, SELECTIONS, collapse_notes, collapsed_mark, task_names
 from gluelamp.reporting.published_scores import Key as PublishedKey
 from gluelamp.reporting.rendering import EMPTY, Cell, Format, Number, Page, Range, Table, Text, numbers, texts
 from gluelamp.reporting.scores import SAMPLE, is_benchmark
@@ -17,7 +17,7 @@ from gluelamp.reporting.summary import GLUE_TASKS, BenchmarkTasks, by_benchmark,
 ACCURACY_COLUMNS = [
     *("data", "backbone", "method", "task", "metric"),
     *("mean", "median", "std", "low", "high"),
-    *("seeds", "epochs", "selection", "published"),
+    *("seeds", "collapsed", "epochs", "selection", "published"),
 ]
 PUBLISHED_NOTE = (
     "Published for the same method, backbone, task and metric, on the whole development set; "
@@ -101,11 +101,13 @@ def _wide_table(title: str, rows: pd.DataFrame, notes: Sequence[str], benchmark:
         is_complete = set(tasks.split()) == set(benchmark.averaged)
         average = f"{benchmark.title} average" if is_complete else f"average of {task_names(tasks)}"
         columns[average] = {
-            name: Number(mean, _PERCENT)
-            for name, mean in zip(averages["variant"], averages["mean"], strict=True)
+            row["variant"]: Number(row["mean"], _PERCENT, marks=collapsed_mark(row["collapsed"]))
+            for row in averages.to_dict("records")
         }
     bare = [_NOT_COMPARABLE.format(task_names(" ".join(not_comparable)))] if not_comparable else []
-    return _method_table(title, columns, sorted(rows["variant"].unique()), [*notes, *bare])
+    return _method_table(
+        title, columns, sorted(rows["variant"].unique()), [*notes, *bare, *collapse_notes(rows, "variant")]
+    )
 
 
 def _task_table(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Table:
@@ -129,7 +131,7 @@ def _task_table(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Table:
         columns["median"] = {name: Number(median, _PERCENT, missing="n/a") for name, median in medians}
     columns |= {SELECTIONS[other]: _means(parts[other]) for other in others}
     names = dict.fromkeys(name for part in (first, *parts.values()) for name in part["variant"])
-    return _method_table(title, columns, names, notes)
+    return _method_table(title, columns, names, [*notes, *collapse_notes(rows, "variant")])
 
 
 def _published_table(title: str, rows: pd.DataFrame) -> Table:
@@ -160,11 +162,12 @@ def _means(rows: pd.DataFrame, bold: Iterable[str] = ()) -> dict[str, Cell]:
             _PERCENT,
             std=std if seeds > 1 and pd.notna(mean) else float("nan"),
             seeds=seeds if seeds > 1 else None,
+            marks=collapsed_mark(collapsed),
             bold=name in bold,
             missing="n/a",
         )
-        for name, mean, std, seeds in zip(
-            rows["variant"], rows["mean"], rows["std"], rows["seeds"], strict=True
+        for name, mean, std, seeds, collapsed in zip(
+            *(rows[column] for column in ("variant", "mean", "std", "seeds", "collapsed")), strict=True
         )
     }
 

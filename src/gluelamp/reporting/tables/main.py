@@ -10,7 +10,14 @@ import numpy as np
 import pandas as pd
 
 from gluelamp.records import Measurement
-from gluelamp.reporting.labels import SAMPLE_NOTE, scope_title, task_name, task_names
+from gluelamp.reporting.labels import (
+    SAMPLE_NOTE,
+    collapse_notes,
+    collapsed_mark,
+    scope_title,
+    task_name,
+    task_names,
+)
 from gluelamp.reporting.published_counts import PublishedCount
 from gluelamp.reporting.published_scores import BEST_EPOCH_MARK, HEAD_MARKS, legend
 from gluelamp.reporting.rendering import (
@@ -47,7 +54,7 @@ SCOPE = ["data", "backbone", "epochs", "selection"]
 _PERCENTAGES = ["trained_pct", "stored_pct"]
 COLUMNS = [
     *SCOPE,
-    *("method", "task", "tasks", "metric", "seeds", "mean", "std", "low", "high"),
+    *("method", "task", "tasks", "metric", "seeds", "collapsed", "mean", "std", "low", "high"),
     *("trained_pct_low", "trained_pct_high", "stored_pct_low", "stored_pct_high"),
     *("published_trained", "published_stored"),
     *("published", "published_metric", "marks", "paper", "protocol"),
@@ -113,7 +120,9 @@ def _paper_scope(published: pd.DataFrame) -> pd.DataFrame:
     places = pd.MultiIndex.from_product([sorted(methods), AVERAGE_TASKS], names=["method", "task"])
     scores = dict.fromkeys(["mean", "std", "low", "high", "error", "freedom", *_PERCENTAGES], np.nan)
     scope = {"data": "", "backbone": PAPER_BACKBONE, "epochs": 0, "selection": ""}
-    return places.to_frame(index=False).assign(metric="", seeds=0, seed_set="", **scope, **scores)
+    return places.to_frame(index=False).assign(
+        metric="", seeds=0, seed_set="", collapsed=0, **scope, **scores
+    )
 
 
 def _scope_rows(
@@ -205,7 +214,12 @@ def _table(rows: pd.DataFrame, benchmark: BenchmarkTasks) -> Table:
         *texts("method", "numbers"),
         *numbers("% trained", "% stored", *(_title(task, rows, benchmark) for task in tasks)),
     ]
-    return Table(scope_title(rows), columns, lines, [*sample, *legend(marks)])
+    return Table(
+        scope_title(rows),
+        columns,
+        lines,
+        [*sample, *legend(marks), *collapse_notes(rows[rows["task"] != AVERAGE], "method")],
+    )
 
 
 def _title(task: str, rows: pd.DataFrame, benchmark: BenchmarkTasks) -> str:
@@ -220,7 +234,10 @@ def _lines(rows: pd.DataFrame, tasks: Sequence[str]) -> Iterator[list[Cell]]:
     first = rows.iloc[0]
     by_task = rows.set_index("task").reindex(tasks).to_dict("records")
     sizes = [Range(first[f"{size}_low"], first[f"{size}_high"], PERCENTAGE) for size in _PERCENTAGES]
-    scores = [Number(row["mean"], POINTS, row["low"], row["high"]) for row in by_task]
+    scores = [
+        Number(row["mean"], POINTS, row["low"], row["high"], marks=collapsed_mark(row["collapsed"]))
+        for row in by_task
+    ]
     yield [Text(first["method"]), Text("ours"), *sizes, *scores]
     published_sizes = [first["published_trained"], first["published_stored"]]
     if any(isinstance(size, str) for size in published_sizes) or rows["published"].notna().any():

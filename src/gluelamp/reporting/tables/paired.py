@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from gluelamp.reporting.labels import task_name, task_names
+from gluelamp.reporting.labels import collapsed_mark, task_name, task_names
 from gluelamp.reporting.rendering import DIFFERENCE, EMPTY, POINTS, Cell, Number, Table, Text, numbers, texts
 from gluelamp.reporting.statistics import Predictions, compare_all, difference, holm, mean_estimate, verdict
 from gluelamp.reporting.summary import SCORE_COLUMNS, task_order
@@ -18,7 +18,7 @@ OVERALL = "all tasks"
 ONE_SEED = "one seed"
 """Replaces the verdict if a method has one seed: its error is over examples alone, so methods that are
 equal on average over seeds would be called better or worse far too often."""
-DIFFERENCE_COLUMNS = ["difference", "low", "high", "p", "p_holm", "verdict", "tasks", "seeds"]
+DIFFERENCE_COLUMNS = ["difference", "low", "high", "p", "p_holm", "verdict", "tasks", "seeds", "collapsed"]
 
 
 def compared_rows(rows: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
@@ -45,7 +45,8 @@ def compared_rows(rows: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame
     table = table.assign(**{name: first[name] for name in ("data", "backbone", "selection", "epochs")})
     table["method"] = table["label"].map(dict(zip(rows["label"], rows["method"], strict=True)))
     table = table.assign(place=task_order(table["task"])).sort_values(["label", "place"], ignore_index=True)
-    counts = ["epochs", "seeds", *(f"vs_{reference}_seeds" for reference in references)]
+    both = [f"vs_{reference}_{column}" for reference in references for column in ("seeds", "collapsed")]
+    counts = ["epochs", "seeds", "collapsed", *both]
     return table.drop(columns="place").astype(dict.fromkeys(counts, "Int64"))
 
 
@@ -62,7 +63,8 @@ def paired_rows(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
     Returns:
         ``label``, ``task`` (`OVERALL` for the mean) and the columns `DIFFERENCE_COLUMNS`: label - reference
         as fractions, with 95 % intervals; ``verdict`` is ``better``, ``worse`` or ``tie``; the names of the
-        ``tasks``; and the smallest number of ``seeds`` of a method and task.
+        ``tasks``; the smallest number of ``seeds`` of a method and task; and the number of ``collapsed`` runs
+        of both.
     """
     # By task, because Holm's correction is over the methods of one task.
     by_task: dict[str, dict[str, Predictions]] = defaultdict(dict)
@@ -138,7 +140,12 @@ def _score(row: Mapping[Any, Any] | None, with_seeds: bool) -> Cell:
     if row is None:
         return EMPTY
     return Number(
-        row["mean"], POINTS, row["low"], row["high"], seeds=int(row["seeds"]) if with_seeds else None
+        row["mean"],
+        POINTS,
+        row["low"],
+        row["high"],
+        seeds=int(row["seeds"]) if with_seeds else None,
+        marks=collapsed_mark(row["collapsed"]),
     )
 
 
@@ -150,7 +157,9 @@ def _difference(row: Mapping[Any, Any] | None, reference: str, num_tasks: int = 
     tasks = row[f"{name}_tasks"]
     comment = "" if len(tasks.split()) == num_tasks else f"{task_names(tasks)} alone"
     bounds = (row[f"{name}_low"], row[f"{name}_high"])
-    return Number(row[name], DIFFERENCE, *bounds, verdict=outcome(row, reference), comment=comment)
+    marks = collapsed_mark(row[f"{name}_collapsed"])
+    verdict = outcome(row, reference)
+    return Number(row[name], DIFFERENCE, *bounds, verdict=verdict, comment=comment, marks=marks)
 
 
 def _means_over_tasks(by_task: Mapping[str, Mapping[str, Predictions]], reference: str) -> pd.DataFrame:
@@ -176,6 +185,7 @@ def _mean_over_tasks(
         "task": OVERALL,
         "tasks": " ".join(pairs),
         "seeds": min(len(side.seeds) for pair in pairs.values() for side in pair),
+        "collapsed": sum(side.collapsed for pair in pairs.values() for side in pair),
         "difference": mean.value,
         "low": mean.low,
         "high": mean.high,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from gluelamp.reporting.labels import scope_title
+from gluelamp.reporting.labels import collapse_notes, scope_title
 from gluelamp.reporting.rendering import COUNT, Number, Page, Table, Text, numbers, texts
 from gluelamp.reporting.summary import SETTING_NOTE, common_settings
 from gluelamp.reporting.tables.paired import compared_rows, difference_tables, score_cells
@@ -65,5 +65,5 @@ def _tables(rows: pd.DataFrame) -> list[Table]:
     columns = {"method": [Text(mask) for mask in masks], **sizes, **score_cells(rows, masks)}
     title, (method, *others) = scope_title(rows), columns
     lines = list(map(list, zip(*columns.values(), strict=True)))
-    table = Table(title, [*texts(method), *numbers(*others)], lines)
+    table = Table(title, [*texts(method), *numbers(*others)], lines, collapse_notes(rows, "label"))
     return [table, *difference_tables(rows, masks, PAFI, title)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from gluelamp.records import Measurement
-from gluelamp.reporting.labels import scope_title, task_name
+from gluelamp.reporting.labels import collapse_notes, scope_title, task_name
 from gluelamp.reporting.published_scores import legend
 from gluelamp.reporting.rendering import (
     COUNT,
@@ -109,7 +109,7 @@ def _counted_rows(measured: Sequence[Measurement]) -> pd.DataFrame:
         for _, row in counted[:1]
         for name, size in ((ADAPTER, row["adapter_bytes"]), (HEAD_ONLY, 0))
     ]
-    scope = {"data": "", "backbone": PAPER_BACKBONE, "selection": "", "task": "", "seeds": 0}
+    scope = {"data": "", "backbone": PAPER_BACKBONE, "selection": "", "task": "", "seeds": 0, "collapsed": 0}
     return pd.DataFrame([{**scope, "shared_bytes": 0, **row} for row in (*references, *masks)])
 
 
@@ -154,8 +154,7 @@ def _tables(rows: pd.DataFrame, published: pd.DataFrame) -> list[Table]:
         for task, value, marks in zip(scores["task"], scores["value"], scores["marks"], strict=True):
             cells[task_name(task)] = Number(value, POINTS, marks=marks)
         lines.append([cells.get(column, EMPTY) for column in titles])
-    table = Table(
-        title, [*texts(*titles[:2]), *numbers(*titles[2:])], lines, legend("".join(published["marks"]))
-    )
+    notes = [*legend("".join(published["marks"])), *collapse_notes(rows, "label")]
+    table = Table(title, [*texts(*titles[:2]), *numbers(*titles[2:])], lines, notes)
     references = [one for one in REFERENCES if f"vs_{one}" in rows]
     return [table, *(table for one in references for table in difference_tables(rows, labels, one, title))]
