@@ -105,7 +105,7 @@ def _record(method: str, task: str, seed: int, source: str) -> dict[str, Any]:
             "task": {"name": task, "max_train_examples": None},
             "data": {"fingerprint": fingerprint},
             "trainer": {"epochs": EPOCHS, "learning_rate": 0.003, "head_learning_rate": 0.005},
-            "head": {"train_pooler": False},
+            "head": {"type": "two_layer"},
             "seed": seed,
         },
         "data": {

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from gluelamp.backbones.heads import HeadType
+
 VOCABULARY, SPECIAL_TOKENS, POSITIONS = 100, 5, 48
 HIDDEN, LAYERS, HEADS, FFN, OUTPUTS = 32, 2, 4, 64, 3
 
@@ -43,13 +45,13 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-def tiny(architecture: str) -> PreTrainedModel:
+def tiny(architecture: str, head: HeadType = "two_layer") -> PreTrainedModel:
     """Return a fresh copy of the architecture's encoder, in fp32 and evaluation mode."""
-    return copy.deepcopy(_prototype(architecture))
+    return copy.deepcopy(_prototype(architecture, head))
 
 
 @lru_cache
-def _prototype(architecture: str) -> PreTrainedModel:
+def _prototype(architecture: str, head: HeadType) -> PreTrainedModel:
     import torch
 
     from gluelamp.backbones.dropout import ATTENTION
@@ -57,7 +59,7 @@ def _prototype(architecture: str) -> PreTrainedModel:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = build_from_shape(backbone(architecture), OUTPUTS, ATTENTION)
+        model = build_from_shape(backbone(architecture), OUTPUTS, ATTENTION, head)
         for name, parameter in model.named_parameters():
             # No zeros and no ones: they would hide a part that is not trained, stored or loaded.
             mean = 1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0

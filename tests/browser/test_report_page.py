@@ -12,7 +12,7 @@ from browser.driver import Browser
 
 pytestmark = pytest.mark.browser
 
-OVERVIEW = "#local-minilm > .dt-container"
+OVERVIEW = "#local-minilm-two-layer > .dt-container"
 CONTRAST = 4.5  # of small text, Web Content Accessibility Guidelines 2.2, 1.4.3
 COLOURS = """
 const canvas = document.createElement("canvas").getContext("2d");
@@ -107,14 +107,14 @@ def test_a_dialog_opens_and_closes_by_keyboard(opened: Browser) -> None:
 
 
 def test_the_other_methods_fade_when_one_is_highlighted(opened: Browser) -> None:
-    symbols = ("#local-minilm-stored-bytes-1 .mark-symbol path", "opacity")
+    symbols = ("#local-minilm-two-layer-stored-bytes-1 .mark-symbol path", "opacity")
     assert set(opened.attributes(*symbols)) == {"1"}
     opened.find("select").send_keys("pafi")
     opened.wait(lambda: sorted(opened.attributes(*symbols))[-2:] == ["0.1", "1"])
 
 
 def test_charts_change_with_the_colour_scheme(opened: Browser) -> None:
-    title = ("#local-minilm-stored-bytes-1 .role-title-text text", "fill")
+    title = ("#local-minilm-two-layer-stored-bytes-1 .role-title-text text", "fill")
     light = opened.attributes(*title)
     opened.colours("dark")
     opened.wait(lambda: len(opened.attributes(*title)) == 1 and opened.attributes(*title) != light)

@@ -18,7 +18,7 @@ from gluelamp.experiments.plan import check_run
 from gluelamp.tasks.catalogue import TASKS
 from gluelamp.tasks.glue import GLUE
 
-GROUPS = ("backbone", "method", "task", "data", "trainer", "tracker", "runtime")
+GROUPS = ("backbone", "method", "task", "data", "head", "trainer", "tracker", "runtime")
 # A task without training rows is for prediction only: its config cannot make a run.
 PREDICTED = {name for name, task in GLUE.items() if "train" not in task.rows}
 CONFIG_FILES = sorted(

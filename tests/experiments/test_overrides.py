@@ -26,7 +26,7 @@ CHANGES = [
     ["method=lora", "method.targets=[query,up]", "method.rank=4", "trainer.betas=[0.8,0.99]"],
     ["method=xpeft_soft", "method.name=xpeft_soft_small", "method.num_adapters=4"],
     ["method=pafi", "method.exclude='embeddings|(word, it\\'s)'", "trainer.learning_rate=2e-3"],
-    ["method=lt_sft", "trainer.head_learning_rate=null", "task=rte", "head.train_pooler=true"],
+    ["method=lt_sft", "trainer.head_learning_rate=null", "task=rte", "head=linear"],
     ["method=peft", "method.type=LORA", "method.options={use_dora:true,r:4}"],
     ["method=head_only", "task=mixture", "task.members=[cola,rte]", "trainer.dropout=0.1"],
 ]

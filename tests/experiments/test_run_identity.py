@@ -51,7 +51,7 @@ CHANGES_RESULT: Mapping[str, Mapping[str, Any]] = {
         "targets": ("query",),
     },
     "task": {"max_train_examples": 10},
-    "head": {"train_pooler": True},
+    "head": {"type": "linear"},
     "backbone": {"name": "small"},
 }
 WITHOUT_EFFECT: Mapping[str, Mapping[str, Any]] = {

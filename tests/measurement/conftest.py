@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from gluelamp.backbones.heads import HeadType
     from gluelamp.experiments.measure import MeasureConfig
     from gluelamp.measurement.base import MeasuredModel
 
@@ -72,11 +73,11 @@ def measured_model(composed: Composed) -> Callable[..., MeasuredModel]:
     parser = OverridesParser.create()
 
     # Composing takes longer than counting. All tests together compose each backbone and each method once.
-    def model(backbone: str, method: str, *fields: str, train_pooler: bool = False) -> MeasuredModel:
+    def model(backbone: str, method: str, *fields: str, head: HeadType = "two_layer") -> MeasuredModel:
         path = ["backbone.path=null"] if backbone == "tiny" else []
         shape = composed(f"backbone={backbone}", *path)["backbone"]
         options = composed(f"method={method}")["method"]
         options |= {field.key_or_group: field.value() for field in parser.parse_overrides(list(fields))}
-        return MeasuredModel(BackboneConfig(**shape), parse_method(options), train_pooler)
+        return MeasuredModel(BackboneConfig(**shape), parse_method(options), head)
 
     return model

@@ -28,8 +28,8 @@ def by_hand(length: int) -> int:
 @pytest.fixture(scope="session")
 def count(measured_model: Callable[..., MeasuredModel]) -> Callable[..., dict[str, float]]:
     @cache
-    def counted(method: str, batch: int = 1, length: int = 7, train_pooler: bool = False) -> dict[str, float]:
-        model = measured_model("tiny", method, train_pooler=train_pooler)
+    def counted(method: str, batch: int = 1, length: int = 7, head: str = "two_layer") -> dict[str, float]:
+        model = measured_model("tiny", method, head=head)
         (rows,) = count_flops(model, [(batch, length)])
         return {row["state"]: row["flops_per_sample"] for row in rows}
 
@@ -95,8 +95,8 @@ def test_a_length_beyond_the_last_position_is_refused(count: Callable[..., dict[
         count("lora", length=129)
 
 
-def test_a_trained_pooler_costs_its_gradient_and_that_of_the_input_of_the_head(
+def test_a_dense_layer_of_the_head_costs_its_gradient_and_that_of_the_input_of_the_head(
     count: Callable[..., dict[str, float]],
 ) -> None:
-    frozen, trained = (count("head_only", train_pooler=train) for train in (False, True))
-    assert trained["training"] - frozen["training"] == 2 * D * D + 2 * D * 2
+    linear, dense = (count("head_only", head=head) for head in ("linear", "two_layer"))
+    assert dense["training"] - linear["training"] == 2 * D * D + 2 * D * 2

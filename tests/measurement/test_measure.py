@@ -86,7 +86,7 @@ def test_the_path_depends_on_what_can_change_the_rows_and_on_nothing_else(measur
         return measurement_path(measuring(*TINY, *overrides))
 
     rows_change = [
-        *(["method.rank=4"], ["head.train_pooler=true"], ["backbone.shape.hidden_size=64"]),
+        *(["method.rank=4"], ["head=linear"], ["backbone.shape.hidden_size=64"]),
         *(["what=flops"], ["what=flops", "flops.lengths=[7]"]),
         *(["what=latency"], ["what=latency", "latency.rounds=2"]),
         *(["what=certificate"], ["what=certificate", "certificate.length=7"]),
@@ -105,13 +105,13 @@ def settings(record: dict[str, Any]) -> list[dict[str, Any]]:
     if kind == "certificate":
         return [{**record["protocol"], "machine": record["machine"]}]
     if kind in ("parameters", "storage", "xpeft_bytes"):
-        return [{"train_pooler": False}]
+        return [{"head": "two_layer"}]
     sizes = {"batches": unique(rows, "batch"), "lengths": unique(rows, "length")}
     if kind == "flops":
-        return [sizes | {"train_pooler": False}]
+        return [sizes | {"head": "two_layer"}]
     machine = {"device": rows[0]["device"]}
     if kind == "memory":
-        return [sizes | machine | {"train_pooler": False}]
+        return [sizes | machine | {"head": "two_layer"}]
     machine |= {"threads": rows[0]["threads"], "processor": rows[0]["processor"]}
     precisions = [{"float32": "fp32", "bfloat16": "bf16"}[dtype] for dtype in unique(rows, "dtype")]
     timed = sizes | machine | {"precisions": precisions, "graphs": [False, True]}

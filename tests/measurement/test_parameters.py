@@ -54,9 +54,9 @@ CHECKSUM = "f" * 64
 def count(measured_model: Models) -> Count:
     @cache  # papers print the same count in several tables
     def counted(
-        backbone: str, method: str, *fields: str, train_pooler: bool = False, num_outputs: int = 2
+        backbone: str, method: str, *fields: str, head: str = "two_layer", num_outputs: int = 2
     ) -> dict[str, Any]:
-        return count_values(measured_model(backbone, method, *fields, train_pooler=train_pooler), num_outputs)
+        return count_values(measured_model(backbone, method, *fields, head=head), num_outputs)
 
     return counted
 
@@ -126,8 +126,9 @@ def test_the_head_is_counted_separately(count: Count, backbone: str, num_outputs
     assert (row["head"], row["trained"], row["stored_bytes"]) == (head, 0, 0)
 
 
-def test_a_trained_pooler_is_counted_with_the_head(count: Count) -> None:
-    assert count("bert_base", "lora", train_pooler=True)["head"] == 1_538 + 768 * 768 + 768
+def test_a_linear_head_is_one_layer(count: Count) -> None:
+    sizes = {name: count(name, "lora", head="linear")["head"] for name in ("bert_base", "roberta_base")}
+    assert sizes == {"bert_base": 1_538, "roberta_base": 1_538}
 
 
 def test_an_architecture_that_lacks_a_part_is_a_reason_not_an_error(count: Count) -> None:
@@ -185,13 +186,12 @@ def test_hiwi_on_minilm_stores_two_biases_a_block_and_the_head(measured_model: M
     assert biases + head < row["task_file_bytes"] < biases + head + 2_000  # names and checksums
 
 
-def test_a_trained_pooler_is_stored_with_the_head(measured_model: Models) -> None:
-    frozen, trained = (
-        measure_files(measured_model("tiny", "hiwi", train_pooler=train_pooler))
-        for train_pooler in (False, True)
+def test_a_dense_layer_is_stored_with_the_head(measured_model: Models) -> None:
+    linear, dense = (
+        measure_files(measured_model("tiny", "hiwi", head=head)) for head in ("linear", "two_layer")
     )
-    assert trained["head_bytes"] - frozen["head_bytes"] == 4 * (32 * 32 + 32)
-    assert trained["task_file_bytes"] > frozen["task_file_bytes"] + 4 * (32 * 32 + 32)
+    assert dense["head_bytes"] - linear["head_bytes"] == 4 * (32 * 32 + 32)
+    assert dense["task_file_bytes"] > linear["task_file_bytes"] + 4 * (32 * 32 + 32)
 
 
 def test_a_run_writes_a_file_of_this_size(

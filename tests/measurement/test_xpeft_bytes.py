@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gluelamp.backbones.heads import HeadType
 from gluelamp.errors import InputError
 from gluelamp.experiments.measure import MeasureConfig, measure
 from gluelamp.measurement.base import MeasuredModel
@@ -34,8 +35,10 @@ REFERENCE = [
 @pytest.fixture(scope="session")
 def count(measured_model: Callable[..., MeasuredModel]) -> Count:
     @cache  # bert_base is counted for several tests
-    def counted(backbone: str, method: str, *fields: str, outputs: int = 2) -> dict[str, Any]:
-        return count_profile_bytes(measured_model(backbone, method, *fields), outputs)
+    def counted(
+        backbone: str, method: str, *fields: str, outputs: int = 2, head: HeadType = "linear"
+    ) -> dict[str, Any]:
+        return count_profile_bytes(measured_model(backbone, method, *fields, head=head), outputs)
 
     return counted
 
@@ -49,6 +52,7 @@ def test_bytes_follow_the_closed_forms(count: Count, backbone: str, n: int) -> N
             head = 4 * outputs * (width + 1)
             assert count(backbone, method, f"num_adapters={n}", outputs=outputs) == {
                 "num_adapters": n,
+                "head": "linear",
                 "outputs": outputs,
                 "trained": 2 * n * blocks,
                 "mask_bytes": bytes_of_masks,
@@ -79,6 +83,9 @@ def test_the_ratio_of_one_to_ten_thousand_is_that_of_the_masks_alone(count: Coun
     assert two["factor"] == fifteen["factor"] > 10_000
     assert two["factor_with_head"] == pytest.approx((3_538_944 + 6_152) / (312 + 6_152))  # 548
     assert fifteen["factor_with_head"] < 80
+    dense = count("bert_base", "xpeft", "num_adapters=100", head="two_layer")
+    assert dense["head_bytes"] == 6_152 + 4 * (768 * 768 + 768)
+    assert dense["factor_with_head"] < 3
 
 
 def test_an_inner_layer_norm_is_stored_with_the_masks(count: Count) -> None:
@@ -110,5 +117,7 @@ def test_the_table_is_made_from_the_records(measuring: Measuring, tmp_path: Path
     assert cells["method"] == "xpeft [num_adapters=100]"
     assert (cells["mask_bytes"], cells["formula_bytes"], cells["factor"]) == ("312", "312", "11342.8")
     lines = page.read_text(encoding="utf-8").splitlines()
-    assert len([line for line in lines if line.startswith("| bert_base")]) == 2 * len(HEAD_SIZES)
+    assert len([line for line in lines if line.startswith("| bert_base")]) == 2 * 2 * len(
+        HEAD_SIZES
+    )  # two numbers of adapters, two heads
     assert "| 3,538,944 | 3,578,112 | 11,342.8 | 548.4 |" in page.read_text(encoding="utf-8")

@@ -93,9 +93,9 @@ def test_the_content_hash_sees_names_shapes_types_and_values() -> None:
     assert len({content_hash(base), *map(content_hash, others)}) == 1 + len(others)
 
 
-def test_the_pooler_is_trained_counted_and_stored_with_the_head(method: GetMethod) -> None:
-    frozen = method("bitfit").adapt(tiny("bert"))
-    trained = method("bitfit").adapt(tiny("bert"), train_pooler=True)
+def test_the_pooler_of_a_two_layer_head_is_trained_counted_and_stored(method: GetMethod) -> None:
+    frozen = method("bitfit").adapt(tiny("bert", "linear"))
+    trained = method("bitfit").adapt(tiny("bert"))
     pooler = {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}
     assert set(trained.head) - set(frozen.head) == pooler
     assert pooler <= trained.task_state().keys()

@@ -22,7 +22,7 @@ FIXTURES = Path(__file__).parents[1] / "fixtures" / "records"
 @pytest.fixture
 def content() -> dict[str, Any]:
     """The content of a record of version 2."""
-    return read_json(FIXTURES / "record_schema_2.json")
+    return read_json(FIXTURES / "record_schema_3.json")
 
 
 @pytest.fixture
@@ -68,6 +68,7 @@ def test_names_and_words_of_version_1_are_replaced(
     del task["profiles"]
     old["config"]["method"] |= {"learning_rate": 0.01, "head_learning_rate": 0.005}
     old["memory"]["of"] = old["memory"].pop("measure")
+    old["config"]["head"] = {"train_pooler": False}
     old["protocol"]["persons"] = old["protocol"].pop("users")
     old["protocol"]["selection"] = "best on each person's validation rows, and last, from the same run"
     old["protocol"]["validation_reused"] = "best: each person's own rows choose; last: no"
@@ -78,10 +79,20 @@ def test_names_and_words_of_version_1_are_replaced(
     assert new == {key: value for key, value in content.items() if key != "overrides"}
 
 
+@pytest.mark.parametrize(("trains_pooler", "head"), [(False, "linear"), (True, "two_layer")])
+def test_the_pooler_of_version_2_is_the_type_of_the_head(
+    content: dict[str, Any], read: Callable[..., RunRecord], trains_pooler: bool, head: str
+) -> None:
+    assert read_record(FIXTURES / "record_schema_2.json").config_dict() == content["config"]
+    old = content | {"schema_version": 2}
+    old["config"]["head"] = {"train_pooler": trains_pooler}
+    assert read(old).config_dict()["head"] == {"type": head}
+
+
 def test_a_record_that_is_written_has_the_content_that_was_read(
     tmp_path: Path, content: dict[str, Any]
 ) -> None:
-    record = read_record(FIXTURES / "record_schema_2.json")
+    record = read_record(FIXTURES / "record_schema_3.json")
     assert record.config.trainer.profiles_per_pass == 32
     assert (record.protocol.users, list(record.protocol.diverged)) == (40, ["user_7"])
     assert record.config_dict() == content["config"]
@@ -155,7 +166,7 @@ WRONG_TYPE = [
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [*((key, ...) for key in MISSING), *WRONG_TYPE, ("metric", 1), ("schema_version", 3)]
+    ("key", "value"), [*((key, ...) for key in MISSING), *WRONG_TYPE, ("metric", 1), ("schema_version", 4)]
 )
 def test_the_first_wrong_key_is_named_with_its_file(
     content: dict[str, Any], read: Callable[..., RunRecord], key: str, value: object

@@ -43,15 +43,21 @@ def test_each_data_and_backbone_has_a_table_per_selection_and_task_strictest_fir
     add_record(task="rte", error="the loss is\nnot | finite: <pad> *c*")
     found = sections(tmp_path)
     assert list(found) == [
-        *(f"local data, minilm_l6, {selection}" for selection in (STRICT, "best epoch", "last epoch")),
-        "local data, minilm_l6, cola (matthews correlation)",
-        *("sample data, minilm_l6, best epoch", "sample data, minilm_l6, last epoch"),
-        "sample data, minilm_l6, cola (matthews correlation)",
+        *(
+            f"local data, minilm_l6, linear head, {selection}"
+            for selection in (STRICT, "best epoch", "last epoch")
+        ),
+        "local data, minilm_l6, linear head, cola (matthews correlation)",
+        *(
+            "sample data, minilm_l6, linear head, best epoch",
+            "sample data, minilm_l6, linear head, last epoch",
+        ),
+        "sample data, minilm_l6, linear head, cola (matthews correlation)",
         "Failed runs",
     ]
     notes = {title: any("sample is synthetic" in line for line in lines) for title, lines in found.items()}
     assert notes == {title: title.startswith("sample") for title in found}
-    assert "| pafi | n/a |" in found["sample data, minilm_l6, best epoch"]
+    assert "| pafi | n/a |" in found["sample data, minilm_l6, linear head, best epoch"]
     failure = r"| minilm_l6 | pafi | rte | 1 | the loss is not \| finite: \<pad> \*c\* |"
     assert found["Failed runs"][-1] == failure
 
@@ -65,7 +71,7 @@ def test_tasks_are_columns_in_the_benchmarks_order_with_their_average(
     add_record("bitfit", "cola", 0.5)
     add_record("hiwi", "rte", 0.4, options={"exclude": "embeddings.*|pooler.*"})
     add_record("hiwi", "rte", 0.4, options={"exclude": "pooler.*"})
-    assert sections(tmp_path)["local data, minilm_l6, best epoch"][:6] == [
+    assert sections(tmp_path)["local data, minilm_l6, linear head, best epoch"][:6] == [
         "| method | cola (matthews correlation) | rte (accuracy) | average of CoLA, RTE |",
         "| :-- | --: | --: | --: |",
         "| bitfit | 50.00 |  |  |",
@@ -80,7 +86,7 @@ def test_selections_are_columns_in_the_order_of_the_strictest(tmp_path: Path, ad
         add_record("pafi", score=0.60 + seed / 100, seed=seed, held_out=0.50 + seed / 100)
     add_record("bitfit", score=0.55, held_out=0.54)
     add_record("hiwi", score=0.70)  # an old record
-    assert sections(tmp_path)["local data, minilm_l6, cola (matthews correlation)"] == [
+    assert sections(tmp_path)["local data, minilm_l6, linear head, cola (matthews correlation)"] == [
         f"| method | rank | {STRICT} | 95 % | median | best epoch | last epoch |",
         "| :-- | --: | --: | --: | --: | --: | --: |",
         "| bitfit |  | 54.00 |  | 54.00 | 55.00 | 54.00 |",
@@ -96,9 +102,9 @@ def test_predictions_give_intervals_ranks_and_bold_ties(
         record = add_record(method, "rte", fraction, held_out=fraction)
         path = add_predictions(record, LABELS, right_on(fraction))
     found = sections(tmp_path)
-    wide = found[f"local data, minilm_l6, {STRICT}"]
+    wide = found[f"local data, minilm_l6, linear head, {STRICT}"]
     assert wide[2:] == ["| bitfit | 55.00 |", "| hiwi | **79.00** |", "| pafi | **80.00** |"]
-    lines = [line.split(" | ") for line in found["local data, minilm_l6, rte (accuracy)"][2:]]
+    lines = [line.split(" | ") for line in found["local data, minilm_l6, linear head, rte (accuracy)"][2:]]
     assert [line[:3] for line in lines] == [
         ["| pafi", "1 [1, 2]", "80.00"],
         ["| hiwi", "2 [1, 2]", "79.00"],
@@ -111,10 +117,12 @@ def test_predictions_give_intervals_ranks_and_bold_ties(
     for break_comparison in (lambda: add_predictions(record, LABELS[:9], LABELS[:9]), path.unlink):
         break_comparison()
         found = sections(tmp_path)
-        wide = found[f"local data, minilm_l6, {STRICT}"]
+        wide = found[f"local data, minilm_l6, linear head, {STRICT}"]
         assert wide[2:5] == ["| bitfit | 55.00 |", "| hiwi | 79.00 |", "| pafi | 80.00 |"]
         assert wide[5].startswith("- No bold type and no ranks")
-        lines = [line.split(" | ") for line in found["local data, minilm_l6, rte (accuracy)"][2:]]
+        lines = [
+            line.split(" | ") for line in found["local data, minilm_l6, linear head, rte (accuracy)"][2:]
+        ]
         assert {line[1] for line in lines} == {""}
 
 
@@ -132,7 +140,8 @@ def test_published_numbers_are_next_to_scores_on_all_rows_of_real_data_only(
     page = Results(tmp_path, tmp_path / "published").accuracy_page()
     assert page is not None
     assert ",".join(page.data.columns) == (
-        "data,backbone,method,task,metric,mean,median,std,low,high,seeds,collapsed,epochs,selection,published"
+        "data,backbone,head,method,task,metric,mean,median,std,low,high,seeds,collapsed,epochs,selection,"
+        "published"
     )
     rows = page.data[page.data["published"].notna()]
     assert set(rows["data"]) == {"local"}
@@ -141,7 +150,7 @@ def test_published_numbers_are_next_to_scores_on_all_rows_of_real_data_only(
     assert set(rows["published"]) == {0.8825}
     published = {title: lines for title, lines in sections(tmp_path).items() if "published" in title}
     assert {title: lines[2] for title, lines in published.items()} == {
-        "local data, minilm_l6, published": "| pafi | 88.25 |"
+        "local data, minilm_l6, linear head, published": "| pafi | 88.25 |"
     }
 
 

@@ -80,9 +80,14 @@ def seeds(add_run: AddRun, *options: Any, number: int = 2, **changes: Any) -> li
     return [add_run(*options, seed=seed, **changes) for seed in range(number)]
 
 
-def masks(number: int, kind: str = "hard", **ratios: float) -> Measurement:
+def masks(number: int, kind: str = "hard", **ratios: Any) -> Measurement:
     sizes = {"mask_bytes": 312, "adapter_weight_bytes": 3_538_944, "bank_stored_bytes": 56}
-    cells = sizes | {"bank_memory_bytes": 353_894_400, "num_adapters": number, "outputs": 2}
+    cells = sizes | {
+        "bank_memory_bytes": 353_894_400,
+        "num_adapters": number,
+        "outputs": 2,
+        "head": "two_layer",
+    }
     return measured("xpeft_bytes", f"xpeft_{kind}", "bert_base", {"mask": kind}, **cells, **ratios)
 
 
@@ -128,7 +133,8 @@ def test_pafi_is_evaluated_by_its_mean_over_tasks(add_run: AddRun, wrong: int, v
     assert "] on SST-2, RTE, " in claim["evidence"]
     selection = "cross-fitted (2-fold) epoch selection"
     assert claim["scale"] == (
-        f"minilm_l6, local data, 3 epochs, {selection}, 2 seeds, SST-2, RTE, 1,000 trained values"
+        f"minilm_l6, linear head, local data, 3 epochs, {selection}, 2 seeds, SST-2, RTE, "
+        "1,000 trained values"
     )
     assert row(claims, "PaFi: the smallest")["verdict"] == "not measured"
 
@@ -335,7 +341,10 @@ def test_the_factor_of_bytes_counts_with_and_without_the_head(
     soft, hard = masks(100, "soft", factor=1), masks(100, factor=factor, factor_with_head=with_head)
     claim = row(claims_on(masks=[soft, hard]), "A profile of X-PEFT")
     assert claim["verdict"] == verdict
-    assert f"1/{factor:,.0f}; with a head of 2 classes on both sides 1/{with_head:,.0f}" in claim["evidence"]
+    assert (
+        f"1/{factor:,.0f}; with the head of 2 classes on both sides: two-layer head 1/{with_head:,.1f}"
+        in claim["evidence"]
+    )
 
 
 def test_the_papers_100_adapters_decide_and_the_largest_bank_is_shown() -> None:

@@ -22,7 +22,7 @@ from gluelamp.reporting.tables.xpeft import xpeft_page, xpeft_rows
 AddRun = Callable[..., FoundRun]
 
 NOTHING = closest_scores(Path("nowhere"))
-TITLE = "minilm_l6, local data, 3 epochs, cross-fitted (2-fold) epoch selection, 1 seed"
+TITLE = "minilm_l6, linear head, local data, 3 epochs, cross-fitted (2-fold) epoch selection, 1 seed"
 
 
 def compared(runs: Sequence[FoundRun], references: Sequence[str] = ("r",)) -> pd.DataFrame:
@@ -53,7 +53,9 @@ def masks(number: int, kind: str = "hard") -> dict[str, Any]:
 
 def counted(method: str, number: int, kind: str = "hard") -> Measurement:
     row = {"num_adapters": number, "mask_bytes": 312, "head_bytes": 6152, "bank_stored_bytes": 56}
-    rows = [row | {"outputs": outputs, "adapter_bytes": 3_578_112} for outputs in (2, 15)]
+    rows = [
+        row | {"outputs": outputs, "head": "two_layer", "adapter_bytes": 3_578_112} for outputs in (2, 15)
+    ]
     return Measurement(1, "xpeft_bytes", "bert_base", method, {"mask": kind}, rows)
 
 

@@ -108,8 +108,8 @@ def test_the_page_is_one_small_file(page: Page) -> None:
 
 
 def test_each_source_of_data_has_its_own_section(page: Page) -> None:
-    assert {"local-minilm", "sample-minilm"} <= set(page.attributes["id"])
-    names = [name for name in page.charts if name.startswith("local-minilm-stored-bytes")]
+    assert {"local-minilm-two-layer", "sample-minilm-two-layer"} <= set(page.attributes["id"])
+    names = [name for name in page.charts if name.startswith("local-minilm-two-layer-stored-bytes")]
     assert [len(page.rows(name)) for name in names] == [4] * len(SCORES)
     assert "The bundled sample is synthetic" in page.source
     assert "The loss is not finite at step 17." in page.source
@@ -156,7 +156,7 @@ def test_learning_curves_are_means_over_seeds(results: Path, page: Page) -> None
     third = [record["history"][2]["matthews_correlation"] for record in local]
     (row,) = (
         row
-        for row in page.rows("local-minilm-learning-curves-1")
+        for row in page.rows("local-minilm-two-layer-learning-curves-1")
         if (row["method"], row["epoch"]) == ("full", 3)
     )
     assert row["score"] == pytest.approx(100 * sum(third) / 2, abs=0.006)
@@ -174,7 +174,10 @@ def test_families_have_one_colour_and_a_setting_of_one_task_is_named_on_all_task
     )
     methods = {name: {row["method"] for row in page.rows(name)} for name in page.charts}
     # One setting of a method is shown: of two on one task each, the first.
-    assert [methods[f"local-minilm-stored-bytes-{number}"] for number in (1, 2)] == [{"pafi"}, {"full"}]
+    assert [methods[f"local-minilm-two-layer-stored-bytes-{number}"] for number in (1, 2)] == [
+        {"pafi"},
+        {"full"},
+    ]
     layers = [
         layer for chart in page.charts.values() for layer in chart["layer"] if "color" in layer["encoding"]
     ]
@@ -191,7 +194,7 @@ def test_methods_have_one_selection_and_without_predictions_a_score_has_no_inter
     next(tmp_path.rglob("pafi/**/predictions.parquet")).unlink()
     page = rendered(tmp_path)
     assert "<strong>best epoch</strong>" in page.source
-    rows = {row["method"]: row for row in page.rows("local-minilm-stored-bytes-1")}
+    rows = {row["method"]: row for row in page.rows("local-minilm-two-layer-stored-bytes-1")}
     assert (rows["pafi"]["low"], rows["pafi"]["high"], rows["pafi"]["interval"]) == (None, None, "unknown")
     assert rows["fish"]["low"] is not None
     # bold type among only some of the methods would be misleading
@@ -230,7 +233,7 @@ def test_superglue_has_a_section_of_its_own(tmp_path: Path, add_run: Callable[..
         add_run("pafi", task, 30)
     found = gather(Results(tmp_path, tmp_path / "published")).sections
     assert [(section.slug, section.scope, list(section.tasks)) for section in found] == [
-        ("local-minilm_l6", "local data", ["RTE"]),
-        ("local-minilm_l6-superglue", "local data, SuperGLUE", ["CB", "COPA"]),
+        ("local-minilm_l6-two-layer", "local data", ["RTE"]),
+        ("local-minilm_l6-two-layer-superglue", "local data, SuperGLUE", ["CB", "COPA"]),
     ]
     assert [len(section.task_tables) for section in found] == [1, 2]

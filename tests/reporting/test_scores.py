@@ -195,9 +195,9 @@ def test_all_methods_have_the_training_settings_of_most_runs(add_run: AddRun) ->
     assert set(chosen(runs)["epochs"]) == {3}
 
 
-def test_head_weights_and_data_are_the_same_for_all(add_run: AddRun) -> None:
+def test_weights_and_data_are_the_same_for_all(add_run: AddRun) -> None:
     runs = [add_run(method) for method in "ab"]
-    others = ({"head": {"train_pooler": True}}, {"checksum": "d" * 64}, {"fingerprint": "1" * 64})
+    others = ({"checksum": "d" * 64}, {"fingerprint": "1" * 64})
     runs += [add_run("c", seed=seed, **other) for seed, other in enumerate(others)]
     assert places(runs) == [("a", "rte"), ("b", "rte")]
 

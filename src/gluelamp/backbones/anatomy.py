@@ -7,12 +7,13 @@ an error that names it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import nn
 from transformers import PreTrainedModel
 
+from gluelamp.backbones.heads import LinearHead, freeze_pooler, remove_dense, remove_pooler
 from gluelamp.errors import UnsupportedError, unknown
 
 # `branch` is the last module before the sum with the residual stream: a dropout where the architecture has
@@ -41,17 +42,17 @@ class Architecture:
         layers: path of the list of blocks, relative to the base model.
         embeddings: path of the embeddings, relative to the base model.
         handles: path of each handle, relative to a block.
-        head: paths of the modules that each task trains and stores in full, relative to the model.
-        pretrained_head: the modules of the head that have pre-trained values.
-        pooler: path of the pre-trained pooler, relative to the model.
+        head: paths of the new modules of the head, relative to the model.
+        pooler: path of the pre-trained dense layer before them, relative to the model.
+        make_linear: makes the head of a model linear; None if the architecture has two layers in any case.
     """
 
     layers: str
     embeddings: str
     handles: Mapping[str, str]
     head: tuple[str, ...]
-    pretrained_head: tuple[str, ...] = ()
     pooler: str | None = None
+    make_linear: Callable[[PreTrainedModel], None] | None = None
 
 
 _BERT_HANDLES = {
@@ -70,7 +71,13 @@ _BERT_HANDLES = {
 # DeBERTa and MPNet add relative positions to the attention scores. They do not call the attention function
 # of transformers, so they have no handle for it.
 _FUNCTION = {"attention.function": "attention.self"}
-_ROBERTA = Architecture("encoder.layer", "embeddings", _BERT_HANDLES | _FUNCTION, head=("classifier",))
+_ROBERTA = Architecture(
+    "encoder.layer",
+    "embeddings",
+    _BERT_HANDLES | _FUNCTION,
+    head=("classifier",),
+    make_linear=remove_dense,
+)
 
 ARCHITECTURES = {
     "bert": Architecture(
@@ -79,6 +86,7 @@ ARCHITECTURES = {
         _BERT_HANDLES | _FUNCTION,
         head=("classifier",),
         pooler="bert.pooler",
+        make_linear=freeze_pooler,
     ),
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
@@ -93,6 +101,7 @@ ARCHITECTURES = {
             "attention.value": "attention.self.value_proj",
         },
         head=("pooler", "classifier"),  # the published checkpoints have no pooler
+        make_linear=remove_pooler,
     ),
     "distilbert": Architecture(
         "transformer.layer",
@@ -126,6 +135,7 @@ ARCHITECTURES = {
             "attention.norm": "attention.LayerNorm",
         },
         head=("classifier",),
+        make_linear=remove_dense,
     ),
     # Pre-LN, with one fused projection for query, key and value, and one for the gate and value of the
     # feed-forward network.
@@ -140,8 +150,9 @@ ARCHITECTURES = {
             "ffn.down": "mlp.Wo",
             "ffn.branch": "mlp.Wo",
         },
-        head=("head", "classifier"),
-        pretrained_head=("head",),  # a dense layer and a norm
+        head=("classifier",),
+        pooler="head",  # a dense layer and a norm
+        make_linear=freeze_pooler,
     ),
 }
 
@@ -192,8 +203,9 @@ class Anatomy:
     Args:
         blocks: the transformer blocks, first to last.
         embeddings: the embeddings.
-        head: the modules that each task trains and stores in full; see `Architecture`.
-        pooler: the pre-trained pooler between encoder and head, where there is one.
+        head: the modules that each task trains and stores in full, a pre-trained pooler included if the head
+            has two layers.
+        pooler: the pre-trained pooler before a linear head, which is frozen; None if there is none.
         encoder_parameters: full names of all parameters except those of head and pooler, sorted.
     """
 
@@ -234,9 +246,7 @@ def new_head(model: PreTrainedModel) -> dict[str, nn.Module]:
     Raises:
         InputError: if the architecture is unknown.
     """
-    architecture = architecture_of(model)
-    new = [path for path in architecture.head if path not in architecture.pretrained_head]
-    return {path: model.get_submodule(path) for path in new}
+    return {path: model.get_submodule(path) for path in architecture_of(model).head}
 
 
 def output_layer(model: PreTrainedModel) -> nn.Linear:
@@ -248,6 +258,21 @@ def output_layer(model: PreTrainedModel) -> nn.Linear:
     # The modules are in the order of their registration, and every supported head registers its outputs last.
     inside = (module for part in new_head(model).values() for module in part.modules())
     return [module for module in inside if isinstance(module, nn.Linear)][-1]
+
+
+def use_linear_head(model: PreTrainedModel) -> None:
+    """Make the head of a sequence classifier linear, in place; see `gluelamp.backbones.heads`.
+
+    Raises:
+        InputError: if the architecture is unknown, or if its head always has two layers.
+    """
+    make_linear = architecture_of(model).make_linear
+    if make_linear is None:
+        raise UnsupportedError(
+            f"head=linear is not available for the architecture {model.config.model_type!r}, whose "
+            "classifier always has two layers. Take head=two_layer or another backbone."
+        )
+    make_linear(model)
 
 
 def anatomy(model: PreTrainedModel) -> Anatomy:
@@ -275,13 +300,14 @@ def anatomy(model: PreTrainedModel) -> Anatomy:
         for index, _ in enumerate(model.get_submodule(layers).children())
     )
     # The head and the pooler are not part of the encoder: percentages of trained values refer to the encoder.
-    pooler = architecture.pooler
-    outside = (*architecture.head, *([pooler] if pooler else []))
+    pooler = (architecture.pooler,) if architecture.pooler else ()
+    outside = (*architecture.head, *pooler)
+    is_linear = isinstance(output_layer(model), LinearHead)
     return Anatomy(
         blocks=blocks,
         embeddings=handle(f"{base}.{architecture.embeddings}"),
-        head=tuple(handle(path) for path in architecture.head),
-        pooler=handle(pooler) if pooler else None,
+        head=tuple(handle(path) for path in (architecture.head if is_linear else outside)),
+        pooler=next((handle(path) for path in pooler if is_linear), None),
         encoder_parameters=tuple(
             sorted(
                 name

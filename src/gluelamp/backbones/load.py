@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from gluelamp.backbones.heads import HeadType
+
 # Files of a download. Pickled weights (*.bin) are left out: reading them can run code.
 _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
 _SETTINGS = ("config.json", "*token*.json", "vocab*", "merges.txt", "*.model")
@@ -251,7 +253,9 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
         raise InputError(f"{folder} holds no usable tokenizer ({reason}).") from error
 
 
-def load_model(checkpoint: Checkpoint, num_outputs: int, attention: str) -> PreTrainedModel:
+def load_model(
+    checkpoint: Checkpoint, num_outputs: int, attention: str, head: HeadType = "two_layer"
+) -> PreTrainedModel:
     """Return a sequence classifier: the encoder of a checkpoint in fp32 with a new, random head.
 
     The head is initialised from torch's global generator, so seed it first. If the checkpoint was fine-tuned
@@ -261,15 +265,17 @@ def load_model(checkpoint: Checkpoint, num_outputs: int, attention: str) -> PreT
         checkpoint: from `find_checkpoint`.
         num_outputs: number of outputs of the head.
         attention: name of the attention implementation.
+        head: type of the head.
 
     Raises:
-        InputError: if the files cannot be read, lack a tensor of the encoder, or have one of another shape.
+        InputError: if the files cannot be read, lack a tensor of the encoder, or have one of another shape;
+            or if the architecture cannot have this head.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging as transformers_logging
 
-    from gluelamp.backbones.anatomy import new_head
+    from gluelamp.backbones.anatomy import new_head, use_linear_head
 
     transformers_logging.set_verbosity_error()  # it warns that the head is new
     transformers_logging.disable_progress_bar()
@@ -295,6 +301,8 @@ def load_model(checkpoint: Checkpoint, num_outputs: int, attention: str) -> PreT
     for path, module in new_head(model).items():
         if not {f"{path}.{name}" for name, _ in module.named_parameters()} <= set(report["missing_keys"]):
             _initialise(model, module)
+    if head == "linear":
+        use_linear_head(model)
     return set_attention(model, attention)
 
 
@@ -325,7 +333,9 @@ def _initialise(model: PreTrainedModel, part: nn.Module) -> None:
         model._init_weights(module)
 
 
-def build_from_shape(config: BackboneConfig, num_outputs: int, attention: str) -> PreTrainedModel:
+def build_from_shape(
+    config: BackboneConfig, num_outputs: int, attention: str, head: HeadType = "two_layer"
+) -> PreTrainedModel:
     """Return a randomly initialised sequence classifier of the shape of a backbone.
 
     Under ``torch.device("meta")`` it takes no memory and has no values, which suffices to count.
@@ -334,12 +344,15 @@ def build_from_shape(config: BackboneConfig, num_outputs: int, attention: str) -
         config: its ``shape`` is used.
         num_outputs: number of outputs of the head.
         attention: name of the attention implementation.
+        head: type of the head.
 
     Raises:
-        InputError: if the shape is not possible.
+        InputError: if the shape is not possible, or the architecture cannot have this head.
     """
     from torch import OutOfMemoryError
     from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    from gluelamp.backbones.anatomy import use_linear_head
 
     try:
         shape = AutoConfig.for_model(**config.shape, num_labels=num_outputs)
@@ -349,6 +362,8 @@ def build_from_shape(config: BackboneConfig, num_outputs: int, attention: str) -
     except Exception as error:  # each architecture raises exceptions of its own types
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"backbone.shape={dict(config.shape)} is not usable ({reason}).") from error
+    if head == "linear":
+        use_linear_head(model)
     return set_attention(model, attention)
 
 

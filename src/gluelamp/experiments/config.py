@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as validated
 
+from gluelamp.backbones.heads import HeadType
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.errors import InputError, unknown
 from gluelamp.experiments.overrides import refuse_renamed
@@ -35,10 +36,10 @@ class HeadConfig:
     """The task head; it is trained in every method.
 
     Args:
-        train_pooler: whether the pre-trained pooler (BERT's) is trained and counted with the head.
+        type: ``two_layer`` or ``linear``; see `gluelamp.backbones.heads.HeadType`.
     """
 
-    train_pooler: bool = False
+    type: HeadType = "two_layer"
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

@@ -10,6 +10,7 @@ import pandas as pd
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 
+from gluelamp.backbones.anatomy import anatomy
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import load_model, load_tokenizer
 from gluelamp.errors import InputError
@@ -56,8 +57,8 @@ def load_trained(plan: Plan, state: State, attention: str) -> Adaptation:
             "profile in a profile store."
         )
     config = plan.config
-    model = load_model(plan.checkpoint, plan.task.num_outputs, attention).eval()
-    adaptation = config.method.adapt(model, read_selection(path), train_pooler=config.head.train_pooler)
+    model = load_model(plan.checkpoint, plan.task.num_outputs, attention, config.head.type).eval()
+    adaptation = config.method.adapt(model, read_selection(path))
     load_task_state(path, adaptation, provenance(adaptation, plan.checkpoint.checksum))
     return adaptation
 
@@ -95,6 +96,11 @@ def export_model(config: RunConfig, options: ExportConfig) -> Path:
         raise InputError(f"{folder} holds files. Take another export.destination, or empty it.")
     # merged in fp32: a bf16 merge would round the differences away
     model = load_trained(plan, options.selection, "sdpa").merge()
+    if config.head.type == "linear" and anatomy(model).pooler is None:
+        raise InputError(
+            f"A linear head on {model.config.model_type!r} cannot be exported: in transformers it "
+            "has two layers. Export a run with head=two_layer."
+        )
     if plan.task.labels:  # a regression task has no labels
         model.config.id2label = dict(enumerate(plan.task.labels))
         model.config.label2id = {label: number for number, label in enumerate(plan.task.labels)}

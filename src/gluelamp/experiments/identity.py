@@ -53,15 +53,15 @@ def effective_config(config: RunConfig, resolved: Mapping[str, Mapping[str, Any]
             del content[section][key]
     # two methods may have the same options, so the class is part of the identity
     content["method"] |= {"name": content.pop("method_name"), "kind": type(config.method).__name__}
-    for section, values in resolved.items():
-        content[section] |= values
+    for section, found in resolved.items():
+        content[section] |= found
     for option in config.method.seed_options:
         if content["method"][option] == config.seed:
             content["method"][option] = RUN_SEED
-    for section, options in _added_later(content):
+    for values, options in _added_later(content):
         for key, neutral in options.items():
-            if key in section and section[key] == neutral:
-                del section[key]
+            if key in values and values[key] == neutral:
+                del values[key]
     return json.loads(json.dumps(content))  # JSON types only, as in the record: no tuples
 
 

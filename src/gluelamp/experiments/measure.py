@@ -106,7 +106,7 @@ def measure(config: MeasureConfig) -> Path | None:
         CertificateFailedError: if the result of a certificate, new or old, is FAIL.
     """
     kind, backbone = config.kind, config.backbone
-    model = MeasuredModel(backbone, config.method, config.head.train_pooler)
+    model = MeasuredModel(backbone, config.method, config.head.type)
     if (reason := kind.refusal(model)) is not None:
         if config.on_unsupported == "fail":
             raise InputError(f"what={config.what} does not support method={config.method_name}: {reason}")
@@ -142,7 +142,7 @@ def measurement_path(config: MeasureConfig) -> Path:
     content must not change, or existing measurements would no longer be found.
     """
     kind, backbone = config.kind, config.backbone
-    settings = kind.settings(MeasuredModel(backbone, config.method, config.head.train_pooler))
+    settings = kind.settings(MeasuredModel(backbone, config.method, config.head.type))
     name = identity({"shape": dict(backbone.shape), "method": _method_content(config), **settings})
     folder = Path(config.results.root) / kind.folder.format(kind=config.what) / backbone.name
     return folder / f"{config.method_name}-{name}.json"

@@ -22,8 +22,12 @@ RENAMED_KEYS = {
     "method.head_learning_rate": "trainer.head_learning_rate",
     "trainer.together": "trainer.profiles_per_pass",
     "task.users": "task.profiles",
+    "head.train_pooler": "head.type",
 }
-RENAMED_VALUES = {"task.profiles": {"each": "per_user", "shared_then_each": "shared_then_per_user"}}
+RENAMED_VALUES = {
+    "task.profiles": {"each": "per_user", "shared_then_each": "shared_then_per_user"},
+    "head.type": {"True": "two_layer", "False": "linear", "true": "two_layer", "false": "linear"},
+}
 
 # the option takes the short names, and the record has those of torch
 _PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
@@ -75,7 +79,9 @@ def run_overrides(
         # a method of another package: its defaults are not known here, so all its options are written
         defaults["method"] = dict.fromkeys(config["method"])
     searched = {*_SEARCHED, *(defaults.get("search") or ())}
-    for section in ("task", "method", "trainer", "head"):
+    if config["head"]["type"] != "two_layer":
+        words.append(f"head={config['head']['type']}")
+    for section in ("task", "method", "trainer"):
         words += _differences(section, config[section], defaults[section], searched)
     words.append(f"trainer.precision={_PRECISIONS.get(trainer['precision'], trainer['precision'])}")
     options = [(key, *key.partition(".")[::2]) for key in sorted(searched)]

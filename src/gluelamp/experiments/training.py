@@ -86,7 +86,7 @@ def bare_model(plan: Plan) -> PreTrainedModel:
         InputError: if ``trainer.max_length`` is more than the encoder has positions for.
     """
     torch.manual_seed(plan.config.seed)
-    model = load_model(plan.checkpoint, plan.task.num_outputs, ATTENTION)
+    model = load_model(plan.checkpoint, plan.task.num_outputs, ATTENTION, plan.config.head.type)
     _check_length(plan, readable_tokens(anatomy(model).embeddings.module))
     if any(plan.task.initial_head_bias):
         # The head of a regression task starts in the middle of the range of labels. From 0, its bias alone
@@ -131,8 +131,7 @@ def adapt_model(plan: Plan, train: EncodedSplit, validation: Splits, folder: Pat
         validation: the validation splits of the phases.
         folder: holds the checkpoints of the phases, in folders that begin with ``phase-``.
     """
-    task, seed = plan.task, plan.config.seed
-    method, train_pooler = plan.config.method, plan.config.head.train_pooler
+    task, method, seed = plan.task, plan.config.method, plan.config.seed
 
     def new_trainer(adaptation: Adaptation, config: TrainerConfig, rates: Rates, place: Path) -> Trainer:
         profile = Profile(train, validation, rates, seed, place)
@@ -144,9 +143,9 @@ def adapt_model(plan: Plan, train: EncodedSplit, validation: Splits, folder: Pat
     if method.phases():
         # A phase may take hours. An option that does not fit the model is refused before the first one.
         shell = copy.deepcopy(model).to("meta")  # type: ignore[arg-type]  # `to` is decorated
-        adapt_untrained(method, shell, train_pooler=train_pooler)
-    selection = run_phases(method, model, runner, train_pooler)
-    adaptation = method.adapt(model, selection, train_pooler=train_pooler)
+        adapt_untrained(method, shell)
+    selection = run_phases(method, model, runner)
+    adaptation = method.adapt(model, selection)
     # A task state is useless with another backbone, mask or bank, so it stores their checksums.
     checksums = provenance(adaptation, plan.checkpoint.checksum)
     write_shared_state(plan.root / "shared", adaptation, checksums)
@@ -178,8 +177,7 @@ def train_per_user(
     config = plan.config
     users = Users(plan.task, train, validation, config.trainer.profiles_per_pass, plan.folder / "users")
     if config.trainer.profiles_per_pass > 1:  # a method that cannot be stacked is refused before training
-        model = bare_model(plan)
-        stack(adapt_untrained(config.method, model, train_pooler=config.head.train_pooler), plan.task)
+        stack(adapt_untrained(config.method, bare_model(plan)), plan.task)
     start = None
     if config.task.profiles == "shared_then_per_user":
         start = _shared_values(plan, train, validation)

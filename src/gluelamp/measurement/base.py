@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 
+from gluelamp.backbones.heads import HeadType
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.methods.base import Method
 from gluelamp.records import SCHEMA_VERSION, Certificate, Measurement
@@ -32,12 +33,12 @@ class MeasuredModel:
     Args:
         backbone: its ``shape`` is used. Its weights are not needed.
         method: the method with its hyper-parameters.
-        train_pooler: whether the pre-trained pooler is trained, and counted, with the head.
+        head: type of the head, which is counted.
     """
 
     backbone: BackboneConfig
     method: Method
-    train_pooler: bool = False
+    head: HeadType = "two_layer"
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,10 @@ class MeasurementKind:
     def settings(self, model: MeasuredModel) -> dict[str, Any]:
         """Return all that can change the rows, except the backbone's shape and the method.
 
-        The settings are part of the hash in the file's name. Counts depend on the options and on whether
-        the pooler is trained. Timings add the machine.
+        The settings are part of the hash in the file's name. Counts depend on the options and on the
+        head. Timings add the machine.
         """
-        return asdict(self) | {"train_pooler": model.train_pooler}
+        return asdict(self) | {"head": model.head}
 
     def refusal(self, model: MeasuredModel) -> str | None:
         """Return why this kind does not support the method on any backbone; None if it supports it."""

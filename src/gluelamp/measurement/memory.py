@@ -145,9 +145,9 @@ def _prepare(
     model: MeasuredModel, state: str, device: torch.device
 ) -> tuple[PreTrainedModel, Callable[[Inputs], None]]:
     """Return the model of one state on its device, and the function that runs the measured step."""
-    network = build_bare(model.backbone)
+    network = build_bare(model.backbone, model.head)
     if state != "base":
-        adaptation = adapt_untrained(model.method, network, model.train_pooler)
+        adaptation = adapt_untrained(model.method, network)
         network = adaptation.merge() if state == "merged" else adaptation.model
     network.to(device)  # type: ignore[arg-type]  # the decorated method has no signature
 

@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from gluelamp.backbones.anatomy import anatomy, readable_tokens
 from gluelamp.backbones.dropout import ATTENTION
+from gluelamp.backbones.heads import HeadType
 from gluelamp.backbones.load import BackboneConfig, build_from_shape
 from gluelamp.errors import InputError
 from gluelamp.measurement.base import MeasuredModel
@@ -40,7 +41,7 @@ _STD = 0.05
 
 
 @torch.no_grad()
-def build_bare(backbone: BackboneConfig) -> PreTrainedModel:
+def build_bare(backbone: BackboneConfig, head: HeadType = "two_layer") -> PreTrainedModel:
     """Return the bare backbone with random values in every tensor, in evaluation mode.
 
     The values are the same in every call. Biases and LayerNorm scales, which usually start at zero or
@@ -49,9 +50,10 @@ def build_bare(backbone: BackboneConfig) -> PreTrainedModel:
 
     Args:
         backbone: its ``shape`` is used.
+        head: type of the head.
     """
     torch.manual_seed(_SEED)
-    model = build_from_shape(backbone, OUTPUTS, ATTENTION).eval()
+    model = build_from_shape(backbone, OUTPUTS, ATTENTION, head).eval()
     for value in model.parameters():
         value.add_(_STD * torch.randn_like(value))
     return model

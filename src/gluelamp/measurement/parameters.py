@@ -70,9 +70,9 @@ def count_values(model: MeasuredModel, num_outputs: int = OUTPUTS) -> Row:
         InputError: if the method's options do not fit the backbone's size.
     """
     with torch.device("meta"):
-        network = build_from_shape(model.backbone, num_outputs, ATTENTION)
+        network = build_from_shape(model.backbone, num_outputs, ATTENTION, model.head)
         try:
-            adaptation = adapt_untrained(model.method, network, model.train_pooler)
+            adaptation = adapt_untrained(model.method, network)
         # A row and not an error: a sweep over all backbones completes, and the tables show the reason.
         except UnsupportedError as error:
             return dict.fromkeys(MEASUREMENT_COLUMNS["parameters"]) | {"refused": str(error)}
@@ -117,7 +117,7 @@ def measure_files(model: MeasuredModel) -> Row:
     Raises:
         InputError: if the method does not support this architecture or size.
     """
-    adaptation = adapt_untrained(model.method, build_bare(model.backbone), model.train_pooler)
+    adaptation = adapt_untrained(model.method, build_bare(model.backbone, model.head))
     values, size = count_parameters(adaptation), count_bytes(adaptation)
     header = provenance(adaptation, _CHECKSUM)
     # The functions that a run calls write the files, so names and headers are counted as they are.

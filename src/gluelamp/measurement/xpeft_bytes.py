@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import get_args
 
 import torch
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.backbones.dropout import ATTENTION
+from gluelamp.backbones.heads import HeadType
 from gluelamp.backbones.load import build_from_shape
 from gluelamp.errors import InputError
 from gluelamp.measurement.base import MeasuredModel, MeasurementKind, Part, Row
@@ -33,15 +36,19 @@ class XPeftBytes(MeasurementKind):
         return "it has no masks. Take method=xpeft or method=xpeft_soft, or what=parameters for any method."
 
     def measure(self, model: MeasuredModel, parts: Sequence[Part]) -> Iterator[list[Row]]:
-        """Count the bytes for each size of the head."""
-        yield [count_profile_bytes(model, outputs) for outputs in HEAD_SIZES]
+        """Count the bytes for each head: its bytes are a large part of a profile's."""
+        yield [
+            count_profile_bytes(replace(model, head=head), outputs)
+            for head in get_args(HeadType)
+            for outputs in HEAD_SIZES
+        ]
 
     def summarise(self, row: Row) -> str:
         """Return the bytes of the masks in relation to an adapter's."""
         return (
             f"stores {row['mask_bytes']:,} bytes of masks over {row['num_adapters']} adapters: 1/"
-            f"{row['factor']:,.0f} of an adapter, and with heads of {row['outputs']} outputs 1/"
-            f"{row['factor_with_head']:,.1f}"
+            f"{row['factor']:,.0f} of an adapter, and 1/{row['factor_with_head']:,.1f} with the head ("
+            f"{row['head']}, {row['outputs']} outputs)"
         )
 
 
@@ -55,12 +62,13 @@ def count_profile_bytes(model: MeasuredModel, outputs: int) -> Row:
         outputs: number of outputs of the head.
 
     Returns:
-        ``num_adapters``; ``trained`` values; ``mask_bytes``, all that a profile stores except its head;
-        ``formula_bytes``, the expected value: 2 L ceil(N / 8) for hard masks or 8 N L for soft masks, plus
-        8 b L for inner LayerNorms; ``head_bytes``; the bank's bytes on disk, once for all profiles, and in
-        memory; the bytes of one fp32 Pfeiffer adapter of the same bottleneck, without biases
-        (``adapter_weight_bytes``) and with them (``adapter_bytes``); ``factor``, the adapter's weights over
-        the masks; and ``factor_with_head``, the same ratio with the head added on both sides.
+        ``num_adapters``; type (``head``) and ``outputs`` of the head; ``trained`` values; ``mask_bytes``, all
+        that a profile stores except its head; ``formula_bytes``, the expected value: 2 L ceil(N / 8) for hard
+        masks or 8 N L for soft masks, plus 8 b L for inner LayerNorms; ``head_bytes``; the bank's bytes on
+        disk, once for all profiles, and in memory; the bytes of one fp32 Pfeiffer adapter of the same
+        bottleneck, without biases (``adapter_weight_bytes``) and with them (``adapter_bytes``); ``factor``,
+        the adapter's weights over the masks; and ``factor_with_head``, the same ratio with the head added on
+        both sides.
 
     Raises:
         InputError: if the method is not X-PEFT, or does not fit the backbone.
@@ -72,8 +80,8 @@ def count_profile_bytes(model: MeasuredModel, outputs: int) -> Row:
     # Only sizes are counted, so the tensors need no values.
     def adapt(each: Method) -> Adaptation:
         with torch.device("meta"):
-            network = build_from_shape(model.backbone, outputs, ATTENTION)
-            return each.adapt(network, train_pooler=model.train_pooler)
+            network = build_from_shape(model.backbone, outputs, ATTENTION, model.head)
+            return each.adapt(network)
 
     pfeiffer = Pfeiffer(reduction_factor=method.reduction_factor)
     masks, adapter = adapt(method), adapt(pfeiffer)
@@ -87,6 +95,7 @@ def count_profile_bytes(model: MeasuredModel, outputs: int) -> Row:
     per_block = 8 * size if method.mask == "soft" else 2 * math.ceil(size / 8)
     return {
         "num_adapters": size,
+        "head": model.head,
         "outputs": outputs,
         "trained": count_parameters(masks)["trained"],
         "mask_bytes": profile["method"],

@@ -197,7 +197,7 @@ class Method:
     """What the available texts leave open, or where a paper and its code differ."""
 
     trains_pooler: ClassVar[bool] = False
-    """Whether the method trains the pre-trained pooler whatever ``train_pooler`` is."""
+    """Whether the method trains the pre-trained pooler before a linear head, too."""
 
     seed_options: ClassVar[tuple[str, ...]] = ()
     """Options that are seeds, such as that of a random mask. A config sets them to the run's seed."""
@@ -284,9 +284,7 @@ class Method:
         """
         return {}
 
-    def adapt(
-        self, model: PreTrainedModel, selection: Selection | None = None, *, train_pooler: bool = False
-    ) -> Adaptation:
+    def adapt(self, model: PreTrainedModel, selection: Selection | None = None) -> Adaptation:
         """Freeze a model, apply the method, and unfreeze the head.
 
         Args:
@@ -294,7 +292,6 @@ class Method:
                 place; move it afterwards.
             selection: what the method's phases selected, from `gluelamp.methods.phases.run_phases` or
                 `gluelamp.methods.storage.read_selection`. Only a method with phases needs one.
-            train_pooler: whether the pre-trained pooler is trained (and counted) with the head.
 
         Raises:
             InputError: if the method does not support this architecture or size, or has phases and gets
@@ -314,7 +311,7 @@ class Method:
         # Counted before the changes, which may replace or add parameters.
         size = sum(model.get_parameter(name).numel() for name in parts.encoder_parameters)
         changes = self.selected_changes(model, parts, selection.tensors)
-        head = self.head(parts, train_pooler)
+        head = self.head(parts)
         for value in head.values():
             value.requires_grad_(True)
         adaptation = Adaptation(
@@ -331,9 +328,9 @@ class Method:
             adaptation.trainable[name].data.copy_(initial)
         return adaptation
 
-    def head(self, parts: Anatomy, train_pooler: bool) -> dict[str, nn.Parameter]:
+    def head(self, parts: Anatomy) -> dict[str, nn.Parameter]:
         """Return the parameters that are trained with the task head, by full name."""
-        pooler = [parts.pooler] if parts.pooler and (train_pooler or self.trains_pooler) else []
+        pooler = [parts.pooler] if parts.pooler and self.trains_pooler else []
         return {
             f"{part.path}.{name}": value
             for part in (*parts.head, *pooler)

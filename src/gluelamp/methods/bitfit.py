@@ -17,7 +17,7 @@ class BitFit(Method):
     """Train every bias of the encoder, including those of the LayerNorms.
 
     On a BERT-style encoder of L layers, width d and feed-forward width f these are L(7d + f) + d
-    values. The pooler's bias belongs to the head (``head.train_pooler``).
+    values. The pooler's bias belongs to the head.
     """
 
     family: ClassVar[str] = "bias"

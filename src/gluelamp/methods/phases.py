@@ -65,9 +65,7 @@ Phase = TrainingPhase | ScoringPhase
 RunPhase = Callable[[Phase, Adaptation], Mapping[str, Tensor]]
 
 
-def run_phases(
-    method: Method, model: PreTrainedModel, run: RunPhase, train_pooler: bool = False
-) -> Selection:
+def run_phases(method: Method, model: PreTrainedModel, run: RunPhase) -> Selection:
     """Run a method's phases, each on a copy of the model, and return what they select.
 
     A head that a phase trained is the initial head of what follows, if the phase keeps it. Nothing else of a
@@ -77,24 +75,23 @@ def run_phases(
         method: the method.
         model: the bare sequence classifier; its head is changed in place.
         run: runs one phase and returns its result.
-        train_pooler: as for `Method.adapt`.
     """
     results = []
     for phase in method.phases():
         # A resumed run skips finished phases. Its random numbers must be those of an uninterrupted run.
         with torch.random.fork_rng():
-            result = run(phase, phase.method.adapt(copy.deepcopy(model), train_pooler=train_pooler))
+            result = run(phase, phase.method.adapt(copy.deepcopy(model)))
         results.append(result)
         # Hooks and closures tie an adapted model into reference cycles, and it may be large.
         gc.collect()
         # A training phase returns its head too.
         if isinstance(phase, TrainingPhase) and phase.keeps_head:
-            for name, value in method.head(anatomy(model), train_pooler).items():
+            for name, value in method.head(anatomy(model)).items():
                 value.data.copy_(result[name])
     return method.select(model, anatomy(model), results)
 
 
-def untrained_selection(method: Method, model: PreTrainedModel, train_pooler: bool = False) -> Selection:
+def untrained_selection(method: Method, model: PreTrainedModel) -> Selection:
     """Return a selection without any training, to count parameters or to time passes.
 
     Training phases return their initial values and scoring phases the pre-trained values.
@@ -102,7 +99,6 @@ def untrained_selection(method: Method, model: PreTrainedModel, train_pooler: bo
     Args:
         method: the method.
         model: the bare sequence classifier; not changed.
-        train_pooler: as for `Method.adapt`.
     """
 
     def untrained(phase: Phase, adaptation: Adaptation) -> Mapping[str, Tensor]:
@@ -110,16 +106,14 @@ def untrained_selection(method: Method, model: PreTrainedModel, train_pooler: bo
             return adaptation.task_state()
         return {name: value.detach() for name, value in adaptation.trainable.items()}
 
-    return run_phases(method, model, untrained, train_pooler)
+    return run_phases(method, model, untrained)
 
 
-def adapt_untrained(method: Method, model: PreTrainedModel, train_pooler: bool = False) -> Adaptation:
+def adapt_untrained(method: Method, model: PreTrainedModel) -> Adaptation:
     """Apply a method with its `untrained_selection`, which is empty for a method without phases.
 
     Args:
         method: the method.
         model: the sequence classifier, changed in place.
-        train_pooler: as for `Method.adapt`.
     """
-    selection = untrained_selection(method, model, train_pooler)
-    return method.adapt(model, selection, train_pooler=train_pooler)
+    return method.adapt(model, untrained_selection(method, model))

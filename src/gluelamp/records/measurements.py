@@ -65,6 +65,7 @@ MEASUREMENT_COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "xpeft_bytes": (
         "num_adapters",
+        "head",
         "outputs",
         "trained",
         "mask_bytes",

@@ -13,7 +13,7 @@ from gluelamp.io import read_json, write_json
 from gluelamp.records.files import check_version, validate
 from gluelamp.records.upgrade import upgrade_run
 
-RUN_SCHEMA: Literal[2] = 2
+RUN_SCHEMA: Literal[3] = 3
 
 
 class Section(BaseModel):
@@ -71,6 +71,16 @@ class TrainerSection(Section):
     profiles_per_pass: int = 1
 
 
+class HeadSection(Section):
+    """The settings of the task head.
+
+    Args:
+        type: ``two_layer`` or ``linear``.
+    """
+
+    type: str = "two_layer"
+
+
 class RunSettings(Section):
     """All settings that can change the result of a run.
 
@@ -79,6 +89,7 @@ class RunSettings(Section):
         method: its name, class and hyper-parameters.
         task: its name, and which of its rows.
         trainer: how the method was trained.
+        head: the task head.
         seed: the seed.
     """
 
@@ -86,6 +97,7 @@ class RunSettings(Section):
     method: MethodSection
     task: TaskSection
     trainer: TrainerSection
+    head: HeadSection = HeadSection()
     seed: int
 
 
@@ -226,7 +238,7 @@ class RunRecord(BaseModel):
     # A key at this level belongs to the layout: a new one needs a new version. Sections may grow without.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    schema_version: Literal[2] = RUN_SCHEMA
+    schema_version: Literal[3] = RUN_SCHEMA
     identity: str
     status: Literal["complete", "failed"]
     family: str | None = None
@@ -278,7 +290,7 @@ def read_record(path: Path) -> RunRecord:
     # an upgrade is made in memory only; the file of an earlier release is not changed
     content = read_json(path)
     # the version first: with another version, the check of the layout would name a key that is not wrong
-    if check_version(path, content, (1, RUN_SCHEMA)) == 1:
+    if check_version(path, content, (1, 2, RUN_SCHEMA)) != RUN_SCHEMA:
         content = upgrade_run(content)
     return validate(path, content, RunRecord)
 

@@ -33,15 +33,33 @@ _FAMILIES = {
 
 
 def upgrade_run(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of a version 1 run record in the layout of version 2.
+    """Return the content of a run record of version 1 or 2 in the layout of version 3.
 
-    Only names and words change: a number is never changed. ``family`` is that of the method's class,
-    ``overrides`` stays unset, and the identity is that of version 1.
+    Only names and words change: a number is never changed, and the identity stays that of the file. In a
+    record of version 1, ``family`` is that of the method's class, and ``overrides`` stays unset.
 
     Args:
-        content: of a ``record.json`` of version 1. It is not changed.
+        content: of a ``record.json``. It is not changed.
     """
-    record = dict(content, schema_version=2)
+    record = dict(content) if content.get("schema_version") == 2 else _upgrade_words(content)
+    record["schema_version"] = 3
+    if isinstance(record.get("config"), Mapping):
+        record["config"] = _upgrade_head(record["config"])
+    return record
+
+
+def _upgrade_head(config: Mapping[str, Any]) -> dict[str, Any]:
+    head = config.get("head")
+    if not isinstance(head, Mapping) or "train_pooler" not in head:
+        return dict(config)
+    # The option of versions 1 and 2 concerned the pooler of BERT, which is the first layer of its head.
+    trains_pooler = head["train_pooler"]
+    others = {key: value for key, value in head.items() if key != "train_pooler"}
+    return {**config, "head": others | {"type": "two_layer" if trains_pooler else "linear"}}
+
+
+def _upgrade_words(content: Mapping[str, Any]) -> dict[str, Any]:
+    record = dict(content)
     # A section that is missing or not a mapping stays as it is: the check of the layout names it afterwards.
     if isinstance(record.get("config"), Mapping):
         record["config"] = _upgrade_config(record["config"])

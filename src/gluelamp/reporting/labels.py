@@ -18,6 +18,9 @@ SELECTIONS = {
 }
 """Titles of the selections of the epoch, the strictest first; every record has ``best`` and ``last``."""
 
+HEADS = {"two_layer": "two-layer head", "linear": "linear head"}
+"""Titles of the types of the task head, that of the committed evidence first."""
+
 SAMPLE_NOTE = "The bundled sample is synthetic: it shows that the suite runs, and it is no evidence on {}."
 
 COLLAPSED_MARK = "ᶜ"
@@ -104,10 +107,10 @@ def scope_title(rows: pd.DataFrame) -> str:
     """Return the title of a table of scores of one backbone, data, training and selection.
 
     Args:
-        rows: with the columns ``backbone``, ``data``, ``epochs``, ``selection`` (empty if there are no runs)
-            and ``seeds``.
+        rows: with the columns ``backbone``, ``head``, ``data``, ``epochs``, ``selection`` (empty if there are
+            no runs) and ``seeds``.
     """
-    # All rows have the same backbone, data, epochs and selection; only the numbers of seeds may differ.
+    # All rows have the same backbone, head, data, epochs and selection; only the numbers of seeds may differ.
     first = rows.iloc[0]
     if not first["selection"]:
         return f"{first['backbone']}, no runs"
@@ -115,7 +118,8 @@ def scope_title(rows: pd.DataFrame) -> str:
     fewest, most = int(seeds.min()), int(seeds.max())
     count = _plural(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
     training = f"{first['data']} data, {_plural(first['epochs'], 'epoch')}"
-    return f"{first['backbone']}, {training}, {SELECTIONS[first['selection']]}, {count}"
+    model = f"{first['backbone']}, {HEADS[first['head']]}"
+    return f"{model}, {training}, {SELECTIONS[first['selection']]}, {count}"
 
 
 def _plural(number: int, noun: str) -> str:

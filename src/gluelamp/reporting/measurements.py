@@ -72,7 +72,7 @@ TABLES: Mapping[str, MeasurementTable] = {
         "the adapter's weights over the masks; `factor_with_head` adds the head of `outputs` outputs to "
         "both. `formula_bytes` is 2 L ceil(N / 8) for hard masks and 8 N L for soft masks. The bank is "
         "stored once for all profiles; a random bank is stored as the numbers that generate it.",
-        settings=("num_adapters", "outputs"),
+        settings=("num_adapters", "head", "outputs"),
     ),
 }
 

@@ -19,7 +19,7 @@ SIZES = ["trained", "trained_pct", "method_bytes", "stored_pct", "head_bytes", "
 COUNTS = ["trained", "method_bytes", "head_bytes", "shared_bytes"]
 """The sizes that are whole numbers."""
 COLUMNS = [
-    *("data", "fingerprint", "checksum", "backbone", "method", "family", "task"),
+    *("data", "fingerprint", "checksum", "backbone", "head", "method", "family", "task"),
     *("has_users", "profiles", "is_mixture", "seed", "epochs", "diverged", "deviations", *SIZES, "folder"),
     *("metric", "is_main", "selection", "value"),
 ]
@@ -55,6 +55,7 @@ def _rows(folder: Path, record: RunRecord) -> Iterator[dict[str, Any]]:
         "fingerprint": record.data.fingerprint,
         "checksum": record.backbone.checksum,
         "backbone": config.backbone.name,
+        "head": config.head.type,
         "method": config.method.name,
         "family": record.family,
         "task": config.task.name,

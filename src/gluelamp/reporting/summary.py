@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gluelamp.reporting.labels import DATA_PREFIXES, SELECTIONS, is_shared, table_labels
+from gluelamp.reporting.labels import DATA_PREFIXES, HEADS, SELECTIONS, is_shared, table_labels
 from gluelamp.reporting.scores import COUNTS, SIZES, table_settings
 from gluelamp.reporting.statistics import Estimate, mean_estimate, read_predictions, score_estimate
 from gluelamp.tasks.catalogue import TASKS
@@ -48,16 +48,18 @@ SETTING_NOTE = (
     "never by its scores. `glue_accuracy` has all settings."
 )
 SCORE_COLUMNS = [
-    *("data", "backbone", "method", "label", "task", "metric", "epochs", "selection"),
+    *("data", "backbone", "head", "method", "label", "task", "metric", "epochs", "selection"),
     *("seeds", "seed_set", "collapsed", "mean", "std", "low", "high", "error", "freedom", *SIZES),
 ]
 
-_SCOPE = ["data", "backbone"]
-_GROUP = [*_SCOPE, "variant", "task", "metric", "selection"]
+SCOPE = ["data", "backbone", "head"]
+"""What the runs of one table have in common: methods are never compared across these."""
+
+_GROUP = [*SCOPE, "variant", "task", "metric", "selection"]
 
 
 def summarise(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per data, backbone, variant of a method, task, metric and selection.
+    """Return one row per data, backbone, head, variant of a method, task, metric and selection.
 
     Runs with different data, fingerprints of the data or checksums of the backbone are never in one row.
 
@@ -79,11 +81,12 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     scores = scores.assign(variant=_variants(scores))
     # The order of rows is the order of the tables: main metrics first, the strictest selection first.
     order = {
+        "head": scores["head"].map(list(HEADS).index),
         "task": task_order(scores["task"]),
         "is_main": ~scores["is_main"],
         "selection": scores["selection"].map(list(SELECTIONS).index),
     }
-    keys = ["data", "backbone", "task", "variant", "is_main", "metric", "selection", "seed"]
+    keys = [*SCOPE, "task", "variant", "is_main", "metric", "selection", "seed"]
     scores = scores.loc[scores.assign(**order).sort_values(keys, kind="stable").index]
     groups = (group for _, group in scores.groupby(_GROUP, sort=False))
     rows = pd.DataFrame([_over_seeds(group) for group in groups])
@@ -97,7 +100,7 @@ def task_order(tasks: pd.Series) -> pd.Series:
 
 
 def by_benchmark(rows: pd.DataFrame) -> Iterator[tuple[BenchmarkTasks, pd.DataFrame]]:
-    """Yield each benchmark that has rows, with them; tasks of no benchmark, such as mixtures, are with GLUE."""
+    """Yield each benchmark that has rows, with them; tasks of no benchmark (mixtures) are with GLUE."""
     for benchmark in BENCHMARKS:
         others = [task for one in BENCHMARKS if one is not benchmark for task in one.tasks]
         is_own = ~rows["task"].isin(others) if benchmark is GLUE_TASKS else rows["task"].isin(benchmark.tasks)
@@ -106,10 +109,10 @@ def by_benchmark(rows: pd.DataFrame) -> Iterator[tuple[BenchmarkTasks, pd.DataFr
 
 
 def _variants(scores: pd.DataFrame) -> pd.Series:
-    """Return the label of each row's run, from all runs with the same data and backbone."""
+    """Return the label of each row's run, from all runs with the same data, backbone and head."""
     # Labels depend on all runs of a table, so they are made once per run and not once per score.
     runs = scores.drop_duplicates("folder")
-    tables = list(zip(runs["data"], runs["backbone"], strict=True))
+    tables = list(runs[SCOPE].itertuples(index=False, name=None))
     labels = table_labels(list(zip(tables, runs["method"], table_settings(runs), strict=True)))
     return scores["folder"].map(dict(zip(runs["folder"], labels, strict=True)))
 
@@ -141,7 +144,7 @@ def common_settings(
     """Return the rows of a table with one setting per label; see `SETTING_NOTE`.
 
     The training settings are those with the most runs. Then each task has the data with the most runs, and
-    each label one setting. Different sources of data and backbones are never compared.
+    each label one setting. Different sources of data, backbones and heads are never compared.
 
     Args:
         rows: of `summarise`, with a column ``label``: the row of the table.
@@ -149,10 +152,10 @@ def common_settings(
         benchmark: whose tasks are in the table.
 
     Returns:
-        the rows of the benchmark's tasks in their main metric, by data, backbone, label and task.
+        the rows of the benchmark's tasks in their main metric, by data, backbone, head, label and task.
     """
     rows = rows[rows["is_main"].astype(bool) & rows["task"].isin(benchmark.tasks)]
-    scopes = [_common_settings(scope, selection) for _, scope in rows.groupby(_SCOPE)]
+    scopes = [_common_settings(scope, selection) for _, scope in rows.groupby(SCOPE, sort=False)]
     return pd.concat(scopes, ignore_index=True) if scopes else rows
 
 

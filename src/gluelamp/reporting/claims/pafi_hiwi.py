@@ -23,7 +23,7 @@ from gluelamp.reporting.claims.claim import (
 )
 from gluelamp.reporting.rendering import PERCENTAGE
 from gluelamp.reporting.tables.paired import ONE_SEED, OVERALL, outcome
-from gluelamp.reporting.tables.sparse_masks import CONTROLS, PAFI, SCOPE, TASK_SPECIFIC
+from gluelamp.reporting.tables.sparse_masks import CONTROLS, PAFI, SECTION, TASK_SPECIFIC
 
 MASKS_CLAIM = "PaFi: one mask for all tasks is better than task-specific masks"
 CONTROLS_CLAIM = "PaFi: the smallest weights are a better choice than random, largest or middle ones"
@@ -47,7 +47,7 @@ def mask_claims(rows: pd.DataFrame) -> Iterator[Claim]:
     Args:
         rows: of `gluelamp.reporting.tables.sparse_masks.sparse_rows`, without the sample.
     """
-    scopes = [scope for _, scope in rows.groupby(SCOPE, sort=False)] if len(rows) else []
+    scopes = [scope for _, scope in rows.groupby(SECTION, sort=False)] if len(rows) else []
     for claim, rivals in ((MASKS_CLAIM, TASK_SPECIFIC), (CONTROLS_CLAIM, CONTROLS)):
         claims = [_mask_claim(claim, scope, rivals) for scope in scopes]
         measured = [one for one in claims if one.verdict != NOT_MEASURED]

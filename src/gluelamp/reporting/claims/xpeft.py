@@ -19,8 +19,9 @@ from gluelamp.reporting.claims.claim import (
     difference_text,
     paired_scale,
 )
+from gluelamp.reporting.labels import HEADS
 from gluelamp.reporting.tables.paired import ONE_SEED, OVERALL, outcome
-from gluelamp.reporting.tables.xpeft import ADAPTER, HEAD_ONLY, PAPER_BACKBONE, SCOPE
+from gluelamp.reporting.tables.xpeft import ADAPTER, HEAD_ONLY, PAPER_BACKBONE, SECTION
 
 ACCURACY_CLAIM = "X-PEFT matches adapter tuning"
 BYTES_CLAIM = "A profile of X-PEFT takes 1/10,000 of an adapter's bytes"
@@ -37,7 +38,7 @@ def accuracy_claims(rows: pd.DataFrame) -> Iterator[Claim]:
     Args:
         rows: of `gluelamp.reporting.tables.xpeft.xpeft_rows`, without the sample.
     """
-    scopes = [scope for _, scope in rows.groupby(SCOPE, sort=False)] if f"vs_{ADAPTER}" in rows else []
+    scopes = [scope for _, scope in rows.groupby(SECTION, sort=False)] if f"vs_{ADAPTER}" in rows else []
     claims = [claim for scope in scopes for claim in _scope_claims(scope)]
     yield from claims or [Claim(ACCURACY_CLAIM, "", NOT_MEASURED, _NO_RUNS)]
 
@@ -50,28 +51,32 @@ def bytes_claim(measured: Sequence[Measurement]) -> Claim:
     """
     hard = [one for one in measured if one.backbone == PAPER_BACKBONE and one.config.get("mask") == "hard"]
     rows = [row for one in hard for row in one.rows if row["outputs"] == _CLASSES]
-    claimed = next((row for row in rows if row["num_adapters"] == _ADAPTERS), None)
-    if claimed is None:
+    claimed = [row for row in rows if row["num_adapters"] == _ADAPTERS]
+    if not claimed:
         missing = f"The bytes of hard masks over {_ADAPTERS} adapters were not counted."
         return Claim(BYTES_CLAIM, PAPER_BACKBONE, NOT_MEASURED, missing)
-    largest = max(rows, key=lambda row: int(row["num_adapters"]))
-    shown = [claimed, largest] if largest["num_adapters"] > _ADAPTERS else [claimed]
+    masks = claimed[0]
+    most = max(int(row["num_adapters"]) for row in rows)
+    largest = [row for row in rows if row["num_adapters"] == most > _ADAPTERS]
     bank = (
-        f"The bank is stored once: {claimed['bank_stored_bytes']:,} bytes for a random one, "
-        f"{claimed['bank_memory_bytes']:,} in memory"
+        f"The bank is stored once: {masks['bank_stored_bytes']:,} bytes for a random one, "
+        f"{masks['bank_memory_bytes']:,} in memory"
     )
     # The paper's factor is of masks alone. A profile also stores its head, which dominates its bytes.
-    verdict = MIXED if claimed["factor_with_head"] < _FACTOR else SUPPORTED
-    verdict = CONTRADICTED if claimed["factor"] < _FACTOR else verdict
-    evidence = ". ".join([*map(_bytes_text, shown), bank])
+    verdict = MIXED if any(row["factor_with_head"] < _FACTOR for row in claimed) else SUPPORTED
+    verdict = CONTRADICTED if masks["factor"] < _FACTOR else verdict
+    evidence = ". ".join([*(_bytes_text(sizes) for sizes in (claimed, largest) if sizes), bank])
     return Claim(BYTES_CLAIM, f"{PAPER_BACKBONE}, from shapes", verdict, f"{evidence}.")
 
 
-def _bytes_text(row: Mapping[str, Any]) -> str:
+def _bytes_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the bytes of one number of adapters, from a row for each type of the head."""
+    first = rows[0]
+    heads = (f"{HEADS[row['head']]} 1/{row['factor_with_head']:,.1f}" for row in rows)
     return (
-        f"N = {row['num_adapters']}: {row['mask_bytes']:,} bytes of masks against the "
-        f"{row['adapter_weight_bytes']:,} of an adapter's weights, 1/{row['factor']:,.0f}; with a head of "
-        f"{_CLASSES} classes on both sides 1/{row['factor_with_head']:,.0f}"
+        f"N = {first['num_adapters']}: {first['mask_bytes']:,} bytes of masks against the "
+        f"{first['adapter_weight_bytes']:,} of an adapter's weights, 1/{first['factor']:,.0f}; with the head "
+        f"of {_CLASSES} classes on both sides: {', '.join(heads)}"
     )
 
 

@@ -36,7 +36,7 @@ class Contents:
     Args:
         runs: the number of complete runs.
         claims: with their verdicts; None without records for them.
-        sections: scores, by source of data and backbone.
+        sections: scores, by source of data, backbone and head.
         lamp: the tables of tasks with users; None without such runs.
         latencies: charts, by backbone and machine.
         pages: the other tables of the results folder.

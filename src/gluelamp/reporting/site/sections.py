@@ -1,4 +1,4 @@
-"""The part of the page on one source of data and one backbone: scores, their runs and charts."""
+"""The part of the page on one source of data, backbone and head: scores, their runs and charts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 import pandas as pd
 
 from gluelamp.records import FoundRun, RunRecord
-from gluelamp.reporting.labels import SELECTIONS, collapse_notes, collapsed_mark, task_name
+from gluelamp.reporting.labels import HEADS, SELECTIONS, collapse_notes, collapsed_mark, task_name
 from gluelamp.reporting.rendering import EMPTY, POINTS, Cell, Number, Range, Table, Text, numbers, texts
 from gluelamp.reporting.site.charts import FAMILIES, Family
 from gluelamp.reporting.site.panels import Panels, score_panels
 from gluelamp.reporting.statistics import comparable, possibly_best
-from gluelamp.reporting.summary import GLUE_TASKS, BenchmarkTasks, by_benchmark, common_settings
+from gluelamp.reporting.summary import GLUE_TASKS, SCOPE, BenchmarkTasks, by_benchmark, common_settings
 
 RECORD_SECTIONS = {
     "versions": "Versions",
@@ -40,6 +40,7 @@ class RunGroup:
         slug: its name in the page.
         data: label of the data.
         backbone: the name.
+        head: title of the type of the head.
         method: the name, with what distinguishes its setting.
         task: the name.
         records: one per seed, in the order of seeds.
@@ -49,6 +50,7 @@ class RunGroup:
     slug: str
     data: str
     backbone: str
+    head: str
     method: str
     task: str
     records: Sequence[RunRecord]
@@ -99,12 +101,13 @@ class RunGroup:
 
 @dataclass(frozen=True)
 class Section:
-    """One benchmark, source of data and backbone.
+    """One benchmark, source of data, backbone and head.
 
     Args:
         benchmark: the title of a benchmark other than GLUE, else empty.
         data: label of the data.
         backbone: the name.
+        head: title of the type of the head.
         selection: title of the selection of the epoch in the overview and the charts.
         tasks: their names.
         methods: in the order of the overview.
@@ -117,6 +120,7 @@ class Section:
     benchmark: str
     data: str
     backbone: str
+    head: str
     selection: str
     tasks: Sequence[str]
     methods: Sequence[str]
@@ -128,8 +132,8 @@ class Section:
     @property
     def slug(self) -> str:
         """Its name in links and files."""
-        name = f"{self.data} {self.backbone} {self.benchmark.lower()}"
-        return "-".join(name.replace("(", "").replace(")", "").split())
+        words = f"{self.data} {self.backbone} {self.head.removesuffix(' head')} {self.benchmark.lower()}"
+        return "-".join(words.replace("(", "").replace(")", "").split())
 
     @property
     def scope(self) -> str:
@@ -148,14 +152,14 @@ def run_groups(summary: pd.DataFrame, runs: Sequence[FoundRun], root: Path) -> d
     records = dict(runs)
     # Every complete run has a score after its last epoch: one row per group.
     rows = summary[summary["is_main"].astype(bool) & (summary["selection"] == "last")]
-    keys = ["data", "backbone", "variant", "task"]
+    keys = [*SCOPE, "variant", "task"]
     groups: dict[Path, RunGroup] = {}
     for number, row in enumerate(rows.sort_values(keys).to_dict("records"), start=1):
         folders = row["folders"]
         links = [f"{folder.relative_to(root).as_posix()}/record.json" for folder in folders]
-        data, backbone, method, task = (row[key] for key in keys)
+        data, backbone, head, method, task = (row[key] for key in keys)
         members = [records[folder] for folder in folders]
-        group = RunGroup(f"runs-{number}", data, backbone, method, task, members, links)
+        group = RunGroup(f"runs-{number}", data, backbone, HEADS[head], method, task, members, links)
         groups |= dict.fromkeys(folders, group)
     return groups
 
@@ -171,9 +175,9 @@ def sections(summary: pd.DataFrame, groups: Mapping[Path, RunGroup]) -> list[Sec
     result = []
     for benchmark, part in by_benchmark(summary):
         common = common_settings(part.assign(label=part["method"]), benchmark=benchmark)
-        for (data, backbone), rows in common.groupby(["data", "backbone"]):
-            scope = part[(part["data"] == data) & (part["backbone"] == backbone)]
-            result.append(_section(rows, scope, groups, benchmark))
+        scopes = dict(list(part.groupby(SCOPE, sort=False)))
+        for key, rows in common.groupby(SCOPE, sort=False):
+            result.append(_section(rows, scopes[key], groups, benchmark))
     return result
 
 
@@ -191,6 +195,7 @@ def _section(
         benchmark="" if benchmark is GLUE_TASKS else benchmark.title,
         data=first["data"],
         backbone=first["backbone"],
+        head=HEADS[first["head"]],
         selection=SELECTIONS[first["selection"]],
         tasks=[task_name(task) for task in tasks],
         methods=methods,

@@ -7,15 +7,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import pandas as pd
 
 from gluelamp.records import RunRecord
-from gluelamp.reporting.labels import SAMPLE_NOTE, SELECTIONS, collapse_notes, collapsed_mark, task_names
+from gluelamp.reporting.labels import (
+    HEADS,
+    SAMPLE_NOTE,
+    SELECTIONS,
+    collapse_notes,
+    collapsed_mark,
+    task_names,
+)
 from gluelamp.reporting.published_scores import Key as PublishedKey
 from gluelamp.reporting.rendering import EMPTY, Cell, Format, Number, Page, Range, Table, Text, numbers, texts
 from gluelamp.reporting.scores import SAMPLE, is_benchmark
 from gluelamp.reporting.statistics import TIES_NOTE, Predictions, comparable, possibly_best, rank_intervals
-from gluelamp.reporting.summary import GLUE_TASKS, BenchmarkTasks, by_benchmark, task_averages
+from gluelamp.reporting.summary import GLUE_TASKS, SCOPE, BenchmarkTasks, by_benchmark, task_averages
 
 ACCURACY_COLUMNS = [
-    *("data", "backbone", "method", "task", "metric"),
+    *(*SCOPE, "method", "task", "metric"),
     *("mean", "median", "std", "low", "high"),
     *("seeds", "collapsed", "epochs", "selection", "published"),
 ]
@@ -51,14 +58,14 @@ def accuracy_rows(summary: pd.DataFrame, published: Mapping[PublishedKey, float]
 
 
 def accuracy_page(rows: pd.DataFrame, failed: Sequence[RunRecord]) -> Page:
-    """Return the page of `accuracy_rows`: tables per data, backbone and benchmark, and the failed runs."""
+    """Return the page of `accuracy_rows`: tables per data, backbone, head and benchmark, and failed runs."""
     tables: list[Table] = []
     main = rows[rows["is_main"].astype(bool)]
-    for (data, backbone), scope in main.groupby(["data", "backbone"], sort=False):
+    for (data, backbone, head), scope in main.groupby(SCOPE, sort=False):
         for benchmark, part in by_benchmark(scope):
             notes = [SAMPLE_NOTE.format(benchmark.title)] if data.startswith(SAMPLE) else []
             # GLUE, with mixtures of any tasks, is the table without a further title.
-            title = f"{data} data, {backbone}"
+            title = f"{data} data, {backbone}, {HEADS[head]}"
             title += "" if benchmark is GLUE_TASKS else f", {benchmark.title}"
             tables += _scope_tables(title, part, notes, benchmark)
     if failed:

@@ -38,6 +38,7 @@ from gluelamp.reporting.scores import FP32_BYTES, SAMPLE, is_benchmark
 from gluelamp.reporting.summary import (
     AVERAGE_TASKS,
     GLUE_TASKS,
+    SCOPE,
     SCORE_COLUMNS,
     SETTING_NOTE,
     BenchmarkTasks,
@@ -50,10 +51,10 @@ PAPER_BACKBONE = "roberta_large"
 PAPER_METHODS = ("pafi", "hiwi", "hiwi_weight")
 AVERAGE = "average"
 
-SCOPE = ["data", "backbone", "epochs", "selection"]
+SECTION = [*SCOPE, "epochs", "selection"]
 _PERCENTAGES = ["trained_pct", "stored_pct"]
 COLUMNS = [
-    *SCOPE,
+    *SECTION,
     *("method", "task", "tasks", "metric", "seeds", "collapsed", "mean", "std", "low", "high"),
     *("trained_pct_low", "trained_pct_high", "stored_pct_low", "stored_pct_high"),
     *("published_trained", "published_stored"),
@@ -76,8 +77,8 @@ _READING = (
 _SUPERGLUE_READING = (
     "Scores are times 100: accuracy, on MultiRC F1 over all answers (F1a), with the 95 % interval over "
     "examples and seeds. The average is over these tasks; that of the benchmark also has ReCoRD, which is "
-    "left out, and counts CB and MultiRC by the mean of two metrics. The second metric and the two diagnostic "
-    "sets are in `glue_accuracy`."
+    "left out, and counts CB and MultiRC by the mean of two metrics. The second metric and the two "
+    "diagnostic sets are in `glue_accuracy`."
 )
 
 
@@ -88,7 +89,7 @@ def main_rows(
     counts: Sequence[PublishedCount],
     benchmark: BenchmarkTasks = GLUE_TASKS,
 ) -> pd.DataFrame:
-    """Return one row per data, backbone, method and task, and one per average.
+    """Return one row per data, backbone, head, method and task, and one per average.
 
     On GLUE the paper's backbone is included without runs, too: with counted sizes and published scores.
 
@@ -107,7 +108,7 @@ def main_rows(
     ours = common_settings(summary.assign(label=summary["method"]), benchmark=benchmark)[SCORE_COLUMNS]
     methods = {one.method for one in measured} | {*ours["method"], *PAPER_METHODS}
     published = published[published["method"].isin(methods) & published["task"].isin(benchmark.averaged)]
-    scopes = [scope for _, scope in ours.groupby(["data", "backbone"])]
+    scopes = [scope for _, scope in ours.groupby(SCOPE, sort=False)]
     if benchmark is GLUE_TASKS and PAPER_BACKBONE not in set(ours["backbone"]):
         scopes.append(_paper_scope(published))
     tables = [_scope_rows(scope, published, measured, counts, benchmark) for scope in scopes]
@@ -119,7 +120,7 @@ def _paper_scope(published: pd.DataFrame) -> pd.DataFrame:
     methods = {*PAPER_METHODS, *published.loc[published["backbone"] == PAPER_BACKBONE, "method"]}
     places = pd.MultiIndex.from_product([sorted(methods), AVERAGE_TASKS], names=["method", "task"])
     scores = dict.fromkeys(["mean", "std", "low", "high", "error", "freedom", *_PERCENTAGES], np.nan)
-    scope = {"data": "", "backbone": PAPER_BACKBONE, "epochs": 0, "selection": ""}
+    scope = {"data": "", "backbone": PAPER_BACKBONE, "head": "", "epochs": 0, "selection": ""}
     return places.to_frame(index=False).assign(
         metric="", seeds=0, seed_set="", collapsed=0, **scope, **scores
     )
@@ -132,11 +133,11 @@ def _scope_rows(
     counts: Sequence[PublishedCount],
     benchmark: BenchmarkTasks,
 ) -> pd.DataFrame:
-    scope = ours[SCOPE].iloc[0].to_dict()
+    scope = ours[SECTION].iloc[0].to_dict()
     data, backbone = scope["data"], scope["backbone"]
     # Published scores are on the real rows: next to a score on the synthetic sample they would mislead.
     published = published[(published["backbone"] == backbone) & (not data.startswith(SAMPLE))]
-    rows = _with_published(ours.drop(columns=SCOPE), published.drop(columns="backbone"), scope)
+    rows = _with_published(ours.drop(columns=SECTION), published.drop(columns="backbone"), scope)
     averages = task_averages(rows, "method", benchmark).assign(task=AVERAGE, marks="")
     rows = pd.concat([rows, averages], ignore_index=True)
     rows = rows.assign(**scope, seeds=rows["seeds"].fillna(0))
@@ -197,7 +198,7 @@ def _published_sizes(counts: Sequence[PublishedCount], kind: str) -> dict[str, s
 
 def main_page(rows: pd.DataFrame, benchmark: BenchmarkTasks = GLUE_TASKS) -> Page:
     """Return the page of `main_rows` of a benchmark."""
-    tables = [_table(scope, benchmark) for _, scope in rows.groupby(SCOPE, sort=False)]
+    tables = [_table(scope, benchmark) for _, scope in rows.groupby(SECTION, sort=False)]
     if benchmark is GLUE_TASKS:
         return Page("glue_main", "PaFi and HiWi: the main table", _READING, rows, tables)
     name, title = f"{benchmark.title.lower()}_main", f"{benchmark.title}: the main table"

@@ -11,7 +11,7 @@ import pandas as pd
 from gluelamp.reporting.labels import collapsed_mark, task_name, task_names
 from gluelamp.reporting.rendering import DIFFERENCE, EMPTY, POINTS, Cell, Number, Table, Text, numbers, texts
 from gluelamp.reporting.statistics import Predictions, compare_all, difference, holm, mean_estimate, verdict
-from gluelamp.reporting.summary import SCORE_COLUMNS, task_order
+from gluelamp.reporting.summary import SCOPE, SCORE_COLUMNS, task_order
 from gluelamp.tasks.glue import GLUE
 
 OVERALL = "all tasks"
@@ -42,7 +42,7 @@ def compared_rows(rows: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame
         table = table.merge(differences, on=["label", "task"], how="outer")
     # The rows of the mean come from the merge and have neither scope nor method
     first = rows.iloc[0]
-    table = table.assign(**{name: first[name] for name in ("data", "backbone", "selection", "epochs")})
+    table = table.assign(**{name: first[name] for name in (*SCOPE, "selection", "epochs")})
     table["method"] = table["label"].map(dict(zip(rows["label"], rows["method"], strict=True)))
     table = table.assign(place=task_order(table["task"])).sort_values(["label", "place"], ignore_index=True)
     both = [f"vs_{reference}_{column}" for reference in references for column in ("seeds", "collapsed")]
@@ -56,7 +56,7 @@ def paired_rows(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
     Holm's correction is over the comparisons of one task, and over the comparisons of the means.
 
     Args:
-        rows: of `gluelamp.reporting.summary.common_settings`, of one data and backbone; those without
+        rows: of `gluelamp.reporting.summary.common_settings`, of one data, backbone and head; those without
             predictions are skipped.
         reference: the label that is subtracted.
 

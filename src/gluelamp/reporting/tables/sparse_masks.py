@@ -6,7 +6,7 @@ import pandas as pd
 
 from gluelamp.reporting.labels import collapse_notes, scope_title
 from gluelamp.reporting.rendering import COUNT, Number, Page, Table, Text, numbers, texts
-from gluelamp.reporting.summary import SETTING_NOTE, common_settings
+from gluelamp.reporting.summary import SCOPE, SETTING_NOTE, common_settings
 from gluelamp.reporting.tables.paired import compared_rows, difference_tables, score_cells
 
 PAFI = "pafi"
@@ -15,7 +15,7 @@ CONTROLS = ("sparse_random", "sparse_largest", "sparse_middle")
 TASK_SPECIFIC = ("fish", "lt_sft", "diff_pruning")
 MASKS = (PAFI, *CONTROLS, *TASK_SPECIFIC)
 
-SCOPE = ["data", "backbone", "selection", "trained"]
+SECTION = [*SCOPE, "selection", "trained"]
 _SIZES = {"trained": "trained", "bytes": "method_bytes", "shared bytes": "shared_bytes"}
 _READING = (
     "Masks with the same number of trained values, on the same rows. *Trained* is this number; *bytes* are "
@@ -30,7 +30,7 @@ _READING = (
 
 
 def sparse_rows(summary: pd.DataFrame, selection: str | None = None) -> pd.DataFrame:
-    """Return one row per data, backbone, budget, mask and task, and one for the mean over tasks.
+    """Return one row per data, backbone, head, budget, mask and task, and one for the mean over tasks.
 
     Args:
         summary: of `gluelamp.reporting.summary.summarise`; a budget without PaFi is skipped.
@@ -45,7 +45,7 @@ def sparse_rows(summary: pd.DataFrame, selection: str | None = None) -> pd.DataF
     # Common settings are chosen per budget: one density of PaFi must not exclude the masks of another.
     tables = []
     for budget, rows in masks.groupby("trained"):
-        for _, scope in common_settings(rows, selection).groupby(["data", "backbone"]):
+        for _, scope in common_settings(rows, selection).groupby(SCOPE, sort=False):
             if PAFI in set(scope["method"]):
                 tables.append(compared_rows(scope, [PAFI]).assign(trained=budget))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
@@ -53,7 +53,7 @@ def sparse_rows(summary: pd.DataFrame, selection: str | None = None) -> pd.DataF
 
 def sparse_page(rows: pd.DataFrame) -> Page:
     """Return the page of `sparse_rows`."""
-    tables = [table for _, scope in rows.groupby(SCOPE, sort=False) for table in _tables(scope)]
+    tables = [table for _, scope in rows.groupby(SECTION, sort=False) for table in _tables(scope)]
     return Page("sparse_masks", "Sparse masks at equal budget", _READING, rows, tables)
 
 

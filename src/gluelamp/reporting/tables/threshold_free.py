@@ -10,11 +10,11 @@ from gluelamp.reporting.labels import SAMPLE_NOTE, scope_title, task_name
 from gluelamp.reporting.rendering import POINTS, Cell, Number, Page, Table, Text, numbers, texts
 from gluelamp.reporting.scores import SAMPLE
 from gluelamp.reporting.statistics import MATTHEWS_CROSS_FITTED, ROC_AUC, read_predictions
-from gluelamp.reporting.summary import BENCHMARKS, SCORE_COLUMNS, SETTING_NOTE, common_settings
+from gluelamp.reporting.summary import BENCHMARKS, SCOPE, SCORE_COLUMNS, SETTING_NOTE, common_settings
 from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.task import Task
 
-SCOPE = ["data", "backbone", "epochs"]
+SECTION = [*SCOPE, "epochs"]
 _SELECTION = "last"
 _ADDED = ("matthews_correlation", MATTHEWS_CROSS_FITTED, ROC_AUC)
 _TITLES = {
@@ -105,8 +105,8 @@ def threshold_free_rows(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def threshold_free_page(rows: pd.DataFrame) -> Page:
-    """Return the page of `threshold_free_rows`: one table per data, backbone and task."""
-    tables = [_table(on_task) for _, on_task in rows.groupby([*SCOPE, "task"], sort=False)]
+    """Return the page of `threshold_free_rows`: one table per data, backbone, head and task."""
+    tables = [_table(on_task) for _, on_task in rows.groupby([*SECTION, "task"], sort=False)]
     return Page("threshold_free", "Scores that need no threshold", _READING, rows, tables)
 
 

@@ -22,13 +22,13 @@ from gluelamp.reporting.rendering import (
     numbers,
     texts,
 )
-from gluelamp.reporting.summary import SETTING_NOTE, common_settings
+from gluelamp.reporting.summary import SCOPE, SETTING_NOTE, common_settings
 from gluelamp.reporting.tables.paired import compared_rows, difference_tables, score_cells
 
 PAPER_BACKBONE = "bert_base"
 ADAPTER, HEAD_ONLY = "pfeiffer", "head_only"
 REFERENCES = (ADAPTER, HEAD_ONLY)
-SCOPE = ["data", "backbone", "selection"]
+SECTION = [*SCOPE, "selection"]
 
 _READING = (
     "A profile of X-PEFT stores its masks (hard masks as bits, soft masks as fp32 weights) and its head; the "
@@ -48,7 +48,7 @@ _READING = (
 def xpeft_rows(
     summary: pd.DataFrame, measured: Sequence[Measurement], selection: str | None = None
 ) -> pd.DataFrame:
-    """Return one row per data, backbone, label and task, and one for the mean over tasks.
+    """Return one row per data, backbone, head, label and task, and one for the mean over tasks.
 
     The paper's backbone is included without runs, too: with its bytes.
 
@@ -71,7 +71,7 @@ def xpeft_rows(
     rows = rows.assign(
         label=[f"{name} [num_adapters={size}]" if isinstance(size, str) else name for name, size in names]
     )
-    scopes = [scope for _, scope in common_settings(rows, selection).groupby(["data", "backbone"])]
+    scopes = [scope for _, scope in common_settings(rows, selection).groupby(SCOPE, sort=False)]
     scopes = [scope for scope in scopes if scope["has_bank"].any()]
     tables = [_scope_rows(scope) for scope in scopes]
     if PAPER_BACKBONE not in {scope["backbone"].iloc[0] for scope in scopes}:
@@ -89,9 +89,14 @@ def _scope_rows(scope: pd.DataFrame) -> pd.DataFrame:
 
 
 def _counted_rows(measured: Sequence[Measurement]) -> pd.DataFrame:
-    """Return the sizes of a backbone without runs, with the head of a task of two classes."""
+    """Return the sizes of a backbone without runs, with the two-layer head of a task of two classes."""
     # Two classes, as most tasks of GLUE: the head is stored per profile, too.
-    counted = [(one, row) for one in measured for row in one.rows if row["outputs"] == 2]
+    counted = [
+        (one, row)
+        for one in measured
+        for row in one.rows
+        if (row["head"], row["outputs"]) == ("two_layer", 2)
+    ]
     masks = [
         {
             "label": f"{one.method} [num_adapters={row['num_adapters']}]",
@@ -109,7 +114,10 @@ def _counted_rows(measured: Sequence[Measurement]) -> pd.DataFrame:
         for _, row in counted[:1]
         for name, size in ((ADAPTER, row["adapter_bytes"]), (HEAD_ONLY, 0))
     ]
-    scope = {"data": "", "backbone": PAPER_BACKBONE, "selection": "", "task": "", "seeds": 0, "collapsed": 0}
+    scope = {
+        **{"data": "", "backbone": PAPER_BACKBONE, "head": "two_layer", "selection": "", "task": ""},
+        **{"seeds": 0, "collapsed": 0},
+    }
     return pd.DataFrame([{**scope, "shared_bytes": 0, **row} for row in (*references, *masks)])
 
 
@@ -120,7 +128,7 @@ def xpeft_page(rows: pd.DataFrame, published: pd.DataFrame) -> Page:
         rows: at least one.
         published: of `gluelamp.reporting.published_scores.closest_scores`.
     """
-    tables = [table for _, scope in rows.groupby(SCOPE, sort=False) for table in _tables(scope, published)]
+    tables = [table for _, scope in rows.groupby(SECTION, sort=False) for table in _tables(scope, published)]
     return Page("xpeft", "X-PEFT: masks, bytes and scores", _READING, rows, tables)
 
 
