@@ -215,8 +215,19 @@ def test_spans_are_marked_at_their_words(tmp_path: Path, row: Rows, marked: str)
             r"train.jsonl, line 1: question 'reason' is not 'cause' or 'effect'",
         ),
         ("copa", {"label": 2}, r"line 1: label 2 is not a class id from 0 to 1"),
-        ("copa", {"choice1": None}, r"line 1: 'choice' is None, which is not text"),
+        ("copa", {"choice1": None}, r"line 1: 'choice1' is None, which is not text"),
+        ("copa", {"idx": "seven"}, r"line 1: idx 'seven' is not a whole number"),
         ("multirc", {"passage": {"text": "No questions."}}, "line 1 is no passage of MultiRC"),
+        ("multirc", {"passage": {"text": "None.", "questions": []}}, "train.jsonl has no answers"),
+        ("wic", {"end1": 40}, r"line 1: start1=4 and end1=40 is no span of the sentence1 'The bank.'"),
+        ("wic", {"start2": "two"}, "line 1: start2=two and end2=9 is no span of the sentence2"),
+        ("wic", {"sentence2": None}, "line 1: 'sentence2' is None, which is not text"),
+        ("wsc", {"target": None}, "line 1: 'target' is None; expected are the spans"),
+        (
+            "wsc",
+            {"target": wsc("", "Ann", 0, "he", 5)[0]["target"]},
+            "line 1: span1_index=0 and span1_text=Ann is no span of the text 'Mark Lee",
+        ),
         ("wsc", {"target": {"span1_text": "Mark"}}, "has no column 'span1_index'"),
         ("boolq", {"label": "maybe"}, "label 'maybe' is unknown"),
     ],
@@ -226,6 +237,13 @@ def test_a_broken_row_is_named(tmp_path: Path, task: str, change: dict, message:
     write(tmp_path / FOLDERS[task] / "train.jsonl", [OFFICIAL[FOLDERS[task]][0] | change])
     with pytest.raises(InputError, match=message):
         local(task, tmp_path)
+
+
+def test_a_row_of_axg_without_its_partner_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "RTE" / "train.jsonl", _RTE)
+    write(tmp_path / "AX-g" / "AX-g.jsonl", [_RTE[0] | {"idx": idx} for idx in (0, 1, 2)])
+    with pytest.raises(InputError, match="line 3: idx 2 has no partner; the rows 2k and 2k"):
+        local("axg", tmp_path)
 
 
 def test_an_empty_folder_names_the_expected_files(tmp_path: Path) -> None:

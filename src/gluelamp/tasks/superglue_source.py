@@ -13,11 +13,13 @@ task are the following; `gluelamp.tasks.superglue` has their columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gluelamp.errors import InputError
@@ -26,7 +28,16 @@ from gluelamp.tasks.glue import GLUE
 from gluelamp.tasks.sample.superglue import official_records
 from gluelamp.tasks.sources import find_split_files, read_hub, read_local, read_prepared, read_tables
 from gluelamp.tasks.superglue import SUPERGLUE
-from gluelamp.tasks.tables import SAMPLE_PLACE, Reading, Table, numbered, require_columns
+from gluelamp.tasks.tables import (
+    SAMPLE_PLACE,
+    Reading,
+    Table,
+    checked_idx,
+    checked_texts,
+    numbered,
+    numbers,
+    require_columns,
+)
 from gluelamp.tasks.task import Task
 
 REPOSITORY = "aps/super_glue"
@@ -127,7 +138,7 @@ def _is_diagnostic(task: Task) -> bool:
 
 
 def _with_training_rows(diagnostics: Reading, rte: Reading | None) -> Reading:
-    if rte is None:
+    if rte is None or "train" not in rte.tables:
         return diagnostics  # `load_task_data` names the missing training split
     train = rte.tables["train"]
     alone = train.rows["idx"].astype(str)  # RTE has no pairs: each row is a group of its own
@@ -163,32 +174,59 @@ def task_rows(task: Task, table: Table) -> Table:
 
 
 def _wic(table: Table) -> Table:
-    names = ("sentence", "start", "end")
-    columns = [f"{name}{number}" for number in (1, 2) for name in names]
-    require_columns(table.origin, table.rows.columns, columns)
-    marked = {
-        f"sentence{number}": [
-            f"{text[:start]}*{text[start:end]}*{text[end:]}"
-            for text, start, end in table.rows[[f"{name}{number}" for name in names]].itertuples(index=False)
-        ]
-        for number in (1, 2)
-    }
+    marked = {}
+    for number in (1, 2):
+        names = [f"{name}{number}" for name in ("sentence", "start", "end")]
+        require_columns(table.origin, table.rows.columns, names)
+        texts, starts, ends = (
+            checked_texts(table, names[0]),
+            *(numbers(table.rows[name]) for name in names[1:]),
+        )
+        inside = (starts >= 0) & (starts < ends) & (ends <= texts.str.len()) & (starts % 1 + ends % 1 == 0)
+        table.refuse(~inside, partial(_no_span, table, names))
+        spans = zip(texts, starts.astype(int), ends.astype(int), strict=True)
+        marked[names[0]] = [f"{text[:start]}*{text[start:end]}*{text[end:]}" for text, start, end in spans]
     return replace(table, rows=table.rows.assign(**marked))
 
 
 def _wsc(table: Table) -> Table:
     rows = table.rows
     if "target" in rows:
-        rows = rows.join(pd.DataFrame(rows["target"].tolist(), index=rows.index))
+        targets = rows["target"].tolist()
+        table.refuse(
+            [not isinstance(target, dict) for target in targets],
+            lambda row: (
+                f"'target' is {targets[row]!r}; expected are the spans of a noun phrase and a pronoun."
+            ),
+        )
+        table = replace(table, rows=rows.assign(**pd.DataFrame(targets, index=rows.index)))
     columns = ("text", "span1_index", "span1_text", "span2_index", "span2_text")
-    require_columns(table.origin, rows.columns, columns)
-    marked = [_marked_spans(*values) for values in zip(*(rows[column] for column in columns), strict=True)]
-    return replace(table, rows=rows.assign(text=marked))
+    require_columns(table.origin, table.rows.columns, columns)
+    texts = checked_texts(table, "text")
+    for number in (1, 2):
+        names = ["text", f"span{number}_index", f"span{number}_text"]
+        spans, starts = checked_texts(table, names[2]), numbers(table.rows[names[1]])
+        occur = np.array([_occurs(*pair) for pair in zip(texts, spans, strict=True)])
+        table.refuse(~(occur & (starts >= 0) & (starts % 1 == 0)), partial(_no_span, table, names))
+    values = zip(*(table.rows[column] for column in columns), strict=True)
+    return replace(table, rows=table.rows.assign(text=[_marked_spans(*each) for each in values]))
 
 
-def _marked_spans(text: str, noun_start: int, noun: str, pronoun_start: int, pronoun: str) -> str:
+def _no_span(table: Table, names: Sequence[str], row: int) -> str:
+    text, *span = table.rows[list(names)].iloc[row].tolist()
+    named = " and ".join(f"{name}={value}" for name, value in zip(names[1:], span, strict=True))
+    return f"{named} is no span of the {names[0]} {text!r}."
+
+
+def _occurs(text: str, span: str) -> bool:
+    # The words of some official spans are apart in the text, or have an ending there.
+    found = _plain(text.split())
+    return any(word.startswith(part) for part in _plain(span.split()) for word in found)
+
+
+def _marked_spans(text: str, noun_start: float, noun: str, pronoun_start: float, pronoun: str) -> str:
     words = text.split()
-    starts = _nearest(words, noun_start, noun), _nearest(words, pronoun_start, pronoun)
+    starts = _nearest(words, int(noun_start), noun), _nearest(words, int(pronoun_start), pronoun)
     for first, span, mark in zip(starts, (noun, pronoun), "*#", strict=True):
         last = min(first + len(span.split()), len(words)) - 1
         words[first] = mark + words[first]
@@ -219,17 +257,17 @@ def _copa(table: Table) -> Table:
     table.refuse(
         questions.isna(), lambda row: f"question {rows['question'].iloc[row]!r} is not 'cause' or 'effect'."
     )
-    premises = rows["premise"] + " " + questions
-    groups = rows["idx"].astype(str)
+    premises = checked_texts(table, "premise") + " " + questions.tolist()
+    idx = checked_idx(table)
     choices = []
     for number in (0, 1):
-        made = {"idx": rows["idx"] * 2 + number, "group": groups, "premise": premises}
-        made["choice"] = rows[f"choice{number + 1}"]
+        choice = checked_texts(table, f"choice{number + 1}")
+        made = {"idx": idx * 2 + number, "group": idx.astype(str), "premise": premises, "choice": choice}
         if "label" in rows:
             # a label that is no choice stays as it is: -1 where it is hidden, else it is refused later
-            is_choice = rows["label"].isin((0, 1))
-            made["label"] = rows["label"].eq(number).astype(int).where(is_choice, rows["label"])
-        choices.append(pd.DataFrame(made))
+            label, raw = numbers(rows["label"]), rows["label"].reset_index(drop=True)
+            made["label"] = label.eq(number).astype(object).where(label.isin((0, 1)), raw)
+        choices.append(pd.DataFrame(made).set_axis(rows.index))
     return replace(table, rows=pd.concat(choices).sort_values("idx", kind="stable"))
 
 
@@ -256,16 +294,19 @@ def _answers(table: Table) -> pd.DataFrame:
         try:
             for question in passage["questions"]:
                 for answer in question["answers"]:
-                    idx = {"paragraph": paragraph, "question": question["idx"], "answer": answer["idx"]}
+                    idx = {"paragraph": int(paragraph), "question": int(question["idx"])}
+                    idx["answer"] = answer["idx"]
                     texts = {"paragraph": passage["text"], "question": question["question"]}
                     label = {"label": answer["label"]} if "label" in answer else {}
                     answers.append({**texts, "answer": answer["text"], "idx": idx, **label})
                     lines.append(line)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{table.origin}, {table.unit} {line} is no passage of MultiRC: expected are a text and "
                 "questions, each with idx, question and answers, and these with idx and text."
             ) from error
+    if not answers:
+        raise InputError(f"{table.origin} has no answers.")
     return pd.DataFrame(answers, index=lines)
 
 
@@ -277,8 +318,10 @@ def _axg(table: Table) -> Table:
     # The two rows of a pair follow one another: the same sentences with a female and with a male pronoun. The
     # official `pair_id` differs between them.
     require_columns(table.origin, table.rows.columns, ("idx",))
-    pairs = (table.rows["idx"].astype(int) // 2).astype(str)
-    return replace(table, rows=table.rows.assign(group=pairs))
+    idx = checked_idx(table)
+    alone = idx.groupby(idx // 2).transform("size") != 2
+    table.refuse(alone, lambda row: f"idx {idx[row]} has no partner; the rows 2k and 2k + 1 are a pair.")
+    return replace(table, rows=table.rows.assign(group=(idx // 2).astype(str).tolist()))
 
 
 _MAKERS: dict[str, Callable[[Table], Table]] = {

@@ -108,8 +108,8 @@ def normalise(table: Table, task: Task, split: str) -> pd.DataFrame:
         table = replace(table, rows=table.rows.assign(label=-1))
     text_columns = (*filter(None, [task.user_column, task.group_column]), *task.text_columns)
     require_columns(table.origin, table.rows.columns, ("idx", *text_columns, "label"))
-    texts = {column: _texts(table, column) for column in text_columns}
-    return pd.DataFrame({"idx": _idx(table), **texts, "label": _labels(table, task, hidden)})
+    texts = {column: checked_texts(table, column) for column in text_columns}
+    return pd.DataFrame({"idx": checked_idx(table), **texts, "label": _labels(table, task, hidden)})
 
 
 def _missing(column: str, present: list[str]) -> str:
@@ -117,15 +117,17 @@ def _missing(column: str, present: list[str]) -> str:
     return f"{column!r}" + (f" (nearest: {close[0]!r})" if close else "")
 
 
-def _idx(table: Table) -> pd.Series:
+def checked_idx(table: Table) -> pd.Series:
+    """Return the column ``idx`` (int64): whole numbers, of which none occurs twice."""
     raw = table.rows["idx"].tolist()
-    values = _numbers(raw)
+    values = numbers(raw)
     table.refuse(values % 1 != 0, lambda row: f"idx {raw[row]!r} is not a whole number.")
     table.refuse(values.duplicated(), lambda row: f"idx {raw[row]!r} occurs twice.")
     return values.astype("int64")
 
 
-def _texts(table: Table, column: str) -> pd.Series:
+def checked_texts(table: Table, column: str) -> pd.Series:
+    """Return a column (str) in which every value is a text."""
     raw = table.rows[column].tolist()
     not_text = [not isinstance(text, str) for text in raw]
     table.refuse(not_text, lambda row: f"{column!r} is {raw[row]!r}, which is not text.")
@@ -137,7 +139,7 @@ def _labels(table: Table, task: Task, hidden: bool) -> pd.Series:
     # The official TSV files have class names, the hub has class ids.
     ids = {name: number for number, name in enumerate(task.labels)}
     # Unknown names and other types become NaN, so that one check finds all of them.
-    values = _numbers([ids.get(value, value) if isinstance(value, str) else value for value in raw])
+    values = numbers([ids.get(value, value) if isinstance(value, str) else value for value in raw])
     table.refuse(values.isna(), lambda row: _not_a_label(raw[row], task))
 
     low, high = task.label_range or (0, len(task.labels) - 1)
@@ -151,8 +153,9 @@ def _labels(table: Table, task: Task, hidden: bool) -> pd.Series:
     return values.round(5) if task.is_regression else values.astype("int64")
 
 
-def _numbers(values: list) -> pd.Series:
-    return pd.to_numeric(pd.Series(values, dtype="object"), errors="coerce").astype("float64")
+def numbers(values: Iterable) -> pd.Series:
+    """Return values as float64; what is no number is NaN."""
+    return pd.to_numeric(pd.Series(list(values), dtype="object"), errors="coerce").astype("float64")
 
 
 def _not_a_label(label: object, task: Task) -> str:
