@@ -43,6 +43,7 @@ PATH = re.compile(r"(?:[\w.<>*{},-]+/)+[\w.<>*{},-]*|\b\w+\.(?:py|yaml|toml|txt)
 WRITTEN = (
     "results/cache/",
     "results/shared/",
+    "results/submissions/",
     "results/tables/lamp.md",
     "tables/lamp.",
     "glue_data/",
