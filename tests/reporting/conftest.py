@@ -148,7 +148,15 @@ def add_run(tmp_path: Path, add_record: AddRecord, add_predictions: AddPredictio
     """Write one run on a task of accuracy with 100 rows, of which the first are ``wrong``; with sizes."""
 
     def add(
-        method: str, task: str = "rte", wrong: int = 50, seed: int = 1, *, start: int = 0, **changes: Any
+        method: str,
+        task: str = "rte",
+        wrong: int = 50,
+        seed: int = 1,
+        *,
+        start: int = 0,
+        live: int | None = None,
+        phases: list[dict[str, Any]] | None = None,
+        **changes: Any,
     ) -> FoundRun:
         sizes = {"trained": 1000, "stored": 4000, "shared": 0, "head_bytes": 80, "backbone_values": 100_000}
         sizes |= {key: changes.pop(key) for key in tuple(changes) if key in sizes}
@@ -157,10 +165,13 @@ def add_run(tmp_path: Path, add_record: AddRecord, add_predictions: AddPredictio
         path = tmp_path.joinpath("runs", record.config.backbone.name, method, task, record.identity)
         parameters = {"trained": sizes["trained"], "backbone": sizes["backbone_values"], "head": 20}
         parameters["trained_pct"] = 100 * sizes["trained"] / sizes["backbone_values"]
+        if live is not None:
+            parameters["live"] = live
         stored = {"method": sizes["stored"], "head": sizes["head_bytes"], "shared": sizes["shared"]}
         write_json(
             path / "record.json",
-            record.model_dump(mode="json", exclude_unset=True) | {"parameters": parameters, "bytes": stored},
+            record.model_dump(mode="json", exclude_unset=True)
+            | {"parameters": parameters, "bytes": stored, "phases": phases},
         )
         labels = np.arange(100) % 2
         is_wrong = (np.arange(100) >= start) & (np.arange(100) < start + wrong)

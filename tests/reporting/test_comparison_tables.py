@@ -15,6 +15,7 @@ from gluelamp.reporting.published_scores import COLUMNS, closest_scores
 from gluelamp.reporting.rendering.markdown import page_as_markdown
 from gluelamp.reporting.scores import score_table
 from gluelamp.reporting.summary import common_settings, summarise
+from gluelamp.reporting.tables.matched_masks import matched_rows
 from gluelamp.reporting.tables.paired import OVERALL, compared_rows
 from gluelamp.reporting.tables.sparse_masks import sparse_page, sparse_rows
 from gluelamp.reporting.tables.xpeft import xpeft_page, xpeft_rows
@@ -32,7 +33,8 @@ def compared(runs: Sequence[FoundRun], references: Sequence[str] = ("r",)) -> pd
 
 
 def sparse(runs: Sequence[FoundRun]) -> str:
-    return page_as_markdown(sparse_page(sparse_rows(summarise(score_table(runs)))))
+    summary = summarise(score_table(runs))
+    return page_as_markdown(sparse_page(sparse_rows(summary), matched_rows(summary)))
 
 
 def xpeft(
@@ -104,14 +106,14 @@ def test_masks_are_compared_with_pafi_at_the_same_budget_alone(add_run: AddRun) 
     runs += [add_run("lt_sft", wrong=10, trained=2000, options={"density": 0.02}), add_run("lora", wrong=0)]
     page = sparse(runs)
     assert body(page, TITLE) == [
-        "| pafi | 1,000 | 4,000 | 0 | 80.0 [72.0, 88.0] |",
-        "| fish | 1,000 | 8,000 | 0 | 60.0 [50.3, 69.7] |",
+        "| pafi | 1,000 | 4,000 | 0 |  | 3.0 | 80.0 [72.0, 88.0] |",
+        "| fish | 1,000 | 8,000 | 0 |  | 3.0 | 60.0 [50.3, 69.7] |",
     ]
     assert body(page, f"{TITLE}: difference to pafi") == ["| fish | −20.0 [−27.9, −12.1] one seed |"]
     for folder, _ in runs:
         (folder / "predictions.parquet").unlink()
     page = sparse(runs)
-    assert "| fish | 1,000 | 8,000 | 0 | 60.0 |" in page
+    assert "| fish | 1,000 | 8,000 | 0 |  | 3.0 | 60.0 |" in page
     assert "difference to pafi" not in page
 
 
@@ -121,8 +123,8 @@ def test_a_verdict_needs_two_seeds_of_both_and_different_numbers_of_seeds_are_pr
     runs = [add_run("pafi", wrong=20, seed=seed) for seed in (1, 2)]
     runs += [add_run("fish", wrong=40, seed=seed) for seed in (1, 2)]
     page = sparse([*runs, add_run("lt_sft", wrong=40)])
-    assert "| fish | 1,000 | 4,000 | 0 | 60.0 [50.3, 69.7] (2) |" in page
-    assert "| lt_sft | 1,000 | 4,000 | 0 | 60.0 [50.3, 69.7] (1) |" in page
+    assert "| fish | 1,000 | 4,000 | 0 |  | 3.0 | 60.0 [50.3, 69.7] (2) |" in page
+    assert "| lt_sft | 1,000 | 4,000 | 0 |  | 3.0 | 60.0 [50.3, 69.7] (1) |" in page
     assert "| fish | −20.0 [−27.9, −12.1] **worse** |" in page
     assert "| lt_sft | −20.0 [−27.9, −12.1] one seed |" in page
 
@@ -134,6 +136,56 @@ def test_a_mean_over_fewer_tasks_names_them(add_run: AddRun) -> None:
     assert "| method | SST-2 | RTE | mean of 2 tasks |" in page
     assert "| fish |  | +0.0 [+0.0, +0.0] one seed | +0.0 [+0.0, +0.0] one seed (RTE alone) |" in page
     assert "| lt_sft | −5.0 " in page
+
+
+def test_pafi_with_more_values_is_compared_with_masks_of_as_many_live_values(add_run: AddRun) -> None:
+    tasks = {"rte": 600, "sst2": 700}
+    runs = [
+        add_run(
+            *(method, task, wrong),
+            **{"trained": trained, "stored": 4 * trained, "live": live, "options": {"density": trained}},
+        )
+        for task, live_of_pafi in tasks.items()
+        for method, wrong, trained, live in (
+            ("pafi", 30, 1000, live_of_pafi),
+            ("pafi", 20, 1600, round(1.6 * live_of_pafi)),
+            ("sparse_random", 25, 1600, 1000),  # of 960 and of 1120: 4 % more, and 11 % less
+            ("fish", 22, 1000, 1000),
+        )
+    ]
+    page = sparse(runs)
+    assert "| fish | 1,000 | 4,000 | 0 | 100.0 | 3.0 | 78.0" in page
+    equal = f"{TITLE}, at equal live values, 1,600 trained by pafi"
+    assert body(page, equal) == [
+        "| pafi | 1,600 | 6,400 | 0 | 60.0 to 70.0 | 3.0 | 80.0 [72.0, 88.0] | 80.0 [72.0, 88.0] |",
+        "| sparse_random | 1,600 | 6,400 | 0 | 62.5 | 3.0 |  | 75.0 [66.6, 83.4] |",
+        "| fish | 1,000 | 4,000 | 0 | 100.0 | 3.0 |  | 78.0 [69.9, 86.1] |",
+    ]
+    assert "1,000 trained by pafi" not in page  # no other mask has 600 or 700 live values
+    difference = body(page, f"{equal}: difference to pafi")
+    assert [line.split(" | ")[0] for line in difference] == ["| sparse_random", "| fish"]
+
+
+def test_pafi_with_more_epochs_is_compared_with_masks_of_as_much_training(add_run: AddRun) -> None:
+    trains, scores = {"trains": "full fine-tuning", "epochs": 3}, {"scores": "fisher", "examples": 40}
+    runs = [
+        add_run("pafi", wrong=30),
+        add_run("pafi", wrong=20, epochs=6),
+        add_run("fish", wrong=28, phases=[scores]),
+        add_run("lt_sft", wrong=10, phases=[trains]),
+        add_run("sparse_random", wrong=25, epochs=6),
+    ]
+    page = sparse(runs)
+    assert "| fish | 1,000 | 4,000 | 0 |  | 3.4 | 72.0" in page  # 40 of 100 rows are scored before
+    equal = f"{TITLE.replace('3 epochs', '6 epochs')}, at equal training compute, 6 epochs of pafi"
+    assert [line.split(" |")[0:6:5] for line in body(page, equal)] == [
+        ["| pafi", " 6.0"],
+        ["| sparse_random", " 6.0"],
+        ["| lt_sft", " 6.0"],
+    ]
+    assert "3 epochs of pafi" not in page
+    (line,) = [one for one in body(page, f"{equal}: difference to pafi") if "lt_sft" in one]
+    assert line.startswith("| lt_sft | +10.0")
 
 
 def test_each_number_of_adapters_is_a_line_next_to_both_references(add_run: AddRun) -> None:

@@ -32,6 +32,7 @@ from gluelamp.reporting.summary import SUPERGLUE_TASKS, summarise
 from gluelamp.reporting.tables.accuracy import accuracy_page, accuracy_rows
 from gluelamp.reporting.tables.lamp import lamp_page, lamp_rows
 from gluelamp.reporting.tables.main import main_page, main_rows
+from gluelamp.reporting.tables.matched_masks import matched_rows
 from gluelamp.reporting.tables.sparse_masks import sparse_page, sparse_rows
 from gluelamp.reporting.tables.threshold_free import (
     in_metric,
@@ -161,7 +162,7 @@ class Results:
         if len(threshold_free):
             yield threshold_free_page(threshold_free)
         if len(self.sparse):
-            yield sparse_page(self.sparse)
+            yield sparse_page(self.sparse, matched_rows(self.accuracy))
         if len(self.xpeft):
             yield xpeft_page(self.xpeft, self.published_scores)
         with_users, failed = self.scores[self.scores["has_users"]], self.failed(with_users=True)

@@ -15,12 +15,13 @@ from gluelamp.tasks.catalogue import TASKS
 
 SAMPLE, SUBSET, TRAINING_ROWS = "sample", "(subset)", "(training rows)"
 FP32_BYTES = 4
-SIZES = ["trained", "trained_pct", "method_bytes", "stored_pct", "head_bytes", "shared_bytes"]
+SIZES = ["trained", "trained_pct", "live_pct", "method_bytes", "stored_pct", "head_bytes", "shared_bytes"]
 COUNTS = ["trained", "method_bytes", "head_bytes", "shared_bytes"]
 """The sizes that are whole numbers."""
 COLUMNS = [
     *("data", "fingerprint", "checksum", "backbone", "head", "method", "family", "task"),
-    *("has_users", "profiles", "is_mixture", "seed", "epochs", "diverged", "deviations", *SIZES, "folder"),
+    *("has_users", "profiles", "is_mixture", "seed", "epochs", "total_epochs", "diverged", "deviations"),
+    *(*SIZES, "folder"),
     *("metric", "is_main", "selection", "value"),
 ]
 # Checksums are settings: other data or weights give another result. A few digits are enough to see that.
@@ -38,8 +39,9 @@ def score_table(runs: Sequence[FoundRun]) -> pd.DataFrame:
     Returns:
         the columns `COLUMNS`, with ``value`` as a fraction (NaN if undefined), ``trained_pct`` in
         percent of the backbone's values and ``stored_pct`` in percent of its bytes in fp32, both without the
-        head; and one column per setting, such as ``trainer.epochs``, with its value as text (NaN where a run
-        does not have it). These names contain a dot.
+        head; ``live_pct`` in percent of the trained values (NaN in records of earlier releases);
+        ``total_epochs`` of `total_epochs`; and one column per setting, such as ``trainer.epochs``, with its
+        value as text (NaN where a run does not have it). These names contain a dot.
     """
     rows = [row for folder, record in runs if record.status == "complete" for row in _rows(folder, record)]
     scores = pd.DataFrame(rows) if rows else pd.DataFrame(columns=COLUMNS)
@@ -64,10 +66,12 @@ def _rows(folder: Path, record: RunRecord) -> Iterator[dict[str, Any]]:
         "is_mixture": bool(config.task.members),
         "seed": config.seed,
         "epochs": config.trainer.epochs,
+        "total_epochs": total_epochs(record),
         "diverged": len(record.protocol.diverged),
         "deviations": tuple(record.data.deviations),
         "trained": counts.trained,
         "trained_pct": counts.trained_pct,
+        "live_pct": 100 * counts.live / counts.trained if counts.live and counts.trained else float("nan"),
         "method_bytes": sizes.method,
         "stored_pct": 100 * sizes.method / (FP32_BYTES * counts.backbone) if has_sizes else float("nan"),
         "head_bytes": sizes.head,
@@ -81,6 +85,23 @@ def _rows(folder: Path, record: RunRecord) -> Iterator[dict[str, Any]]:
             if metric != "epoch":
                 score = {"metric": metric, "is_main": metric == record.main_metric, "selection": selection}
                 yield {**run, **score, "value": float("nan") if value is None else float(value)}
+
+
+def total_epochs(record: RunRecord) -> float:
+    """Return the passes over the training rows, forward and backward, of a run and its preliminary phases.
+
+    Args:
+        record: of a complete run. Early stopping counts: its passes are those until its last evaluation. A
+            phase that scores some examples is a part of a pass.
+    """
+    rows = sum(count for split, count in record.data.rows.items() if split.endswith("train"))
+    history = record.history
+    total = float(history[-1]["epoch"] or 0) if history else float(record.config.trainer.epochs)
+    for phase in record.phases or ():
+        total += phase.get("epochs", 0)
+        if rows:
+            total += min(phase.get("examples", 0), rows) / rows
+    return total
 
 
 def run_settings(record: RunRecord) -> dict[str, str]:

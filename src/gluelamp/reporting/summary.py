@@ -48,7 +48,8 @@ SETTING_NOTE = (
     "never by its scores. `glue_accuracy` has all settings."
 )
 SCORE_COLUMNS = [
-    *("data", "backbone", "head", "method", "label", "task", "metric", "epochs", "selection"),
+    *("data", "backbone", "head", "method", "label", "task", "metric"),
+    *("epochs", "total_epochs", "selection"),
     *("seeds", "seed_set", "collapsed", "mean", "std", "low", "high", "error", "freedom", *SIZES),
 ]
 
@@ -129,6 +130,7 @@ def _over_seeds(group: pd.DataFrame) -> dict[str, Any]:
         "mean": values.mean(),
         "median": float(np.median(values)),
         "std": values.std(ddof=1) if len(values) > 1 else np.nan,
+        **group[["live_pct", "total_epochs"]].mean().to_dict(),
         "seeds": group["seed"].nunique(),
         "seed_set": " ".join(map(str, group["seed"])),
         "folders": list(group["folder"]),
