@@ -154,7 +154,7 @@ def test_the_verdicts_by_other_selections_and_metrics_are_the_sensitivity(add_ru
     assert claim["verdict"] == "supported"
     assert claim["sensitivity"] == (
         "By the best epoch: supported; by ROC AUC after the last epoch: contradicted. "
-        "The verdict depends on this choice."
+        "The verdict depends on these choices."
     )
     assert row(claims, "X-PEFT matches")["sensitivity"] == ""
 
@@ -171,9 +171,25 @@ def test_a_verdict_on_collapsed_runs_needs_the_same_verdict_by_roc_auc(
     claim = row(claim_rows(rows, nothing, [], [], [], [], {"roc_auc": (by_auc, nothing)}), "PaFi: one mask")
     assert claim["verdict"] == verdict
     assert claim["evidence"].count("on RTE (1 collapsed run), better") == 3
-    assert ("Without regard to collapsed runs: supported." in claim["sensitivity"]) == (
-        verdict != "supported"
-    )
+    is_lost = "without regard to collapsed runs: supported" in claim["sensitivity"]
+    assert is_lost == (verdict != "supported")
+
+
+def test_each_head_has_its_claim_with_the_verdict_of_the_other_head(add_run: AddRun) -> None:
+    runs = [
+        run
+        for head, wrong in (("linear", 5), ("two_layer", 45))
+        for name in ("pafi", *RIVALS)
+        for run in seeds(add_run, name, wrong=20 if name == "pafi" else wrong, head={"type": head})
+    ]
+    claims = claims_on(runs)
+    masks = claims[claims["claim"].str.startswith("PaFi: one mask")]
+    assert masks["scale"].str.split(", ").str[1].tolist() == ["two-layer head", "linear head"]
+    assert masks["verdict"].tolist() == ["supported", "contradicted"]
+    assert masks["sensitivity"].tolist() == [
+        "With the linear head: contradicted. The verdict depends on these choices.",
+        "With the two-layer head: supported. The verdict depends on these choices.",
+    ]
 
 
 def test_the_comparison_by_others_is_cited_without_numbers_of_its_scores(add_run: AddRun) -> None:

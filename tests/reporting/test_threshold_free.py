@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import matthews_corrcoef, roc_auc_score
 
 from gluelamp.records import FoundRun, RunRecord
-from gluelamp.reporting.rendering import table_as_markdown
+from gluelamp.reporting.rendering import Text, table_as_markdown
 from gluelamp.reporting.results import Results
 from gluelamp.reporting.scores import score_table
 from gluelamp.reporting.summary import common_settings, summarise
@@ -105,6 +105,17 @@ def test_roc_auc_is_the_main_metric_only_where_it_exists(results: Results) -> No
         ("hiwi", "cola"): "matthews_correlation",
     }
     assert not rows["collapsed"].fillna(0).any()
+
+
+def test_each_head_has_its_own_table(
+    tmp_path: Path, add_record: AddRecord, add_predictions: AddPredictions
+) -> None:
+    for head, shift in (("linear", 9), ("two_layer", -1)):
+        record = add_record("pafi", "cola", 0.5, held_out=0.5, head={"type": head})
+        add_predictions(record, LABELS, outputs(shift))
+    page = threshold_free_page(threshold_free_rows(Results(tmp_path, tmp_path / "published").accuracy))
+    assert [table.title.split(", ")[1] for table in page.tables] == ["two-layer head", "linear head"]
+    assert [[row[-1] for row in table.rows] for table in page.tables] == [[Text("0 of 1")], [Text("1 of 1")]]
 
 
 def test_without_predictions_or_tasks_with_two_classes_there_is_no_table(add_run: AddRun) -> None:

@@ -11,7 +11,7 @@ from gluelamp.records import Certificate, Measurement
 from gluelamp.reporting.claims.claim import INCONCLUSIVE, NOT_MEASURED, VERDICTS, Claim
 from gluelamp.reporting.claims.pafi_hiwi import latency_claims, mask_claims, storage_claim
 from gluelamp.reporting.claims.xpeft import accuracy_claims, bytes_claim
-from gluelamp.reporting.labels import SELECTIONS
+from gluelamp.reporting.labels import HEADS, SELECTIONS
 from gluelamp.reporting.rendering import Page, Table, Text, texts
 from gluelamp.reporting.scores import SAMPLE
 from gluelamp.reporting.statistics import ROC_AUC
@@ -30,11 +30,11 @@ _READING = (
     "intervals are not corrected, so that of a tie may exclude 0. A tie does not prove that two methods are "
     "equal: the interval shows how much they may differ. With *one seed* there is no verdict on a difference:"
     " the interval is over examples alone, and another seed may reverse it.",
-    "*Sensitivity* has the verdicts by other selections of the epoch, and by ROC AUC in place of the metric "
-    "of each task with two classes. A *collapsed* run predicts one class on at least 99 % of the rows: the "
-    "threshold of the head decides its Matthews correlation or accuracy. No verdict depends on such runs "
-    "alone: if a compared mean includes some, and ROC AUC gives another verdict, the claim is "
-    "*inconclusive*.",
+    "*Sensitivity* has the verdicts by other selections of the epoch, by ROC AUC in place of the metric of "
+    "each task with two classes, and with the other task head. A *collapsed* run predicts one class on at "
+    "least 99 % of the rows: the threshold of the head decides its Matthews correlation or accuracy. No "
+    "verdict depends on such runs alone: if a compared mean includes some, and ROC AUC gives another "
+    "verdict, the claim is *inconclusive*.",
 )
 
 
@@ -84,24 +84,35 @@ def _with_alternatives(
     rows: pd.DataFrame,
     alternatives: Mapping[str, pd.DataFrame],
 ) -> Iterator[Claim]:
-    """Yield the claims on rows, each with the verdicts on the rows of other selections and metrics."""
+    """Yield the claims on rows, with the verdicts by other selections and metrics and with other heads."""
+    found = list(evaluate(_without_sample(rows)))
     # The claims of all alternatives are in the same order, since they are on the same runs.
-    others = [[one.verdict for one in evaluate(_without_sample(other))] for other in alternatives.values()]
-    for claim, *verdicts in zip(evaluate(_without_sample(rows)), *others, strict=True):
-        by_name = dict(zip(alternatives, verdicts, strict=True))
-        yield claim if claim.verdict == NOT_MEASURED else _with_sensitivity(claim, by_name)
-
-
-def _with_sensitivity(claim: Claim, verdicts: Mapping[str, str]) -> Claim:
-    text = "; ".join(f"{_ALTERNATIVES[name]}: {verdict}" for name, verdict in verdicts.items())
-    sentences = [f"{text[0].upper()}{text[1:]}."] if text else []
-    if set(verdicts.values()) - {claim.verdict}:
-        sentences.append("The verdict depends on this choice.")
+    others = {
+        name: [one.verdict for one in evaluate(_without_sample(other))]
+        for name, other in alternatives.items()
+    }
     # A threshold that a few more steps would move must not decide. ROC AUC does not depend on it.
-    if claim.collapsed and verdicts.get(ROC_AUC) != claim.verdict:
-        sentences.append(f"Without regard to collapsed runs: {claim.verdict}.")
-        claim = replace(claim, verdict=INCONCLUSIVE)
-    return replace(claim, sensitivity=" ".join(sentences))
+    claims = [
+        replace(one, verdict=INCONCLUSIVE) if one.collapsed and one.verdict != by_auc else one
+        for one, by_auc in zip(found, others.get(ROC_AUC, [""] * len(found)), strict=True)
+    ]
+    for place, claim in enumerate(claims):
+        verdicts = {_ALTERNATIVES[name]: by_name[place] for name, by_name in others.items()}
+        same = [one for one in claims if (one.claim, one.data) == (claim.claim, claim.data)]
+        verdicts |= {f"with the {HEADS[one.head]}": one.verdict for one in same if one.head != claim.head}
+        if claim != found[place]:
+            verdicts["without regard to collapsed runs"] = found[place].verdict
+        yield (
+            claim
+            if claim.verdict == NOT_MEASURED
+            else replace(claim, sensitivity=_sensitivity(claim.verdict, verdicts))
+        )
+
+
+def _sensitivity(verdict: str, verdicts: Mapping[str, str]) -> str:
+    text = "; ".join(f"{condition}: {other}" for condition, other in verdicts.items())
+    depends = " The verdict depends on these choices." if set(verdicts.values()) - {verdict} else ""
+    return f"{text[:1].upper()}{text[1:]}{'.' * bool(text)}{depends}"
 
 
 def _without_sample(rows: pd.DataFrame) -> pd.DataFrame:

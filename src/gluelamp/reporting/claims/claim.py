@@ -40,7 +40,9 @@ class Claim:
         verdict: one of `VERDICTS`.
         evidence: the numbers, in sentences.
         collapsed: the number of collapsed runs in the compared means; a run in two means counts twice.
-        sensitivity: the verdicts by other selections of the epoch and by other metrics.
+        head: the type of the task head, in a claim on scores.
+        data: the data, the backbone and, if it is the same for all methods, the number of trained values.
+        sensitivity: the verdicts by other selections of the epoch, by other metrics and with other heads.
     """
 
     claim: str
@@ -48,6 +50,8 @@ class Claim:
     verdict: str
     evidence: str
     collapsed: int = 0
+    head: str = ""
+    data: tuple[str, ...] = ()
     sensitivity: str = ""
 
 

@@ -73,8 +73,16 @@ def _mask_claim(claim: str, scope: pd.DataFrame, rivals: Sequence[str]) -> Claim
     scale = f"{paired_scale(means, PAFI)}, {scope['trained'].iloc[0]:,} trained values"
     note = f" {ONE_SEED_NOTE}" if ONE_SEED in outcomes else ""
     evidence = f"{'; '.join(texts)}.{note}{_SEE_ALSO.get(claim, '')}"
-    collapsed = int(means["vs_pafi_collapsed"].sum())
-    return Claim(claim, scale, superiority(outcomes, not missing), evidence, collapsed)
+    first = scope.iloc[0]
+    return Claim(
+        claim,
+        scale,
+        superiority(outcomes, not missing),
+        evidence,
+        collapsed=int(means["vs_pafi_collapsed"].sum()),
+        head=first["head"],
+        data=(first["data"], first["backbone"], str(first["trained"])),
+    )
 
 
 def storage_claim(counted: Sequence[Measurement], written: Sequence[Measurement]) -> Claim:

@@ -97,7 +97,9 @@ def _scope_claims(rows: pd.DataFrame) -> Iterator[Claim]:
             verdict,
             f"{'; '.join(_differences(means, label))}. {reason} 1/{alone:,.0f} of the adapter's bytes with "
             f"its biases, with the head 1/{with_head:,.0f}.",
-            int(row[[f"vs_{ADAPTER}_collapsed", f"vs_{HEAD_ONLY}_collapsed"]].fillna(0).sum()),
+            collapsed=int(row[[f"vs_{ADAPTER}_collapsed", f"vs_{HEAD_ONLY}_collapsed"]].fillna(0).sum()),
+            head=row["head"],
+            data=(row["data"], row["backbone"]),
         )
 
 

@@ -79,14 +79,14 @@ def in_metric(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
         metric: such as `ROC_AUC`; other tasks, such as regression tasks, keep their main metric.
     """
     last = summary["selection"] == _SELECTION
-    keys = summary[["data", "backbone", "variant", "task"]].apply(tuple, axis=1)
+    keys = summary[[*SCOPE, "variant", "task"]].apply(tuple, axis=1)
     has_metric = last & keys.isin(keys[last & (summary["metric"] == metric)])
     is_main = summary["is_main"].astype(bool)
     return summary.assign(is_main=is_main.where(~has_metric, summary["metric"] == metric))
 
 
 def threshold_free_rows(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per data, backbone, method, task with two classes, and metric.
+    """Return one row per data, backbone, head, method, task with two classes, and metric.
 
     Args:
         summary: of `gluelamp.reporting.summary.summarise`, over `with_threshold_free_scores`.
@@ -97,7 +97,7 @@ def threshold_free_rows(summary: pd.DataFrame) -> pd.DataFrame:
     """
     labelled = summary.assign(label=summary["method"])
     settings = pd.concat([common_settings(labelled, _SELECTION, benchmark) for benchmark in BENCHMARKS])
-    keys = ["data", "backbone", "variant", "task"]
+    keys = [*SCOPE, "variant", "task"]
     chosen = settings[[*keys, "label", "collapsed"]]
     rows = summary[summary["selection"] == _SELECTION].drop(columns="collapsed").merge(chosen, on=keys)
     tasks = rows.loc[rows["metric"] == ROC_AUC, "task"].unique()
