@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from zipfile import ZipFile
 
 import pytest
 
@@ -47,3 +49,27 @@ def test_rows_of_another_source_than_the_run_s_are_not_predicted(
     monkeypatch.setattr(finished, "load_task_data", lambda *_: elsewhere)
     with pytest.raises(InputError, match="on sample data, and the rows of 'ax' would be hub ones"):
         write_test_predictions(config, PredictConfig(task="ax"))
+
+
+def test_superglue_s_choices_and_diagnostics_are_written_into_one_zip(
+    tiny_run: Callable[..., RunConfig],
+) -> None:
+    options = ("method=head_only", "trainer.epochs=1")
+    copa, rte = (tiny_run(*options, f"task={name}") for name in ("copa", "super_rte"))
+    for config, task in ((copa, None), (rte, None), (rte, "axb"), (rte, "axg")):
+        execute(config)  # a finished run is skipped
+        path = write_test_predictions(config, PredictConfig(task=task))
+    with ZipFile(path) as archive:
+        assert archive.namelist() == ["COPA.jsonl", "RTE.jsonl", "AX-b.jsonl", "AX-g.jsonl"]
+        lines = {
+            name: [json.loads(line) for line in archive.read(name).splitlines()]
+            for name in archive.namelist()
+        }
+    # The sample has 64 rows for the server in each task, and those of COPA are the choices of 32 questions.
+    assert {name: len(found) for name, found in lines.items()} == {
+        "COPA.jsonl": 32,
+        **dict.fromkeys(("RTE.jsonl", "AX-b.jsonl", "AX-g.jsonl"), 64),
+    }
+    assert {line["label"] for line in lines["COPA.jsonl"]} <= {0, 1}
+    for name in ("RTE.jsonl", "AX-b.jsonl", "AX-g.jsonl"):
+        assert {line["label"] for line in lines[name]} <= {"entailment", "not_entailment"}
