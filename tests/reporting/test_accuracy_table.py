@@ -140,8 +140,8 @@ def test_published_numbers_are_next_to_scores_on_all_rows_of_real_data_only(
     page = Results(tmp_path, tmp_path / "published").accuracy_page()
     assert page is not None
     assert ",".join(page.data.columns) == (
-        "data,backbone,head,method,task,metric,mean,median,std,low,high,seeds,collapsed,epochs,selection,"
-        "published"
+        "data,backbone,head,method,task,seen_datasets,metric,mean,median,std,low,high,"
+        "seeds,collapsed,epochs,selection,published"
     )
     rows = page.data[page.data["published"].notna()]
     assert set(rows["data"]) == {"local"}

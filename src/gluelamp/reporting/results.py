@@ -41,6 +41,7 @@ from gluelamp.reporting.tables.threshold_free import (
     with_threshold_free_scores,
 )
 from gluelamp.reporting.tables.xpeft import xpeft_page, xpeft_rows
+from gluelamp.reporting.training_data import training_data_notes
 from gluelamp.tasks.glue import GLUE
 
 
@@ -153,7 +154,7 @@ class Results:
         # Claims are listed even if they are not measured, but not in a folder without any evidence.
         has_scores = self.accuracy["task"].isin(GLUE).any()
         if has_scores or self.certificates or any(self.measurements.values()):
-            yield claims_page(self.claims)
+            yield claims_page(self.claims, training_data_notes(self.accuracy))
         if has_scores:
             yield main_page(self.main)
         if self.accuracy["task"].isin(SUPERGLUE_TASKS.averaged).any():

@@ -11,6 +11,7 @@ import pandas as pd
 
 from gluelamp.records import FoundRun, RunRecord
 from gluelamp.reporting.labels import SELECTIONS, flatten
+from gluelamp.reporting.training_data import seen_datasets
 from gluelamp.tasks.catalogue import TASKS
 
 SAMPLE, SUBSET, TRAINING_ROWS = "sample", "(subset)", "(training rows)"
@@ -19,7 +20,7 @@ SIZES = ["trained", "trained_pct", "live_pct", "method_bytes", "stored_pct", "he
 COUNTS = ["trained", "method_bytes", "head_bytes", "shared_bytes"]
 """The sizes that are whole numbers."""
 COLUMNS = [
-    *("data", "fingerprint", "checksum", "backbone", "head", "method", "family", "task"),
+    *("data", "fingerprint", "checksum", "backbone", "head", "method", "family", "task", "seen_datasets"),
     *("has_users", "profiles", "is_mixture", "seed", "epochs", "total_epochs", "diverged", "deviations"),
     *(*SIZES, "folder"),
     *("metric", "is_main", "selection", "value"),
@@ -61,6 +62,7 @@ def _rows(folder: Path, record: RunRecord) -> Iterator[dict[str, Any]]:
         "method": config.method.name,
         "family": record.family,
         "task": config.task.name,
+        "seen_datasets": seen_datasets(record.backbone.checksum, config.task.members or [config.task.name]),
         "has_users": has_users(record),
         "profiles": config.task.profiles,
         "is_mixture": bool(config.task.members),

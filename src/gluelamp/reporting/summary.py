@@ -48,7 +48,7 @@ SETTING_NOTE = (
     "never by its scores. `glue_accuracy` has all settings."
 )
 SCORE_COLUMNS = [
-    *("data", "backbone", "head", "method", "label", "task", "metric"),
+    *("data", "backbone", "head", "method", "label", "task", "seen_datasets", "metric"),
     *("epochs", "total_epochs", "selection"),
     *("seeds", "seed_set", "collapsed", "mean", "std", "low", "high", "error", "freedom", *SIZES),
 ]

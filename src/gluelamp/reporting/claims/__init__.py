@@ -69,14 +69,20 @@ def claim_rows(
     return pd.DataFrame([vars(claim) for claim in claims])[COLUMNS]
 
 
-def claims_page(rows: pd.DataFrame) -> Page:
-    """Return the page of `claim_rows`."""
+def claims_page(rows: pd.DataFrame, notes: Sequence[str] = ()) -> Page:
+    """Return the page of `claim_rows`.
+
+    Args:
+        rows: of `claim_rows`.
+        notes: on the scores on which the claims rest.
+    """
     lines = [
         [Text(row[column], bold=column == "verdict") for column in COLUMNS] for row in rows.to_dict("records")
     ]
     used = set(rows["verdict"])
-    notes = [f"*{verdict}*: {meaning}" for verdict, meaning in VERDICTS.items() if verdict in used]
-    return Page("claims", "Claims and verdicts", _READING, rows, [Table("", texts(*COLUMNS), lines, notes)])
+    verdicts = [f"*{verdict}*: {meaning}" for verdict, meaning in VERDICTS.items() if verdict in used]
+    table = Table("", texts(*COLUMNS), lines, [*verdicts, *notes])
+    return Page("claims", "Claims and verdicts", _READING, rows, [table])
 
 
 def _with_alternatives(

@@ -18,6 +18,7 @@ from gluelamp.reporting.site.charts import FAMILIES, Family
 from gluelamp.reporting.site.panels import Panels, score_panels
 from gluelamp.reporting.statistics import comparable, possibly_best
 from gluelamp.reporting.summary import GLUE_TASKS, SCOPE, BenchmarkTasks, by_benchmark, common_settings
+from gluelamp.reporting.training_data import training_data_notes
 
 RECORD_SECTIONS = {
     "versions": "Versions",
@@ -227,7 +228,8 @@ def _overview(
         sizes = [Number(first[size]) for size in ("trained", "method_bytes")]
         lines.append([Text(method, symbol=group.family.symbol), *means, *sizes])
     columns = [*texts("method"), *numbers(*map(task_name, tasks), "trained", "stored bytes")]
-    return Table("All tasks", columns, lines, collapse_notes(rows, "label"))
+    notes = [*training_data_notes(rows), *collapse_notes(rows, "label")]
+    return Table("All tasks", columns, lines, notes)
 
 
 def _best(rows: pd.DataFrame) -> set[str]:
@@ -246,7 +248,7 @@ def _task_table(rows: pd.DataFrame, groups: Mapping[Path, RunGroup]) -> Table:
     lines = [_task_line(on_method, shown, groups) for _, on_method in main.groupby("variant", sort=False)]
     title = f"{task_name(main['task'].iloc[0])} ({main['metric'].iloc[0].replace('_', ' ')})"
     columns = [*texts("method"), *numbers(*titles)]
-    return Table(title, columns, lines, collapse_notes(main, "variant"))
+    return Table(title, columns, lines, [*training_data_notes(main), *collapse_notes(main, "variant")])
 
 
 def _task_line(rows: pd.DataFrame, shown: Sequence[str], groups: Mapping[Path, RunGroup]) -> list[Cell]:

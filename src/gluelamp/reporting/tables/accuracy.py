@@ -20,9 +20,10 @@ from gluelamp.reporting.rendering import EMPTY, Cell, Format, Number, Page, Rang
 from gluelamp.reporting.scores import SAMPLE, is_benchmark
 from gluelamp.reporting.statistics import TIES_NOTE, Predictions, comparable, possibly_best, rank_intervals
 from gluelamp.reporting.summary import GLUE_TASKS, SCOPE, BenchmarkTasks, by_benchmark, task_averages
+from gluelamp.reporting.training_data import training_data_notes
 
 ACCURACY_COLUMNS = [
-    *(*SCOPE, "method", "task", "metric"),
+    *(*SCOPE, "method", "task", "seen_datasets", "metric"),
     *("mean", "median", "std", "low", "high"),
     *("seeds", "collapsed", "epochs", "selection", "published"),
 ]
@@ -112,9 +113,8 @@ def _wide_table(title: str, rows: pd.DataFrame, notes: Sequence[str], benchmark:
             for row in averages.to_dict("records")
         }
     bare = [_NOT_COMPARABLE.format(task_names(" ".join(not_comparable)))] if not_comparable else []
-    return _method_table(
-        title, columns, sorted(rows["variant"].unique()), [*notes, *bare, *collapse_notes(rows, "variant")]
-    )
+    notes = [*notes, *training_data_notes(rows), *bare, *collapse_notes(rows, "variant")]
+    return _method_table(title, columns, sorted(rows["variant"].unique()), notes)
 
 
 def _task_table(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Table:
@@ -138,7 +138,8 @@ def _task_table(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Table:
         columns["median"] = {name: Number(median, _PERCENT, missing="n/a") for name, median in medians}
     columns |= {SELECTIONS[other]: _means(parts[other]) for other in others}
     names = dict.fromkeys(name for part in (first, *parts.values()) for name in part["variant"])
-    return _method_table(title, columns, names, [*notes, *collapse_notes(rows, "variant")])
+    notes = [*notes, *training_data_notes(rows), *collapse_notes(rows, "variant")]
+    return _method_table(title, columns, names, notes)
 
 
 def _published_table(title: str, rows: pd.DataFrame) -> Table:

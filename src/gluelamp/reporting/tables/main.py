@@ -46,6 +46,7 @@ from gluelamp.reporting.summary import (
     task_averages,
     task_order,
 )
+from gluelamp.reporting.training_data import training_data_notes
 
 PAPER_BACKBONE = "roberta_large"
 PAPER_METHODS = ("pafi", "hiwi", "hiwi_weight")
@@ -55,7 +56,8 @@ SECTION = [*SCOPE, "epochs", "selection"]
 _PERCENTAGES = ["trained_pct", "stored_pct"]
 COLUMNS = [
     *SECTION,
-    *("method", "task", "tasks", "metric", "seeds", "collapsed", "mean", "std", "low", "high"),
+    *("method", "task", "tasks", "seen_datasets", "metric", "seeds", "collapsed"),
+    *("mean", "std", "low", "high"),
     *("trained_pct_low", "trained_pct_high", "stored_pct_low", "stored_pct_high"),
     *("published_trained", "published_stored"),
     *("published", "published_metric", "marks", "paper", "protocol"),
@@ -122,7 +124,7 @@ def _paper_scope(published: pd.DataFrame) -> pd.DataFrame:
     scores = dict.fromkeys(["mean", "std", "low", "high", "error", "freedom", *_PERCENTAGES], np.nan)
     scope = {"data": "", "backbone": PAPER_BACKBONE, "head": "", "epochs": 0, "selection": ""}
     return places.to_frame(index=False).assign(
-        metric="", seeds=0, seed_set="", collapsed=0, **scope, **scores
+        metric="", seen_datasets="", seeds=0, seed_set="", collapsed=0, **scope, **scores
     )
 
 
@@ -215,12 +217,9 @@ def _table(rows: pd.DataFrame, benchmark: BenchmarkTasks) -> Table:
         *texts("method", "numbers"),
         *numbers("% trained", "% stored", *(_title(task, rows, benchmark) for task in tasks)),
     ]
-    return Table(
-        scope_title(rows),
-        columns,
-        lines,
-        [*sample, *legend(marks), *collapse_notes(rows[rows["task"] != AVERAGE], "method")],
-    )
+    collapsed = collapse_notes(rows[rows["task"] != AVERAGE], "method")
+    notes = [*sample, *training_data_notes(rows), *legend(marks), *collapsed]
+    return Table(scope_title(rows), columns, lines, notes)
 
 
 def _title(task: str, rows: pd.DataFrame, benchmark: BenchmarkTasks) -> str:

@@ -8,6 +8,7 @@ from gluelamp.reporting.labels import collapse_notes, scope_title
 from gluelamp.reporting.rendering import COUNT, Cell, Format, Page, Range, Table, Text, numbers, texts
 from gluelamp.reporting.summary import SCOPE, SETTING_NOTE, common_settings
 from gluelamp.reporting.tables.paired import compared_rows, difference_tables, score_cells
+from gluelamp.reporting.training_data import training_data_notes
 
 PAFI = "pafi"
 CONTROLS = ("sparse_random", "sparse_largest", "sparse_middle")
@@ -97,5 +98,6 @@ def _tables(rows: pd.DataFrame, matched: str = "") -> list[Table]:
     columns = {"method": [Text(mask) for mask in masks], **sizes, **score_cells(rows, masks)}
     title, (method, *others) = scope_title(rows) + (f", {matched}" if matched else ""), columns
     lines = list(map(list, zip(*columns.values(), strict=True)))
-    table = Table(title, [*texts(method), *numbers(*others)], lines, collapse_notes(rows, "label"))
+    notes = [*training_data_notes(rows), *collapse_notes(rows, "label")]
+    table = Table(title, [*texts(method), *numbers(*others)], lines, notes)
     return [table, *difference_tables(rows, masks, PAFI, title)]

@@ -11,6 +11,7 @@ from gluelamp.reporting.rendering import POINTS, Cell, Number, Page, Table, Text
 from gluelamp.reporting.scores import SAMPLE
 from gluelamp.reporting.statistics import MATTHEWS_CROSS_FITTED, ROC_AUC, read_predictions
 from gluelamp.reporting.summary import BENCHMARKS, SCOPE, SCORE_COLUMNS, SETTING_NOTE, common_settings
+from gluelamp.reporting.training_data import training_data_notes
 from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.task import Task
 
@@ -131,4 +132,5 @@ def _table(rows: pd.DataFrame) -> Table:
     benchmark = next(one.title for one in BENCHMARKS if first["task"].iloc[0] in one.tasks)
     notes = [SAMPLE_NOTE.format(benchmark)] if first["data"].iloc[0].startswith(SAMPLE) else []
     title = f"{scope_title(first)}, {task_name(first['task'].iloc[0])}"
+    notes += training_data_notes(first)
     return Table(title, [*texts("method"), *numbers(*titles, "collapsed")], lines, notes)

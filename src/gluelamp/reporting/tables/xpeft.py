@@ -24,6 +24,7 @@ from gluelamp.reporting.rendering import (
 )
 from gluelamp.reporting.summary import SCOPE, SETTING_NOTE, common_settings
 from gluelamp.reporting.tables.paired import compared_rows, difference_tables, score_cells
+from gluelamp.reporting.training_data import training_data_notes
 
 PAPER_BACKBONE = "bert_base"
 ADAPTER, HEAD_ONLY = "pfeiffer", "head_only"
@@ -116,7 +117,7 @@ def _counted_rows(measured: Sequence[Measurement]) -> pd.DataFrame:
     ]
     scope = {
         **{"data": "", "backbone": PAPER_BACKBONE, "head": "two_layer", "selection": "", "task": ""},
-        **{"seeds": 0, "collapsed": 0},
+        **{"seen_datasets": "", "seeds": 0, "collapsed": 0},
     }
     return pd.DataFrame([{**scope, "shared_bytes": 0, **row} for row in (*references, *masks)])
 
@@ -162,7 +163,8 @@ def _tables(rows: pd.DataFrame, published: pd.DataFrame) -> list[Table]:
         for task, value, marks in zip(scores["task"], scores["value"], scores["marks"], strict=True):
             cells[task_name(task)] = Number(value, POINTS, marks=marks)
         lines.append([cells.get(column, EMPTY) for column in titles])
-    notes = [*legend("".join(published["marks"])), *collapse_notes(rows, "label")]
+    marks = legend("".join(published["marks"]))
+    notes = [*training_data_notes(rows), *marks, *collapse_notes(rows, "label")]
     table = Table(title, [*texts(*titles[:2]), *numbers(*titles[2:])], lines, notes)
     references = [one for one in REFERENCES if f"vs_{one}" in rows]
     return [table, *(table for one in references for table in difference_tables(rows, labels, one, title))]
