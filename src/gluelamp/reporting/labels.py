@@ -64,6 +64,10 @@ TRAINING_PREFIXES = ("backbone.", "trainer.", "head.")
 """Of the settings of a run's training that all methods have."""
 
 
+SEARCHED = ("trainer.learning_rate", "trainer.head_learning_rate", "trainer.dropout")
+"""Settings of the training that are searched for each method, so that methods may differ in them."""
+
+
 def task_name(task: str) -> str:
     """Return a task's name as papers write it."""
     return _TASK_NAMES.get(task, task)
@@ -140,9 +144,9 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def is_shared(key: str) -> bool:
     """Return whether methods can be compared only with equal values of a setting.
 
-    Learning rates are excluded: each method has its own.
+    Learning rates and dropout are excluded: each method has its own, from a search with the same budget.
     """
-    return key.startswith(TRAINING_PREFIXES) and not key.endswith("learning_rate")
+    return key.startswith(TRAINING_PREFIXES) and key not in SEARCHED
 
 
 def variant_labels(runs: Sequence[Run]) -> list[str]:

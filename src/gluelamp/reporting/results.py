@@ -33,6 +33,7 @@ from gluelamp.reporting.tables.accuracy import accuracy_page, accuracy_rows
 from gluelamp.reporting.tables.lamp import lamp_page, lamp_rows
 from gluelamp.reporting.tables.main import main_page, main_rows
 from gluelamp.reporting.tables.matched_masks import matched_rows
+from gluelamp.reporting.tables.search import search_page, search_rows, trial_rows
 from gluelamp.reporting.tables.sparse_masks import sparse_page, sparse_rows
 from gluelamp.reporting.tables.threshold_free import (
     in_metric,
@@ -117,6 +118,11 @@ class Results:
         return main_rows(self.accuracy, parameters, self.published_scores, self.counts, SUPERGLUE_TASKS)
 
     @cached_property
+    def search(self) -> pd.DataFrame:
+        """The rows of the search of the methods' options, whose trials have a folder of their own."""
+        return search_rows(trial_rows(find_runs(self.root / "search")))
+
+    @cached_property
     def claims(self) -> pd.DataFrame:
         """The claims and their verdicts."""
         # A claim that holds only with the optimistic selection of the epoch, or at the threshold of the head,
@@ -172,6 +178,8 @@ class Results:
         yield from measurement_pages(self.measurements, self.counts)
         if self.certificates:
             yield certificates_page(self.certificates)
+        if len(self.search):
+            yield search_page(self.search)
 
 
 def write_tables(root: Path, published: Path | None = None) -> list[Path]:

@@ -42,10 +42,11 @@ SUPERGLUE_TASKS = BenchmarkTasks(
 BENCHMARKS = (GLUE_TASKS, SUPERGLUE_TASKS)
 SETTING_NOTE = (
     "All methods of a table have the same training settings, those of most runs, except for their learning "
-    "rates and for the preliminary phases of a method (`phases` of a record): `lt_sft` fine-tunes all weights"
-    " to find its mask, `hadamard` first trains the head alone. If a method ran in several settings, the "
-    "table has the one on the most tasks, then the one with the most runs, then the first by its options: "
-    "never by its scores. `glue_accuracy` has all settings."
+    "rates and dropout, which are searched for each method, and for the preliminary phases of a method "
+    "(`phases` of a record): `lt_sft` fine-tunes all weights to find its mask, `hadamard` first trains the "
+    "head alone. If a method ran in several settings, the table has the one on the most tasks, then the one "
+    "with the most runs, then the first by its options: never by its scores. `glue_accuracy` has all "
+    "settings."
 )
 SCORE_COLUMNS = [
     *("data", "backbone", "head", "method", "label", "task", "seen_datasets", "metric"),

@@ -134,12 +134,41 @@ def latency(rows: Rows, states: Sequence[str], title: str, width: Width = "conta
     """Return the ratio of a forward pass to that of the bare backbone.
 
     Args:
-        rows: one per method and state, from top to bottom, with ``method``, ``state``, ``ratio``, ``low``,
+        rows: one per method and state, from top to bottom, with ``method``, ``state``, ``value``, ``low``,
             ``high`` and ``interval`` (text).
         states: of this chart and of the charts next to it.
         title: of the measurement.
         width: in pixels, or as wide as the page has space for.
     """
+    # The rule at 1 has data of its own: with the chart's data it would be rendered once per row.
+    rule = alt.Chart(alt.Data(values=[{}])).mark_rule(stroke=GREY, strokeDash=_DASHES).encode(x=alt.XDatum(1))
+    layers = _intervals(rows, states, "ratio", "time / time of the bare backbone", ".3f")
+    return _layered([rule, *layers], title, width, height=_rows_height(rows))
+
+
+def search_budget(
+    rows: Rows, budgets: Sequence[str], title: str, width: Width = "container"
+) -> alt.LayerChart:
+    """Return the expected best score of some numbers of trials.
+
+    Args:
+        rows: one per method and budget, from top to bottom, with ``method``, ``state`` (the budget),
+            ``value``, ``low``, ``high`` and ``interval`` (text).
+        budgets: of this chart.
+        title: of the search.
+        width: in pixels, or as wide as the page has space for.
+    """
+    # The intervals of one method overlap, so each budget has a line of its own within the method's row.
+    offset = alt.YOffset("state:N").scale(domain=budgets)
+    layers = [
+        layer.encode(yOffset=offset)
+        for layer in _intervals(rows, budgets, "score", "expected best score", ".1f")
+    ]
+    return _layered(layers, title, width, height=2 * _rows_height(rows))
+
+
+def _intervals(rows: Rows, states: Sequence[str], name: str, axis: str, format: str) -> list[alt.Chart]:
+    """Return a point with its interval for each method and state, a row per method."""
     chart = alt.Chart(alt.Data(values=list(rows)))
     methods = list(dict.fromkeys(row["method"] for row in rows))
     y = alt.Y("method:N", sort=methods, title=None).axis(labelLimit=150, grid=True)
@@ -147,16 +176,20 @@ def latency(rows: Rows, states: Sequence[str], title: str, width: Width = "conta
     shape = alt.Shape("state:N", title=None).scale(domain=states)
     facts = [
         *(alt.Tooltip("method:N"), alt.Tooltip("state:N")),
-        *(alt.Tooltip("ratio:Q", format=".3f"), alt.Tooltip("interval:N")),
+        *(alt.Tooltip("value:Q", format=format, title=name), alt.Tooltip("interval:N")),
     ]
     marks = {"y": y, "color": colour, "opacity": _OPACITY, "tooltip": facts}
-    # The rule at 1 has data of its own: with the chart's data it would be rendered once per row.
-    layers = [
-        alt.Chart(alt.Data(values=[{}])).mark_rule(stroke=GREY, strokeDash=_DASHES).encode(x=alt.XDatum(1)),
-        chart.mark_rule(strokeWidth=1.5).encode(x=_ratio("low"), x2=alt.X2("high:Q"), **marks),
-        chart.mark_point(filled=True, size=60).encode(x=_ratio("ratio"), shape=shape, **marks),
+    low, value = (
+        alt.X(f"{field}:Q", title=axis).scale(zero=False).axis(tickCount=5) for field in ("low", "value")
+    )
+    return [
+        chart.mark_rule(strokeWidth=1.5).encode(x=low, x2=alt.X2("high:Q"), **marks),
+        chart.mark_point(filled=True, size=60).encode(x=value, shape=shape, **marks),
     ]
-    return _layered(layers, title, width, height=_ROW_HEIGHT * (len(methods) + 1))
+
+
+def _rows_height(rows: Rows) -> int:
+    return _ROW_HEIGHT * (len({row["method"] for row in rows}) + 1)
 
 
 def _layered(layers: Sequence[alt.Chart], title: str, width: Width, height: int = _HEIGHT) -> alt.LayerChart:
@@ -171,10 +204,6 @@ def _layered(layers: Sequence[alt.Chart], title: str, width: Width, height: int 
 
 def _score(field: str) -> alt.Y:
     return alt.Y(f"{field}:Q", title=None).scale(zero=False)
-
-
-def _ratio(field: str) -> alt.X:
-    return alt.X(f"{field}:Q", title="time / time of the bare backbone").scale(zero=False).axis(tickCount=5)
 
 
 def _facts() -> list[Any]:

@@ -21,7 +21,7 @@ from gluelamp.reporting.rendering import POINTS, Page, Table
 from gluelamp.reporting.rendering.html import inline, symbol_html, table_html
 from gluelamp.reporting.results import Results
 from gluelamp.reporting.site.charts import DARK, LIGHT, specification
-from gluelamp.reporting.site.panels import Panels, figure_files, latency_panels
+from gluelamp.reporting.site.panels import Panels, figure_files, latency_panels, search_panels
 from gluelamp.reporting.site.sections import RECORD_SECTIONS, RunGroup, Section, run_groups, sections
 from gluelamp.reporting.tables.accuracy import failed_runs
 
@@ -39,6 +39,7 @@ class Contents:
         sections: scores, by source of data, backbone and head.
         lamp: the tables of tasks with users; None without such runs.
         latencies: charts, by backbone and machine.
+        searches: charts of the score against the number of trials.
         pages: the other tables of the results folder.
         failures: one row per failed run on tasks without users; None without such runs.
         groups: the runs that scores open.
@@ -49,6 +50,7 @@ class Contents:
     sections: Sequence[Section]
     lamp: Page | None
     latencies: Sequence[Panels]
+    searches: Sequence[Panels]
     pages: Sequence[Page]
     failures: Table | None
     groups: Sequence[RunGroup]
@@ -56,7 +58,8 @@ class Contents:
     def panels(self) -> dict[str, Panels]:
         """Return all groups of charts, by the names of their figures."""
         scores = {f"{part.slug}-{panels.name}": panels for part in self.sections for panels in part.panels}
-        return scores | {f"latency-{panels.name}": panels for panels in self.latencies}
+        scores |= {f"latency-{panels.name}": panels for panels in self.latencies}
+        return scores | {f"search-{panels.name}": panels for panels in self.searches}
 
 
 def write_report(root: Path, published: Path) -> list[Path]:
@@ -106,6 +109,7 @@ def gather(results: Results) -> Contents:
         sections=sections(results.accuracy, groups),
         lamp=pages.pop("lamp", None),
         latencies=list(latency_panels(measurement_rows(timed))) if timed else [],
+        searches=list(search_panels(results.search)) if len(results.search) else [],
         pages=list(pages.values()),
         failures=failed_runs(failed) if failed else None,
         groups=list({group.slug: group for group in groups.values()}.values()),

@@ -19,6 +19,7 @@ from gluelamp.reporting.labels import task_name
 from gluelamp.reporting.rendering import POINTS
 from gluelamp.reporting.site import charts
 from gluelamp.reporting.site.charts import FAMILIES, Family
+from gluelamp.reporting.tables.search import BUDGETS, SCOPE, search_title
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,11 @@ _LATENCY = (
     "backbone. A title has the batch size x the tokens of a sequence."
 )
 _MACHINE = ["backbone", "device", "processor", "dtype", "threads"]
-_RATIO = {"ratio": "to_base", "low": "low", "high": "high"}
+_RATIO = {"value": "to_base", "low": "low", "high": "high"}
+_SEARCH = (
+    "Expected best mean score over tasks of 1, 4 and 12 trials of a method's search, with its 95 % interval "
+    "from the bootstrap over trials. Scores are on rows of the training split."
+)
 
 
 def score_panels(
@@ -108,6 +113,36 @@ def latency_panels(rows: pd.DataFrame) -> Iterator[Panels]:
         # Times of different machines are not comparable, and neither are those of two backbones.
         title = "{}, {}, {}, {}, {} threads".format(*machine)
         yield Panels("-".join(re.findall(r"\w+", title)), title, _LATENCY, specifications, has_legend=True)
+
+
+def search_panels(rows: pd.DataFrame) -> Iterator[Panels]:
+    """Yield the charts of the score against the number of trials: one group per search.
+
+    Args:
+        rows: of `gluelamp.reporting.tables.search.search_rows`.
+    """
+    for number, (_, search) in enumerate(rows.groupby(SCOPE, sort=False), 1):
+        shown = search[search["k"].isin(BUDGETS)].sort_values("score", ascending=False, kind="stable")
+        budgets = [_budget(k) for k in BUDGETS if k in set(shown["k"])]
+        title = search_title(search)
+        chart = charts.search_budget(_expected(shown), budgets, title)
+        name = "budget" if number == 1 else f"budget-{number}"
+        yield Panels(name, "Score against search budget", _SEARCH, [chart], has_legend=True)
+
+
+def _expected(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {
+            **{"method": row["method"], "state": _budget(row["k"])},
+            **{"value": _points(row["expected"]), "low": _points(row["low"]), "high": _points(row["high"])},
+            "interval": f"{POINTS.text(row['low'])} to {POINTS.text(row['high'])}",
+        }
+        for row in rows.to_dict("records")
+    ]
+
+
+def _budget(trials: int) -> str:
+    return "1 trial" if trials == 1 else f"{trials} trials"
 
 
 def _costs(
