@@ -22,6 +22,7 @@ CHANGES = [
     ["method=pafi", "task=cola", "seed=3"],
     ["method=sparse_random", "seed=3"],
     ["method=sparse_random", "seed=3", "method.mask_seed=0"],
+    ["method=fish", "method.pooler=false"],
     ["method=lt_sft", "method.rewind_head=false"],
     ["method=lora", "method.targets=[query,up]", "method.rank=4", "trainer.betas=[0.8,0.99]"],
     ["method=xpeft_soft", "method.name=xpeft_soft_small", "method.num_adapters=4"],

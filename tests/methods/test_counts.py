@@ -15,6 +15,7 @@ from gluelamp.backbones.load import BackboneConfig, build_from_shape
 from gluelamp.methods.phases import adapt_untrained
 from gluelamp.methods.storage import count_bytes, count_parameters
 from methods.cases import GetMethod
+from tiny_models import tiny
 
 Count = Callable[[str, str], dict[str, dict[str, float]]]
 
@@ -256,3 +257,12 @@ def test_pafi_stores_its_mask_once_and_four_bytes_a_value(count: Count) -> None:
     counted = count("pafi", "roberta_large")["bytes"]
     assert counted["method"] == counted["shared"] == 4 * 1_771_551
     assert counted["head"] == 4 * 1_051_650  # the dense layer and the output layer
+
+
+def test_bitfit_trains_the_bias_of_a_frozen_pooler(method: GetMethod) -> None:
+    pooler = "bert.pooler.dense.bias.values"
+    assert pooler in method("bitfit").adapt(tiny("bert", "linear")).trainable
+    assert pooler not in method("bitfit", "pooler=false").adapt(tiny("bert", "linear")).trainable
+    whole = method("bitfit").adapt(tiny("bert"))  # trained in full with the head
+    assert pooler not in whole.trainable
+    assert "bert.pooler.dense.bias" in whole.head

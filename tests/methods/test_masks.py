@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import anatomy
+from gluelamp.backbones.heads import HeadType
 from gluelamp.errors import InputError
 from gluelamp.methods.base import Adaptation, Selection
 from gluelamp.methods.fish import Fish
@@ -100,21 +101,47 @@ def choice_of(method: Fish | LtSft, model: PreTrainedModel) -> tuple[Selection, 
     return run_phases(method, model, remember), seen
 
 
-def test_fish_takes_the_largest_scores() -> None:
-    model = tiny("bert")
-    weights = values_from_states(model)
+@pytest.mark.parametrize(("head", "more"), [("two_layer", ()), ("linear", POOLER)])
+def test_fish_takes_the_largest_scores(head: HeadType, more: Sequence[str]) -> None:
+    model = tiny("bert", head)
+    weights = values_from_states(model, more)
     selection, fisher = choice_of(Fish(density=0.1), model)
-    count = round(0.1 * sum(value.size for value in weights.values()))
+    count = round(0.1 * sum(value.size for value in values_from_states(model).values()))
     assert mask_of(dict(selection.tensors)) == extreme({name: fisher[name] for name in weights}, count)
 
 
-def test_lt_sft_takes_what_moved_most() -> None:
-    model = tiny("bert")
-    weights = values_from_states(model)
+@pytest.mark.parametrize(("head", "more"), [("two_layer", ()), ("linear", POOLER)])
+def test_lt_sft_takes_what_moved_most(head: HeadType, more: Sequence[str]) -> None:
+    model = tiny("bert", head)
+    weights = values_from_states(model, more)
     selection, trained = choice_of(LtSft(density=0.1), model)
     moved = {name: np.abs(trained[name] - before) for name, before in weights.items()}
-    count = round(0.1 * sum(value.size for value in weights.values()))
+    count = round(0.1 * sum(value.size for value in values_from_states(model).values()))
     assert mask_of(dict(selection.tensors)) == extreme(moved, count)
+
+
+@pytest.mark.parametrize("method_name", ["fish", "lt_sft", "diff_pruning"])
+def test_a_frozen_pooler_is_a_candidate_of_the_task_specific_masks(
+    method_name: str, method: GetMethod
+) -> None:
+    size = sum(value.size for value in values_from_states(tiny("bert")).values())
+    # The steps of the test are large: faster gates would all be closed.
+    slow = ("gate_learning_rate=1e-4",) if method_name == "diff_pruning" else ()
+
+    def mask(head: HeadType, *options: str) -> set[tuple[str, int]]:
+        spec, model = method(method_name, "density=0.1", *slow, *options), tiny("bert", head)
+        return mask_of(dict(run_phases(spec, model, learn).tensors))
+
+    with_pooler, without = mask("linear"), mask("linear", "pooler=false")
+    assert {name for name, _ in with_pooler} & set(POOLER)
+    assert not {name for name, _ in without} & set(POOLER)
+    assert len(with_pooler) == len(without) == round(0.1 * size)  # the base of the budget is the encoder
+    assert mask("two_layer") == mask("two_layer", "pooler=false")
+
+
+def test_pafi_leaves_the_pooler_out() -> None:
+    adaptation = PaFi(density=0.9).adapt(tiny("bert", "linear"))
+    assert not {name for name, _ in mask_of(adaptation.shared_state())} & set(POOLER)
 
 
 @pytest.mark.parametrize("method_name", ["fish", "lt_sft", "diff_pruning"])

@@ -169,6 +169,10 @@ class Handle:
     path: str
     module: nn.Module
 
+    def parameter_names(self) -> list[str]:
+        """Return the full names of the part's parameters in the model."""
+        return [f"{self.path}.{name}" for name, _ in self.module.named_parameters()]
+
 
 @dataclass(frozen=True)
 class Block:

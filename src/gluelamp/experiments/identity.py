@@ -26,7 +26,10 @@ It is the interpolation of the config files. Runs that differ in their seeds alo
 """
 
 ADDED_LATER: Mapping[str, Mapping[str, Any]] = {
-    "LtSft": {"rewind_head": False},
+    "BitFit": {"pooler": False},
+    "DiffPruning": {"pooler": False},
+    "Fish": {"pooler": False},
+    "LtSft": {"pooler": False, "rewind_head": False},
     "task": {"validation_from_train": None},
 }
 """Options that were added after the first results, each with the behaviour that the code had before.

@@ -153,7 +153,8 @@ class DiffPruning(TaskSparse):
     open_questions: ClassVar[str] = (
         "The penalty was released for 335 M parameters; smaller backbones may need another. A tensor's "
         "gate counts as one gate in it, as released. Gates follow the schedule and are clipped with the "
-        "differences, which is our choice."
+        "differences, which is our choice. As released, a frozen pooler (head=linear) is a candidate; with a "
+        "two-layer head it is trained with the head."
     )
 
     structured: bool = True
@@ -168,6 +169,7 @@ class DiffPruning(TaskSparse):
         # The gates' own rate enters as a ratio, since one optimiser rate applies to both.
         gated = GatedDifferences(
             exclude=self.exclude,
+            pooler=self.pooler,
             structured=self.structured,
             first_logit=self.first_logit,
             gate_rate=self.gate_learning_rate / self.first_learning_rate,

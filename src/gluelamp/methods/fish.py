@@ -32,7 +32,9 @@ class Fish(TaskSparse):
         "Squared gradients of single examples (tests/methods/test_masks.py, tests/training/test_phases.py)."
     )
     open_questions: ClassVar[str] = (
-        "The head is outside the budget by default, and inside it in the released code."
+        "The head is outside the budget by default, and inside it in the released code. As released, a "
+        "frozen pooler (head=linear) is a candidate: on MiniLM it takes 84 % of the mask on CoLA and 85 % on "
+        "MRPC. With a two-layer head it is trained with the head."
     )
 
     examples: int = Field(default=1024, ge=1)
@@ -42,7 +44,7 @@ class Fish(TaskSparse):
     def phases(self) -> tuple[Phase, ...]:
         """Score all candidates."""
         # A batch size of 1: the empirical Fisher information squares the gradient of each example.
-        dense = Dense(exclude=self.exclude)
+        dense = Dense(exclude=self.exclude, pooler=self.pooler)
         return (ScoringPhase(dense, "fisher", self.examples, 1, self.labels),)
 
     def check_task(self, kind: TaskKind) -> None:

@@ -49,9 +49,13 @@ class Sparse(Method):
         """Return the tensors whose values may be trained, by full name."""
         return {
             name: model.get_parameter(name).detach()
-            for name in parts.encoder_parameters
+            for name in self.candidate_names(parts)
             if not (self.exclude and re.search(self.exclude, name))
         }
+
+    def candidate_names(self, parts: Anatomy) -> tuple[str, ...]:
+        """Return the full names of the candidates, before any exclusion: the encoder's parameters."""
+        return parts.encoder_parameters
 
     def budget(self, model: PreTrainedModel, parts: Anatomy, *, spent: int = 0) -> int:
         """Return how many values to train.
@@ -77,7 +81,24 @@ class Sparse(Method):
         return budget
 
 
-class TaskSparse(Sparse):
+class SparseWithPooler(Sparse):
+    """A sparse method whose candidates may include a frozen pre-trained pooler.
+
+    Args:
+        pooler: whether the parameters of a pooler that the head does not train (``head=linear`` on BERT)
+            are candidates. It has no effect with ``head=two_layer``: the pooler is then trained in full with
+            the head. The base of the budget is the encoder without the pooler in any case.
+    """
+
+    pooler: bool = True
+
+    def candidate_names(self, parts: Anatomy) -> tuple[str, ...]:
+        """Return the full names of the encoder's parameters and, if it is a candidate, of the pooler's."""
+        pooler = parts.pooler if self.pooler else None
+        return (*parts.encoder_parameters, *(pooler.parameter_names() if pooler else ()))
+
+
+class TaskSparse(SparseWithPooler):
     """A sparse method whose mask depends on the task's data, through phases.
 
     A subclass defines `phases`, and `scores` from their results. A task stores the mask's positions (4
@@ -125,7 +146,7 @@ class TaskSparse(Sparse):
         return [*sparse_changes(model, positions, shares_positions=False)]
 
 
-class Dense(Sparse):
+class Dense(SparseWithPooler):
     """All candidates of a sparse method, trained in full: used in its phases."""
 
     density: float = 1.0

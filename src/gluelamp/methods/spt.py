@@ -101,7 +101,7 @@ class Spt(Sparse):
     def phases(self) -> tuple[Phase, ...]:
         """Train the head if ``head_warmup_epochs`` is not 0, then score all entries."""
         head = TrainingPhase(HeadOnly(), "head_only", self.head_warmup_epochs)
-        dense = Dense(exclude=self.exclude)
+        dense = Dense(exclude=self.exclude, pooler=False)
         scoring = ScoringPhase(dense, "sensitivity", self.examples, self.batch_size)
         # Scoring comes last: `select` reads the result of the last phase.
         return (head, scoring) if self.head_warmup_epochs else (scoring,)
