@@ -12,6 +12,7 @@ import pytest
 
 from experiments.helpers import run_folder
 from gluelamp.experiments.config import RunConfig
+from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute
 from gluelamp.reporting.results import Results
 from methods.rows import ROWS
@@ -122,3 +123,17 @@ def test_a_mixture_keeps_the_groups_of_its_members(superglue_run: TinyRun) -> No
     # the columns of copa are the first two of the mixture
     best = (copa["output_1"] - copa["output_0"]).groupby(copa["group"]).idxmax()
     assert record.metrics["last"]["copa.accuracy"] == pytest.approx(copa.loc[best, "label"].mean())
+
+
+@pytest.mark.parametrize("option", ["task.max_train_examples=9", "task.validation_from_train=9"])
+def test_rows_are_sampled_in_whole_questions(superglue_run: TinyRun, option: str) -> None:
+    plan = plan_run(superglue_run("method=bitfit", "task=multirc", "task.max_train_examples=null", option))
+    (data,) = plan.data
+    train = plan.training_rows(data)
+    validation = data.splits["validation"]
+    assert set(train.groupby("group").size()) == set(validation.groupby("group").size()) == {3}
+    if "max" in option:
+        assert len(train) == 9
+    else:
+        assert (len(train), len(validation)) == (48 - 9, 9)
+        assert not set(train["group"]) & set(validation["group"])

@@ -74,7 +74,7 @@ class Plan:
         rows, limit = data.splits["train"], self.config.task.max_train_examples
         if limit is None or limit >= len(rows):
             return rows
-        return rows.sample(limit, random_state=_SUBSET_SEED).sort_index()
+        return _sampled(rows, data.task, limit)
 
 
 def check_run(raw: Mapping[str, Any]) -> None:
@@ -154,7 +154,7 @@ def _validate_on_train(data: TaskData, rows: int) -> TaskData:
             f"task.validation_from_train={rows} is not allowed: task {data.task.name!r} has {len(train)} "
             "training rows, and some must be left to train on."
         )
-    held_out = train.sample(rows, random_state=_SUBSET_SEED).sort_index()
+    held_out = _sampled(train, data.task, rows)
     others = {key: value for key, value in data.splits.items() if key not in data.task.validation_splits}
     splits = {**others, "train": train.drop(held_out.index), name: held_out}
     return replace(
@@ -162,6 +162,16 @@ def _validate_on_train(data: TaskData, rows: int) -> TaskData:
         splits=splits,
         deviations=(*data.deviations, f"{name} has {rows:,} rows of the training split, not trained on"),
     )
+
+
+def _sampled(frame: pd.DataFrame, task: Task, rows: int) -> pd.DataFrame:
+    """Return a sample of rows, in their order; of a task with groups at most so many, in whole groups."""
+    if task.group_column is None:
+        return frame.sample(rows, random_state=_SUBSET_SEED).sort_index()
+    groups = frame[task.group_column]
+    sizes = groups.value_counts().sort_index().sample(frac=1, random_state=_SUBSET_SEED).cumsum()
+    number = max(int((sizes <= rows).sum()), 1)
+    return frame[groups.isin(sizes.index[:number])]
 
 
 def _check_sources(data: tuple[TaskData, ...]) -> None:

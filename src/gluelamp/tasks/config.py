@@ -64,7 +64,7 @@ class DataConfig:
         source: ``"auto"`` takes the local folder if it holds the task or was named, else the hub if it
             answers, else the bundled sample. The other names force one source. LaMP is downloaded once by
             `gluelamp.tasks.data.prepare` and is never read from the network.
-        root: the local folder; by default $GLUELAMP_DATA, else ``data/glue`` (LaMP: ``data/lamp``). Not
+        root: the local folder; by default $GLUELAMP_DATA, else ``data/<benchmark>``. Not
             allowed for ``"hub"`` and ``"sample"``.
         hub_timeout_s: how long to wait for the first answer of the hub, in seconds.
         revision: branch, tag or commit on the hub; None takes the newest commit.
