@@ -90,6 +90,10 @@ def test_a_collapsed_method_is_marked_and_has_its_scores_without_a_threshold(res
     assert "| fish | ours |  |  | 1.0ᶜ [" in text
     assert text.count("ᶜ") == 2  # the cell and the note
     assert "Collapsed: fish on CoLA 2 of 2\n" in text
+    assert (
+        "in simulations with three seeds, of which some collapse, it contains the true mean in 51 to 77 of"
+        in text
+    )
 
 
 def test_roc_auc_is_the_main_metric_only_where_it_exists(results: Results) -> None:

@@ -27,7 +27,7 @@ COLLAPSED_MARK = "ᶜ"
 COLLAPSED_NOTE = (
     f"{COLLAPSED_MARK} the mean includes collapsed runs, which predict one class on at least 99 % of the "
     "validation rows. Its interval is too narrow: in simulations with three seeds, of which some collapse, "
-    "it contains the true mean in COVERAGE of 100 cases. `threshold_free` has scores that do not depend on "
+    "it contains the true mean in 51 to 77 of 100 cases. `threshold_free` has scores that do not depend on "
     "the decision threshold. Collapsed: {}"
 )
 
