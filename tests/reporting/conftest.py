@@ -54,7 +54,7 @@ def add_record(tmp_path: Path) -> AddRecord:
             "task": {"name": task, "max_train_examples": max_train_examples},
             "data": {"fingerprint": fingerprint},
             "trainer": {"epochs": epochs},
-            "head": {},
+            "head": {"train_pooler": False},
             "seed": seed,
             **sections,
         }

@@ -159,7 +159,9 @@ def test_superglue_has_its_own_tables_and_average(tmp_path: Path, add_run: AddRu
         add_run("pafi", task, wrong)
     results = Results(tmp_path, tmp_path / "published")
     found = sections(tmp_path)
-    glue, superglue = (found[f"local data, minilm_l6{name}, {STRICT}"] for name in ("", ", SuperGLUE"))
+    glue, superglue = (
+        found[f"local data, minilm_l6, linear head{name}, {STRICT}"] for name in ("", ", SuperGLUE")
+    )
     assert glue[0] == "| method | sst2 (accuracy) | rte (accuracy) | average of SST-2, RTE |"
     assert superglue[0] == (
         "| method | cb (accuracy) | wic (accuracy) | axb (matthews correlation) | average of CB, WiC |"
