@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
 
 import pytest
 from hydra import compose, initialize_config_dir
 
-from gluelamp.cli.app import CONFIGS
+from gluelamp.cli.app import CONFIGS, plain
+from gluelamp.experiments.config import parse_run
 from gluelamp.experiments.identity import identity
 from gluelamp.records import find_runs
 from gluelamp.reporting import write_tables
+from gluelamp.reporting.labels import flatten
+from gluelamp.reporting.tables.search import BUDGETS, SCOPE, best_options, trial_rows
+from gluelamp.training.profile_state import Rates
 
 ROOT = CONFIGS.parent
 
@@ -42,17 +48,40 @@ def test_the_tables_are_made_from_the_records(committed: Path) -> None:
         assert path.read_bytes() == git("show", f":results/tables/{path.name}"), path.name
 
 
-@pytest.mark.parametrize("part", ["", "rates"])
-def test_a_run_has_the_name_that_its_record_gives(committed: Path, part: str) -> None:
-    found = find_runs(committed / part)
+def test_a_run_has_the_name_that_its_record_gives(committed: Path) -> None:
+    found = [run for part in ("", "rates", "search") for run in find_runs(committed / part)]
     assert found
     for folder, record in found:
         assert folder.name == record.identity == identity(record.config_dict()), folder
 
 
+def config_options(method: str) -> dict[str, str]:
+    """The options of a method's config as text, with the rate that a head without its own rate has."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = parse_run(plain(compose("train", overrides=[f"method={method}"])))
+    rates = Rates.from_config(config.trainer)
+    trainer = {"dropout": config.trainer.dropout, "learning_rate": rates.method}
+    method_options = json.loads(json.dumps(asdict(config.method)))
+    return flatten({"method": method_options, "trainer": {**trainer, "head_learning_rate": rates.head}})
+
+
+def test_the_config_of_a_searched_method_has_the_options_of_its_best_trial(committed: Path) -> None:
+    trials = trial_rows(find_runs(committed / "search"))
+    searched = [group for _, group in trials.groupby([*SCOPE, "method"]) if len(group) >= max(BUDGETS)]
+    if not searched:
+        pytest.skip("no method has all of its trials yet")
+    for group in searched:
+        best, method = best_options(group), group["method"].iloc[0]
+        options = config_options(method)
+        assert {key: options[key] for key in best} == best, method
+
+
 def test_the_method_configs_have_the_rates_that_the_search_selected(committed: Path) -> None:
     scores: dict[str, dict[str, dict[tuple[float, float | None], list[float]]]] = {}
+    searched = {record.config.method.name for _, record in find_runs(committed / "search")}
     for _, record in find_runs(committed / "rates"):
+        if record.config.method.name in searched:
+            continue  # its config has the options of the newer search
         if record.config_dict()["method"].get("inner_layer_norm"):
             continue  # not a part of the search
         method, task = (record.config.method.name, record.config.task.name)

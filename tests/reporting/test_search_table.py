@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gluelamp.records import FoundRun, RunRecord
+from gluelamp.records import FoundRun, RunRecord, write_record
 from gluelamp.reporting.scores import score_table
+from gluelamp.reporting.site import write_report
+from gluelamp.reporting.summary import summarise
 from gluelamp.reporting.tables.search import (
     best_options,
     expected_best,
@@ -121,3 +123,30 @@ def test_searches_with_other_settings_have_tables_of_their_own(trial: Trial) -> 
     assert [table.title.partition(": ")[2] for table in page.tables] == [
         f"trained on 100 rows, {epochs} epochs, scored on 50 others" for epochs in (3, 4)
     ]
+
+
+def test_the_report_has_a_figure_of_the_score_against_the_budget(trial: Trial, tmp_path: Path) -> None:
+    scores = [0.50, 0.55, 0.60, 0.65, 0.70]
+    for number, score in enumerate(scores):
+        folder, record = trial("pafi", "stsb", 10.0**-number, score)
+        path = tmp_path / "results" / "search" / "runs" / "minilm" / "pafi" / "stsb" / folder / "record.json"
+        path.parent.mkdir(parents=True)
+        write_record(path, record)
+    written = write_report(tmp_path / "results", tmp_path / "published")
+    assert [path.name for path in written] == [
+        *("report.html", "search-budget.svg", "search-budget.png", "search-budget.pdf"),
+    ]
+    svg = written[1].read_text(encoding="utf-8")
+    assert "1 trial" in svg
+    assert "4 trials" in svg
+    assert "12 trials" not in svg
+    assert "expected best score" in svg
+    assert 'id="search"' in written[0].read_text(encoding="utf-8")
+
+
+def test_methods_may_differ_in_dropout(add_record: Callable[..., RunRecord]) -> None:
+    runs = [
+        (Path(f"{method}-{dropout}"), add_record(method, trainer={"epochs": 3, "dropout": dropout}))
+        for method, dropout in (("pafi", None), ("lora", 0.0), ("fish", 0.0))
+    ]
+    assert sorted(summarise(score_table(runs))["variant"].unique()) == ["fish", "lora", "pafi"]
