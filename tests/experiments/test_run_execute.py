@@ -185,3 +185,15 @@ def test_dropout_of_the_backbone_does_not_change_that_of_the_method(
     with pytest.raises(KilledError):
         execute(tiny_run("method=lora", "method.dropout=0.3", "trainer.dropout=0.05"))
     assert found == {"backbone": {0.05}, "lora": {0.3}}
+
+
+@pytest.mark.parametrize("method", ["sparse_random", "xpeft_soft"])
+def test_a_seed_has_a_mask_or_bank_of_its_own_which_its_tasks_share(
+    tiny_run: TinyRun, tmp_path: Path, method: str
+) -> None:
+    short = (f"method={method}", "trainer.epochs=1", "task.max_train_examples=8")
+    for task, seed in (("cola", 0), ("mrpc", 0), ("cola", 1)):
+        execute(tiny_run(*short, f"task={task}", f"seed={seed}"))
+    stored = [load_file(path) for path in (tmp_path / "results" / "shared").iterdir()]
+    assert len(stored) == 2  # of three runs with two seeds
+    assert any(not torch.equal(value, stored[1][name]) for name, value in stored[0].items())

@@ -29,7 +29,7 @@ class LtSft(TaskSparse):
         "The largest differences after a dense training (tests/methods/test_masks.py)."
     )
     open_questions: ClassVar[str] = (
-        "None: as released, the head is rewound with all other values before the second phase, and a frozen "
+        "As released, the head is rewound with all other values before the second phase, and a frozen "
         "pooler (head=linear) is a candidate. With a two-layer head it is trained with the head."
     )
 
