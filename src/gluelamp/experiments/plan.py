@@ -93,16 +93,15 @@ def _checked_task(config: RunConfig) -> Task | Mixture:
     check_users(config, task.user_column is not None)
     if config.task.validation_from_train is not None:
         for member in _members(task):
-            _check_single_rows(member, config.task.validation_from_train)
+            _check_no_users(member, config.task.validation_from_train)
     return task
 
 
-def _check_single_rows(task: Task, rows: int) -> None:
-    column = task.user_column or task.group_column
-    if column is not None:
+def _check_no_users(task: Task, rows: int) -> None:
+    if task.user_column is not None:
         raise InputError(
             f"task.validation_from_train={rows} is not allowed: rows of task {task.name!r} belong together "
-            f"by their {column!r}, and a sample of single rows would separate them. Leave the option out."
+            f"by their {task.user_column!r}, and a sample of rows would separate them. Leave the option out."
         )
 
 
