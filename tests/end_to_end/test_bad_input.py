@@ -122,6 +122,7 @@ SWEEPS = {
         "trainer.profiles_per_pass=1,2",
         "trainer.profiles_per_pass=2 is not allowed with task.profiles=shared, where ",
     ),
+    "trial": ("trial=0,99", "trial=99 is not allowed: the search space of the method has 30 points. "),
     "no job": ("method=glob(nope*)", "The sweep has no jobs: "),
     "step of a range": ("seed=range(0,3,0)", "A list of values of the sweep is not valid: "),
 }
