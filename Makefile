@@ -17,7 +17,7 @@ SWEEP = $(RUN) scripts/train.py -m $(SOURCE) $(PARALLEL)
 help:  ## list every target
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 18
 	@echo
-	@echo "SCALE=demo|small|paper (now $(SCALE))  DATA=auto|hub|local|sample (now $(DATA))  ROOT=DIR of local data"
+	@echo "SCALE=demo|small|mpnet|paper (now $(SCALE))  DATA=auto|hub|local|sample (now $(DATA))  ROOT=DIR of local data"
 	@echo "JOBS=N parallel runs (now $(JOBS))"
 
 setup: $(INSTALLED)  ## create .venv with the tested versions of all packages
