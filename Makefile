@@ -1,6 +1,6 @@
 # gluelamp: make reproduce-glue and make test are the entry points; make help lists all targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-glue reproduce-lamp tables report measure measure-large certificates method-pages docs prepare test test-learning test-browser lint format benchmark clean
+.PHONY: help setup reproduce-glue reproduce-lamp search tables report measure measure-large certificates method-pages docs prepare test test-learning test-browser lint format benchmark clean
 
 SCALE ?= demo
 DATA ?= auto
@@ -44,6 +44,9 @@ reproduce-lamp: setup  ## train one profile per user of LaMP-2N, with a warm sta
 	$(SWEEP) experiment=lamp_bank
 	$(SWEEP) experiment=lamp_warm
 	$(MAKE) --no-print-directory report
+
+search: setup  ## search each method's options with one budget, on training rows (hours; resumes if interrupted)
+	$(SWEEP) experiment=search
 
 measure: setup  ## count parameters, bytes, FLOPs and memory of the methods, and time them
 	$(RUN) scripts/measure.py -m experiment=parameters

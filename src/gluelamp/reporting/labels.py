@@ -120,13 +120,14 @@ def scope_title(rows: pd.DataFrame) -> str:
         return f"{first['backbone']}, no runs"
     seeds = rows.loc[rows["seeds"] > 0, "seeds"]
     fewest, most = int(seeds.min()), int(seeds.max())
-    count = _plural(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
-    training = f"{first['data']} data, {_plural(first['epochs'], 'epoch')}"
+    count = plural(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
+    training = f"{first['data']} data, {plural(first['epochs'], 'epoch')}"
     model = f"{first['backbone']}, {HEADS[first['head']]}"
     return f"{model}, {training}, {SELECTIONS[first['selection']]}, {count}"
 
 
-def _plural(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
+    """Return a number with its noun, such as ``"3 seeds"``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 

@@ -15,7 +15,7 @@ import altair as alt
 import pandas as pd
 
 from gluelamp.records import RunRecord
-from gluelamp.reporting.labels import task_name
+from gluelamp.reporting.labels import plural, task_name
 from gluelamp.reporting.rendering import POINTS
 from gluelamp.reporting.site import charts
 from gluelamp.reporting.site.charts import FAMILIES, Family
@@ -123,7 +123,7 @@ def search_panels(rows: pd.DataFrame) -> Iterator[Panels]:
     """
     for number, (_, search) in enumerate(rows.groupby(SCOPE, sort=False), 1):
         shown = search[search["k"].isin(BUDGETS)].sort_values("score", ascending=False, kind="stable")
-        budgets = [_budget(k) for k in BUDGETS if k in set(shown["k"])]
+        budgets = [plural(k, "trial") for k in BUDGETS if k in set(shown["k"])]
         title = search_title(search)
         chart = charts.search_budget(_expected(shown), budgets, title)
         name = "budget" if number == 1 else f"budget-{number}"
@@ -133,16 +133,12 @@ def search_panels(rows: pd.DataFrame) -> Iterator[Panels]:
 def _expected(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
-            **{"method": row["method"], "state": _budget(row["k"])},
+            **{"method": row["method"], "state": plural(row["k"], "trial")},
             **{"value": _points(row["expected"]), "low": _points(row["low"]), "high": _points(row["high"])},
             "interval": f"{POINTS.text(row['low'])} to {POINTS.text(row['high'])}",
         }
         for row in rows.to_dict("records")
     ]
-
-
-def _budget(trials: int) -> str:
-    return "1 trial" if trials == 1 else f"{trials} trials"
 
 
 def _costs(

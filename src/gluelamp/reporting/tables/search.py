@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gluelamp.records import FoundRun, RunRecord
-from gluelamp.reporting.labels import SEARCHED, is_shared, task_name
+from gluelamp.reporting.labels import HEADS, SEARCHED, is_shared, plural, task_name
 from gluelamp.reporting.rendering import (
     COUNT,
     POINTS,
@@ -95,7 +95,7 @@ def _scope(record: RunRecord, settings: Mapping[str, str]) -> tuple[Any, ...]:
     shared = {key: value for key, value in settings.items() if is_shared(key) or key.startswith("task.")}
     text = json.dumps([item for item in sorted(shared.items()) if item[0] not in of_task])
     return (
-        *(data_label(record), record.config.backbone.name, settings.get("head.type", "")),
+        *(data_label(record), record.config.backbone.name, settings["head.type"]),
         *(task.max_train_examples or 0, task.validation_from_train, record.config.trainer.epochs),
         *(record.config.seed, sha256(text.encode()).hexdigest()[:CHECKSUM_DIGITS]),
     )
@@ -204,9 +204,8 @@ def _expected(row: pd.Series) -> Number:
 def search_title(rows: pd.DataFrame) -> str:
     """Return the title of one search, of rows of `search_rows` with one scope."""
     first = rows.iloc[0]
-    head = f", head {first['head']}" if first["head"] else ""
     trained = f"{first['train_rows']:,}" if first["train_rows"] else "all"
     return (
-        f"{first['backbone']}{head}, {first['data']}: trained on {trained} rows, {first['epochs']} epochs, "
-        f"scored on {first['scored_rows']:,} others"
+        f"{first['backbone']}, {HEADS[first['head']]}, {first['data']}: trained on {trained} rows, "
+        f"{plural(first['epochs'], 'epoch')}, scored on {first['scored_rows']:,} others"
     )
