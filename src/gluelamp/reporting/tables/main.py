@@ -77,10 +77,10 @@ _READING = (
     SETTING_NOTE,
 )
 _SUPERGLUE_READING = (
-    "Scores are times 100: accuracy, on MultiRC F1 over all answers (F1a), with the 95 % interval over "
-    "examples and seeds. The average is over these tasks; that of the benchmark also has ReCoRD, which is "
-    "left out, and counts CB and MultiRC by the mean of two metrics. The second metric and the two "
-    "diagnostic sets are in `glue_accuracy`."
+    "Scores are times 100: accuracy, on MultiRC F1 over all answers (F1a), on AX-b Matthews correlation; and "
+    "their 95 % intervals over examples and seeds. The average is without the two diagnostic sets. That of "
+    "the benchmark also has ReCoRD, which is left out, and counts CB and MultiRC by the mean of two metrics. "
+    "The second metric of a task is in `glue_accuracy`."
 )
 
 
@@ -208,7 +208,7 @@ def main_page(rows: pd.DataFrame, benchmark: BenchmarkTasks = GLUE_TASKS) -> Pag
 
 
 def _table(rows: pd.DataFrame, benchmark: BenchmarkTasks) -> Table:
-    tasks = [task for task in (*benchmark.averaged, AVERAGE) if task in set(rows["task"])]
+    tasks = [task for task in (*benchmark.tasks, AVERAGE) if task in set(rows["task"])]
     lines = [line for _, method in rows.groupby("method", sort=False) for line in _lines(method, tasks)]
     sample = [SAMPLE_NOTE.format(benchmark.title)] if rows["data"].iloc[0].startswith(SAMPLE) else []
     published = rows[["marks", "published_trained", "published_stored"]].astype(object).fillna("")
