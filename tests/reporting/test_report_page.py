@@ -233,7 +233,7 @@ def test_superglue_has_a_section_of_its_own(tmp_path: Path, add_run: Callable[..
         add_run("pafi", task, 30)
     found = gather(Results(tmp_path, tmp_path / "published")).sections
     assert [(section.slug, section.scope, list(section.tasks)) for section in found] == [
-        ("local-minilm_l6-two-layer", "local data", ["RTE"]),
-        ("local-minilm_l6-two-layer-superglue", "local data, SuperGLUE", ["CB", "COPA"]),
+        ("local-minilm_l6-linear", "local data", ["RTE"]),
+        ("local-minilm_l6-linear-superglue", "local data, SuperGLUE", ["CB", "COPA"]),
     ]
     assert [len(section.task_tables) for section in found] == [1, 2]

@@ -75,7 +75,7 @@ def test_the_scores_are_those_of_the_predictions_after_the_last_epoch(results: R
 def test_a_collapsed_method_is_marked_and_has_its_scores_without_a_threshold(results: Results) -> None:
     page = threshold_free_page(threshold_free_rows(results.accuracy))
     cola, mrpc = page.tables
-    assert cola.title == "minilm_l6, local data, 3 epochs, last epoch, 2 seeds, CoLA"
+    assert cola.title == "minilm_l6, linear head, local data, 3 epochs, last epoch, 2 seeds, CoLA"
     assert [column.title for column in cola.columns] == [
         *("method", "Matthews", "Matthews, cross-fitted threshold", "ROC AUC", "collapsed"),
     ]
