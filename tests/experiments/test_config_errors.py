@@ -71,7 +71,7 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "unknown task": (
         lambda raw: raw["task"].update(name="colla"),
-        "task 'colla' is unknown; did you mean 'cola'? Known: ax, cola, ",
+        "task 'colla' is unknown; did you mean 'cola'? Known: ax, axb, ",
     ),
     "task without training rows": (
         lambda raw: raw["task"].update(name="ax"),

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gluelamp.experiments.config import RunConfig
-from gluelamp.experiments.identity import identity
+from gluelamp.experiments.identity import ADDED_LATER, identity
 from gluelamp.experiments.plan import plan_run
 from gluelamp.hardware import multiplies_bf16
 from gluelamp.methods.lora import LoRA
@@ -50,7 +50,7 @@ CHANGES_RESULT: Mapping[str, Mapping[str, Any]] = {
         "dropout": 0.1,
         "targets": ("query",),
     },
-    "task": {"max_train_examples": 10},
+    "task": {"max_train_examples": 10, "validation_from_train": 5},
     "head": {"type": "linear"},
     "backbone": {"name": "small"},
 }
@@ -262,7 +262,7 @@ def test_an_option_that_was_added_later_keeps_old_identities(
 ) -> None:
     effective = plan_run(base).effective
     later = {"trainer": {"warmup_ratio": 0.06}, "LoRA": {"dropout": 0.0}, "PaFi": {"rank": 8}}
-    monkeypatch.setattr("gluelamp.experiments.identity.ADDED_LATER", later)
+    monkeypatch.setattr("gluelamp.experiments.identity.ADDED_LATER", {**ADDED_LATER, **later})
     short = plan_run(base).effective
     del effective["trainer"]["warmup_ratio"], effective["method"]["dropout"]
     assert short == effective
