@@ -78,7 +78,8 @@ def test_the_config_of_a_searched_method_has_the_options_of_its_best_trial(commi
 
 def test_the_method_configs_have_the_rates_that_the_search_selected(committed: Path) -> None:
     scores: dict[str, dict[str, dict[tuple[float, float | None], list[float]]]] = {}
-    searched = {record.config.method.name for _, record in find_runs(committed / "search")}
+    trials = trial_rows(find_runs(committed / "search")).groupby([*SCOPE, "method"])
+    searched = {group["method"].iloc[0] for _, group in trials if len(group) >= max(BUDGETS)}
     for _, record in find_runs(committed / "rates"):
         if record.config.method.name in searched:
             continue  # its config has the options of the newer search

@@ -230,7 +230,7 @@ def test_xpeft_stores_312_bytes_a_profile_and_the_seed_specification_of_its_bank
     assert hard["method"] == 312
     assert soft["method"] == 9_600
     assert hard["shared"] == soft["shared"] == 56  # seed, spread, four sizes and four rounded values
-    assert hard["head"] == 4 * 1_538
+    assert hard["head"] == 4 * (768 * 768 + 768 + 1_538)  # the pooler and the output layer
     assert 4 * weights_of_one_adapter / hard["method"] > 10_000
 
 
