@@ -39,7 +39,7 @@ def test_a_record_describes_its_run(tiny_run: TinyRun, tiny_backbone: Path) -> N
     assert read_record(folder / "record.json") == record
     assert content["config"] == record.config_dict()
 
-    assert record.schema_version == content["schema_version"] == 2
+    assert record.schema_version == content["schema_version"] == 3
     assert record.overrides[:4] == ["backbone=tiny", "method=lora", "task=mrpc", "data=sample"]
     assert record.identity == folder.name
     assert (record.status, record.error) == ("complete", None)
@@ -70,7 +70,7 @@ def test_a_record_describes_its_run(tiny_run: TinyRun, tiny_backbone: Path) -> N
 def test_counts_and_bytes_are_those_of_the_formula_and_the_file(tiny_run: TinyRun) -> None:
     record = execute(config := tiny_run("method=lora", "method.rank=4"))
     layers, width, rank, outputs = 2, 32, 4, 2
-    trained, head = 4 * layers * width * rank, (width + 1) * outputs
+    trained, head = 4 * layers * width * rank, (width + 1) * (width + outputs)
     assert record.parameters.trained == record.parameters.stored_values == trained
     assert record.parameters.head == head
     assert record.parameters.live == trained  # every value gets a gradient

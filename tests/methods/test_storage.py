@@ -94,8 +94,8 @@ def test_the_content_hash_sees_names_shapes_types_and_values() -> None:
 
 
 def test_the_pooler_of_a_two_layer_head_is_trained_counted_and_stored(method: GetMethod) -> None:
-    frozen = method("bitfit").adapt(tiny("bert", "linear"))
-    trained = method("bitfit").adapt(tiny("bert"))
+    frozen = method("lora").adapt(tiny("bert", "linear"))
+    trained = method("lora").adapt(tiny("bert"))
     pooler = {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}
     assert set(trained.head) - set(frozen.head) == pooler
     assert pooler <= trained.task_state().keys()

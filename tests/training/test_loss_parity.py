@@ -70,15 +70,16 @@ def reference_model(trainer: SoloTrainer, backbone: Path, method: Method) -> tor
     names: dict[str, str] = {name: name for name in trainer.adaptation.head}
     if method is LORA:
         targets = ["query", "intermediate.dense"]
+        saved = ["classifier", "pooler"]
         config = LoraConfig(
-            task_type="SEQ_CLS", r=4, lora_alpha=8, target_modules=targets, modules_to_save=["classifier"]
+            task_type="SEQ_CLS", r=4, lora_alpha=8, target_modules=targets, modules_to_save=saved
         )
         model = get_peft_model(model, config)
         names = {name: f"base_model.model.{name}" for name in trainer.adaptation.trainable}
-        names |= {
-            f"classifier.{part}": f"base_model.model.classifier.modules_to_save.default.{part}"
-            for part in ("weight", "bias")
-        }
+        for name in trainer.adaptation.head:
+            module, _, part = name.partition(".dense.") if ".dense." in name else name.partition(".")
+            inner = f"dense.{part}" if ".dense." in name else part
+            names[name] = f"base_model.model.{module}.modules_to_save.default.{inner}"
     state = trainer.adaptation.task_state()
     with torch.no_grad():
         for name, reference_name in names.items():

@@ -54,7 +54,7 @@ def test_in_bf16_all_but_head_and_masters_is_bf16() -> None:
     adapted = adaptation()
     before = [p.detach().clone() for p in adapted.trainable.values()]
     held = weights(adapted, torch.bfloat16)
-    head = {f"classifier.{name}" for name in ("weight", "bias")}
+    head = {f"{part}.{name}" for part in ("bert.pooler.dense", "classifier") for name in ("weight", "bias")}
     types = {name: p.dtype for name, p in adapted.model.named_parameters()}
     assert {name for name, dtype in types.items() if dtype == torch.float32} == head
     assert set(types.values()) == {torch.float32, torch.bfloat16}

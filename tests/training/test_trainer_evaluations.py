@@ -110,19 +110,17 @@ def test_the_best_evaluation_is_the_first_with_the_highest_main_metric(
     states, take = [], trainer._evaluate
 
     def evaluate(*args: Any) -> None:
-        states.append(trainer.model.classifier.weight.detach().clone())
+        states.append({name: value.detach().clone() for name, value in trainer.adaptation.head.items()})
         take(*args)
 
     monkeypatch.setattr(trainer, "_evaluate", evaluate)
     outcome = trainer.run()
     assert outcome.progress.best == best
     for selection, number in (("best", best), ("last", 3)):
-        stored = load_file(tmp_path / "run" / f"{selection}.safetensors")["classifier.weight"]
-        assert torch.equal(stored, states[number])
-        trainer.model.classifier.weight.data.copy_(states[number])
-        trainer.model.classifier.bias.data.copy_(
-            load_file(tmp_path / "run" / f"{selection}.safetensors")["classifier.bias"]
-        )
+        stored = load_file(tmp_path / "run" / f"{selection}.safetensors")
+        for name, value in trainer.adaptation.head.items():
+            assert torch.equal(stored[name], states[number][name])
+            value.data.copy_(stored[name])
         again = predict(trainer.model, trainer.profile.validation["validation"], 128, CPU)
         np.testing.assert_array_equal(outcome.outputs[selection]["validation"], again)
 

@@ -52,6 +52,8 @@ def with_threshold_free_scores(scores: pd.DataFrame) -> pd.DataFrame:
         are no main metric.
     """
     is_last = scores["is_main"] & (scores["selection"] == _SELECTION) & scores["value"].notna()
+    # A mixture has a name of its own, and the outputs of several tasks.
+    is_last &= ~scores["is_mixture"].astype(bool)
     added = [row for _, row in scores[is_last].iterrows() if _has_threshold(known_task(row["task"]))]
     rows = [row for run in added for row in _scores_of_run(run)]
     return (
