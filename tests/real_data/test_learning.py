@@ -139,8 +139,9 @@ def test_it_fits_64_real_examples(trainer_of: Train, data_folder: Path, name: st
             return True
         return False
 
-    # The rates of the leaves are for thousands of examples: a few hundred steps want more, if they can.
-    assert fits(3.0) or fits(1.0)
+    # The rates of the configs are for thousands of examples. Most methods need larger ones for a few hundred
+    # steps. PHA needs a smaller one for the pooler, which the two-layer head trains.
+    assert any(fits(faster) for faster in (3.0, 1.0, 0.3))
 
 
 @pytest.fixture(scope="module")
