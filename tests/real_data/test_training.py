@@ -27,6 +27,6 @@ def test_a_finished_run_writes_the_servers_file(data_folder: Path, tmp_path: Pat
     config = run_config(data_folder, tmp_path, *options, "trainer.max_length=16")
     execute(config)
     write_test_predictions(config, PredictConfig())
-    written = pd.read_csv(tmp_path / "submissions/glue/minilm/pafi/seed0/RTE.tsv", sep="\t")
+    written = pd.read_csv(tmp_path / "submissions/glue/minilm/two_layer/pafi/seed0/RTE.tsv", sep="\t")
     assert len(written) == 3000
     assert set(written["prediction"]) <= {"entailment", "not_entailment"}

@@ -125,14 +125,14 @@ class PredictConfig:
 
 
 def write_test_predictions(config: RunConfig, options: PredictConfig) -> Path:
-    """Write the files of a test server for one finished run, and zip all files of its method and seed.
+    """Write the files of a test server for one finished run, and zip all files of its head, method and seed.
 
     Args:
         config: of the run, as it was trained.
         options: what to predict.
 
     Returns:
-        The zip, ``submissions/<benchmark>/<backbone>/<method>/seed<seed>.zip`` in the results folder.
+        The zip, ``submissions/<benchmark>/<backbone>/<head>/<method>/seed<seed>.zip`` in the results folder.
 
     Raises:
         InputError: if the run is not finished, or the task has no test rows in this source, has no test
@@ -158,7 +158,7 @@ def write_test_predictions(config: RunConfig, options: PredictConfig) -> Path:
         groups = {} if split.groups is None else {"group": split.groups}
         return pd.DataFrame({"idx": split.idx, **groups, "prediction": predictions})
 
-    name = f"{config.backbone.name}/{config.method_name}/seed{config.seed}"
+    name = f"{config.backbone.name}/{config.head.type}/{config.method_name}/seed{config.seed}"
     folder = plan.root / "submissions" / task.benchmark / name
     path = task_benchmark(task).submit(task, {name: frame(rows) for name, rows in splits.items()}, folder)
     _log.info("%s", path)
