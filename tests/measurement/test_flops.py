@@ -9,10 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from gluelamp.backbones.heads import HeadType
 from gluelamp.errors import InputError
 from gluelamp.experiments.measure import MeasureConfig
 from gluelamp.measurement.base import MeasuredModel
 from gluelamp.measurement.flops import count_flops, forward_flops
+from gluelamp.methods.head_only import HeadOnly
+from tiny_models import backbone
 
 Measuring = Callable[..., MeasureConfig]
 
@@ -94,6 +97,14 @@ def test_a_method_whose_work_depends_on_values_is_counted_with_values(measuring:
 def test_a_length_beyond_the_last_position_is_refused(count: Callable[..., dict[str, float]]) -> None:
     with pytest.raises(InputError, match="length=129 is not allowed: the backbone reads at most 128 tokens"):
         count("lora", length=129)
+
+
+def test_a_pass_with_a_linear_head_has_no_dense_layer() -> None:
+    # RoBERTa's dense layer is a part of its head; BERT's is the pooler, which a linear head reads
+    heads: tuple[HeadType, HeadType] = ("linear", "two_layer")
+    models = (MeasuredModel(backbone("roberta"), HeadOnly(), head) for head in heads)
+    linear, dense = (count_flops(model, [(1, 7)])[0][0]["flops_per_sample"] for model in models)
+    assert dense - linear == 2 * D * D
 
 
 def test_a_dense_layer_of_the_head_costs_its_gradient_and_that_of_the_input_of_the_head(

@@ -78,7 +78,7 @@ def count_flops(
 
 
 def _count_sizes(model: MeasuredModel, sizes: Sequence[tuple[int, int]]) -> list[list[Row]]:
-    states = build_states(model.backbone, model.method)
+    states = build_states(model.backbone, model.method, model.head)
     # A separate model for the training step, which sets training mode and needs the head's gradients.
     adaptation = adapt_untrained(model.method, build_bare(model.backbone, model.head))
 

@@ -66,7 +66,7 @@ class Latency(MeasurementKind):
     def settings(self, model: MeasuredModel) -> dict[str, Any]:
         """Return the options, with the device, threads and processor of this machine."""
         # A time belongs to a machine, so the resolved device is part of the file's name. The head
-        # is a small part of a forward pass: latency is measured with two layers.
+        # is a small part of a forward pass: latency is always measured with two layers.
         device = choose_device(self.device)
         threads = self.threads or torch.get_num_threads()
         resolved = {"device": device.type, "threads": threads, "processor": device_name(device)}

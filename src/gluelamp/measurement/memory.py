@@ -68,7 +68,7 @@ class Memory(MeasurementKind):
         device = choose_device(self.device)
         # Only the names of the states are needed here; each process builds its own model.
         with torch.device("meta"):
-            states = [*build_states(model.backbone, model.method), _TRAINING]
+            states = [*build_states(model.backbone, model.method, model.head), _TRAINING]
         for part in parts:
             yield [measure_in_new_process(model, state, device, **part) for state in states]
 

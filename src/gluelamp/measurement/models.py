@@ -59,12 +59,15 @@ def build_bare(backbone: BackboneConfig, head: HeadType = "two_layer") -> PreTra
     return model
 
 
-def build_states(backbone: BackboneConfig, method: Method) -> dict[str, PreTrainedModel]:
+def build_states(
+    backbone: BackboneConfig, method: Method, head: HeadType = "two_layer"
+) -> dict[str, PreTrainedModel]:
     """Return the bare backbone, and copies of it with the method unmerged and, if possible, merged.
 
     Args:
         backbone: its ``shape`` is used.
         method: the method with its hyper-parameters.
+        head: type of the head.
 
     Returns:
         Models with equal random weights under ``base``, ``unmerged`` and, if the method merges,
@@ -73,7 +76,7 @@ def build_states(backbone: BackboneConfig, method: Method) -> dict[str, PreTrain
     Raises:
         InputError: if the method does not support this architecture or size.
     """
-    base = build_bare(backbone)
+    base = build_bare(backbone, head)
     # The FLOPs of a method that skips tokens depend on its initial values, so these must be reproducible.
     torch.manual_seed(_SEED)
     states = {"base": base, "unmerged": adapt_untrained(method, deepcopy(base)).model}
