@@ -1,6 +1,6 @@
 # gluelamp: make reproduce-glue and make test are the entry points; make help lists all targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-glue reproduce-lamp search tables report measure measure-large certificates method-pages docs prepare test test-learning test-browser lint format benchmark clean
+.PHONY: help setup reproduce-glue reproduce-lamp search tables report reference measure measure-large certificates method-pages docs prepare test test-learning test-browser lint format benchmark clean
 
 SCALE ?= demo
 DATA ?= auto
@@ -69,11 +69,14 @@ method-pages: setup  ## write docs/methods.md and docs/capabilities.md from the 
 docs: setup  ## build the documentation site into site/, without a network; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --clean
 
-tables: setup  ## regenerate results/tables from the records alone
+tables: setup  ## write results/tables from your records
 	$(RUN) scripts/report.py what=[tables]
 
-report: setup  ## regenerate results/tables, results/figures and the page results/report.html
+report: setup  ## write results/tables, results/figures and the page results/report.html from your records
 	$(RUN) scripts/report.py
+
+reference: setup  ## for maintainers: regenerate the tables, figures and page of results/reference from its records
+	$(RUN) scripts/report.py results.root=results/reference
 
 prepare: setup  ## copy GLUE from DATA to data/glue as checked Parquet, for work without a network
 	$(RUN) scripts/prepare.py $(SOURCE)

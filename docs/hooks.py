@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PATTERNS = ("CONTRIBUTING.md", "results/*.md", "results/*/*.md", "results/figures/*.svg")
+PATTERNS = (
+    "CONTRIBUTING.md",
+    "results/published/*.md",
+    "results/reference/*.md",
+    "results/reference/*/*.md",
+    "results/reference/figures/*.svg",
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -14,7 +14,7 @@ from gluelamp.reporting.results import Results
 from gluelamp.reporting.site.page import gather, render
 from synthetic_results import write_results
 
-COMMITTED = CONFIGS.parent / "results" / "report.html"
+COMMITTED = CONFIGS.parent / "results" / "reference" / "report.html"
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 
 
@@ -48,9 +48,9 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["synthetic", "committed"])
 def any_page(request: pytest.FixtureRequest) -> Path:
-    """The synthetic page and, if it exists, that of the results folder."""
+    """The synthetic page and, if it exists, that of the committed records."""
     if request.param == "committed" and not COMMITTED.is_file():
-        pytest.skip("results/report.html does not exist; `make report` writes it")
+        pytest.skip("results/reference/report.html does not exist; `make reference` writes it")
     return COMMITTED if request.param == "committed" else request.getfixturevalue("synthetic")
 
 

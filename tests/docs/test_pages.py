@@ -33,7 +33,7 @@ from gluelamp.reporting.capabilities import capabilities_page
 ROOT = CONFIGS.parent
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "results/README.md")),
-    ROOT / "results" / "published" / "README.md",
+    *(ROOT / "results" / folder / "README.md" for folder in ("reference", "published")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 PACKAGE = ROOT / "src" / "gluelamp"
@@ -41,11 +41,7 @@ FOLDERS = ("src", "configs", "scripts", "tests", "docs", "benchmarks", "results"
 PATH = re.compile(r"(?:[\w.<>*{},-]+/)+[\w.<>*{},-]*|\b\w+\.(?:py|yaml|toml|txt)\b")
 # Written by runs and therefore not in the repository.
 WRITTEN = (
-    "results/cache/",
-    "results/shared/",
-    "results/submissions/",
-    "results/tables/lamp.md",
-    "tables/lamp.",
+    *(f"results/{part}" for part in ("cache", "runs", "shared", "submissions", "tables", "report.html")),
     "glue_data/",
     "cola/",
 )
@@ -181,7 +177,7 @@ def test_the_make_targets_of_a_page_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "results.md"], ids=page_id)
 def test_the_scores_of_a_page_are_in_a_table(page: Path) -> None:
     tables = "".join(
-        path.read_text(encoding="utf-8") for path in sorted((ROOT / "results/tables").glob("*.md"))
+        path.read_text(encoding="utf-8") for path in sorted((ROOT / "results/reference/tables").glob("*.md"))
     )
     scores = set(
         re.findall(r"[−+]?\d+\.\dᶜ? \[[−+]?\d+\.\d, [−+]?\d+\.\d\]", page.read_text(encoding="utf-8"))

@@ -13,7 +13,8 @@ from gluelamp.cli.app import CONFIGS
 
 ROOT = CONFIGS.parent
 PLACES = (
-    *("README.md", "CONTRIBUTING.md", "results/README.md", "results/published/README.md"),
+    *("README.md", "CONTRIBUTING.md", "results/README.md"),
+    *("results/reference/README.md", "results/published/README.md"),
     *("src/gluelamp", "configs", "docs", "Makefile", "mkdocs.yml", ".ci/run"),
 )
 SUFFIXES = {".py", ".yaml", ".yml", ".md", ".j2", ".js", ".css", ""}

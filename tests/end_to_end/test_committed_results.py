@@ -22,6 +22,7 @@ from gluelamp.reporting.tables.search import BUDGETS, SCOPE, best_options, trial
 from gluelamp.training.profile_state import Rates
 
 ROOT = CONFIGS.parent
+REFERENCE = "results/reference"
 
 
 def git(*arguments: str) -> bytes:
@@ -30,22 +31,22 @@ def git(*arguments: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the results folder with the files in git only, without tables and figures."""
+    """A copy of the reference folder with the files in git only, without tables and figures."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout: the committed records are unknown")
     folder = tmp_path_factory.mktemp("committed")
-    for name in git("ls-files", "results").decode().split():
-        if not name.startswith(("results/tables", "results/figures", "results/report.html")):
+    for name in git("ls-files", REFERENCE).decode().split():
+        if not name.startswith(tuple(f"{REFERENCE}/{part}" for part in ("tables", "figures", "report.html"))):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    return folder / "results"
+    return folder / REFERENCE
 
 
 def test_the_tables_are_made_from_the_records(committed: Path) -> None:
-    written = write_tables(committed)
+    written = write_tables(committed, ROOT / "results" / "published")
     assert {path.name for path in written} >= {"claims.md", "glue_accuracy.csv", "storage.tex"}
     for path in written:
-        assert path.read_bytes() == git("show", f":results/tables/{path.name}"), path.name
+        assert path.read_bytes() == git("show", f":{REFERENCE}/tables/{path.name}"), path.name
 
 
 def test_a_run_has_the_name_that_its_record_gives(committed: Path) -> None:

@@ -33,7 +33,7 @@ from gluelamp.records import find_measurements
 
 Measuring = Callable[..., MeasureConfig]
 TINY = ("backbone=tiny", "backbone.path=null")
-RESULTS = CONFIGS.parent / "results"
+REFERENCE = CONFIGS.parent / "results" / "reference"
 SCRIPT = CONFIGS.parent / "scripts" / "measure.py"
 
 
@@ -122,7 +122,7 @@ def settings(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_the_name_of_each_committed_measurement_follows_from_its_content() -> None:
     shapes = {path.stem: yaml.safe_load(path.read_text())["shape"] for path in CONFIGS.glob("backbone/*")}
-    paths = [*RESULTS.glob("measurements/*/*/*.json"), *RESULTS.glob("certificates/*/*.json")]
+    paths = [*REFERENCE.glob("measurements/*/*/*.json"), *REFERENCE.glob("certificates/*/*.json")]
     assert len(paths) > 300
     for path in paths:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -152,7 +152,7 @@ def test_a_committed_measurement_is_found_again(
     device = ["memory.device=cpu"] if what == "memory" else []
     config = parse_measure(composed(f"what={what}", f"backbone={backbone}", f"method={method}", *device))
     path = measurement_path(config).relative_to(config.results.root)
-    assert (RESULTS / path).is_file()
+    assert (REFERENCE / path).is_file()
 
 
 class FourParts(MeasurementKind):

@@ -9,7 +9,7 @@ from gluelamp.records import find_certificates
 from gluelamp.reporting.measurements import certificates_page
 from gluelamp.reporting.rendering.tables import plain
 
-COMMITTED = Path(__file__).parents[2] / "results"
+COMMITTED = Path(__file__).parents[2] / "results" / "reference"
 PAFI = next(one for one in find_certificates(COMMITTED) if one.method == "pafi")
 
 

@@ -54,7 +54,8 @@ counts equal closed forms (`tests/methods/test_counts.py`).
 - **open**: what the texts available to us leave open, or where a paper and its code differ. Most of it is an
   option of the method.
 
-[Capabilities](capabilities.md) lists what each method costs and supports. The scores are in `results/tables`.
+[Capabilities](capabilities.md) lists what each method costs and supports. The scores are in
+`results/reference/tables`.
 """
 _METHODS_HEADER = "| method | file | paper | checked against | open |\n| :-- | :-- | :-- | :-- | :-- |"
 _log = logging.getLogger(__name__)

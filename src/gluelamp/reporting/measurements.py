@@ -94,7 +94,7 @@ _CERTIFICATES = (
     "that of the method.",
     "For one in twenty methods without any added latency, the interval misses 1.00 by chance. Therefore a "
     "method whose structure is equal is timed again, a few times at most. The table shows the decisive "
-    "attempt; `results/certificates` has all attempts, pass by pass.",
+    "attempt; the folder `certificates` has all attempts, pass by pass.",
 )
 
 
