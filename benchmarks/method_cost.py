@@ -44,12 +44,12 @@ import transformers
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.first_token import first_token_only
 from gluelamp.backbones.load import Checkpoint, find_checkpoint, load_model, load_tokenizer
-from gluelamp.cli.app import CONFIGS
 from gluelamp.experiments.config import RunConfig
 from gluelamp.hardware import choose_device, peak_memory, reset_peak_memory, synchronize
 from gluelamp.measurement.latency import ratio_to_base
 from gluelamp.methods.base import Method
 from gluelamp.methods.phases import ScoringPhase, TrainingPhase, adapt_untrained
+from gluelamp.package_data import CONFIGS
 from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.encoding import EncodedSplit, encode

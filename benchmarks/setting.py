@@ -14,8 +14,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import transformers
 from hydra import compose, initialize_config_dir
 
-from gluelamp.cli.app import CONFIGS, plain
+from gluelamp.cli.app import plain
 from gluelamp.experiments.config import RunConfig, parse_run
+from gluelamp.package_data import CONFIGS
 
 
 def compose_run(*overrides: str) -> RunConfig:

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from gluelamp.cli.app import run_app
-from gluelamp.cli.commands import export
+from gluelamp.cli.main import run
 
 if __name__ == "__main__":
-    run_app(export, "export")
+    run("export")

@@ -51,7 +51,7 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from omegaconf import OmegaConf
     from transformers import BertConfig, BertModel
 
-    from gluelamp.cli.app import CONFIGS
+    from gluelamp.package_data import CONFIGS
 
     folder = tmp_path_factory.mktemp("backbone") / "tiny"
     shape = OmegaConf.to_container(OmegaConf.load(CONFIGS / "backbone" / "tiny.yaml").shape)
@@ -95,7 +95,8 @@ def compose() -> Compose:
     import hydra
     from omegaconf import OmegaConf
 
-    from gluelamp.cli.app import CONFIGS, plain
+    from gluelamp.cli.app import plain
+    from gluelamp.package_data import CONFIGS
 
     @cache  # composing takes a tenth of a second
     def composed(overrides: tuple[str, ...]) -> dict[str, Any]:

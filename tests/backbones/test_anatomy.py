@@ -19,8 +19,8 @@ from transformers.masking_utils import eager_mask
 from gluelamp.backbones.anatomy import ARCHITECTURES, HANDLES, anatomy, output_layer
 from gluelamp.backbones.dropout import attention_forward
 from gluelamp.backbones.load import BackboneConfig, build_from_shape, set_attention
-from gluelamp.cli.app import CONFIGS
 from gluelamp.errors import InputError
+from gluelamp.package_data import CONFIGS
 from tiny_models import FFN, HIDDEN, LAYERS, OUTPUTS, SHAPES, batch, logits, tiny
 
 architectures = pytest.mark.parametrize("architecture", ARCHITECTURES)

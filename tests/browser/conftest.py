@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from browser.driver import Browser
-from gluelamp.cli.app import CONFIGS
+from gluelamp.package_data import CONFIGS
 from gluelamp.reporting.results import Results
 from gluelamp.reporting.site.page import gather, render
 from synthetic_results import write_results

@@ -17,7 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from markdown_it import MarkdownIt
 from omegaconf import OmegaConf
 
-from gluelamp.cli.app import CONFIGS, plain
+from gluelamp.cli.app import plain
 from gluelamp.cli.method_pages import (
     TOKENS,
     configured_backbones,
@@ -28,6 +28,7 @@ from gluelamp.cli.method_pages import (
 from gluelamp.experiments.measure import parse_measure
 from gluelamp.experiments.plan import check_run
 from gluelamp.methods.base import Method
+from gluelamp.package_data import CONFIGS
 from gluelamp.reporting.capabilities import capabilities_page
 
 ROOT = CONFIGS.parent

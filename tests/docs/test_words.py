@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gluelamp.cli.app import CONFIGS
+from gluelamp.package_data import CONFIGS
 
 ROOT = CONFIGS.parent
 PLACES = (

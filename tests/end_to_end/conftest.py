@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 import gluelamp
-from gluelamp.cli.app import CONFIGS
+from gluelamp.package_data import CONFIGS
 
 SCRIPTS = CONFIGS.parent / "scripts"
 

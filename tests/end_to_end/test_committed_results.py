@@ -12,9 +12,10 @@ from statistics import mean
 import pytest
 from hydra import compose, initialize_config_dir
 
-from gluelamp.cli.app import CONFIGS, plain
+from gluelamp.cli.app import plain
 from gluelamp.experiments.config import parse_run
 from gluelamp.experiments.identity import identity
+from gluelamp.package_data import CONFIGS
 from gluelamp.records import find_runs
 from gluelamp.reporting import write_tables
 from gluelamp.reporting.labels import flatten

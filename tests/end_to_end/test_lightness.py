@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from gluelamp.cli.app import CONFIGS
+from gluelamp.cli.main import SUBCOMMANDS
+from gluelamp.package_data import CONFIGS
 
 ROOT = CONFIGS.parent
 HEAVY = ("torch", "transformers", "datasets", "evaluate", "pandas", "pydantic", "wandb", "peft")
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
-HELP_OF_EACH = f"""
+PRINT_HEAVY = f"""
+sys.stderr.write(" ".join(name for name in {HEAVY} if name in sys.modules))
+"""
+HELP_OF_SCRIPTS = (
+    """
 import runpy, sys
 for script in sys.argv[1:]:
     sys.argv = [script, "--help"]
@@ -21,22 +26,43 @@ for script in sys.argv[1:]:
         runpy.run_path(script, run_name="__main__")
     except SystemExit as end:
         sys.stderr.write(str(end.code or ""))
-    sys.stderr.write(" ".join(name for name in {HEAVY} if name in sys.modules))
 """
+    + PRINT_HEAVY
+)
+HELP_OF_SUBCOMMANDS = (
+    """
+import sys
+from gluelamp.cli.main import main
+for name in sys.argv[1:]:
+    sys.argv = ["gluelamp", *name.split(), "--help"]
+    try:
+        main()
+    except SystemExit as end:
+        sys.stderr.write(str(end.code or ""))
+"""
+    + PRINT_HEAVY
+)
 
 
-def test_help_loads_nothing_heavy(environment: dict[str, str], tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", HELP_OF_EACH, *map(str, SCRIPTS)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def python(code: str, *arguments: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+def test_the_help_of_a_script_loads_nothing_heavy(environment: dict[str, str], tmp_path: Path) -> None:
+    done = python(HELP_OF_SCRIPTS, *map(str, SCRIPTS), folder=tmp_path, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert "usage: method_pages.py" in done.stdout  # the one script without a configuration
     assert done.stdout.count("== Configuration groups ==") == len(SCRIPTS) - 1 >= 7
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_help_of_a_subcommand_loads_nothing_heavy(environment: dict[str, str], tmp_path: Path) -> None:
+    done = python(HELP_OF_SUBCOMMANDS, "", *SUBCOMMANDS, folder=tmp_path, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    configured = [command for command in SUBCOMMANDS.values() if command.has_config]
+    assert done.stdout.count("== Configuration groups ==") == len(configured) >= 7
+    assert all(f"  {command.help}\n" in done.stdout for command in SUBCOMMANDS.values())
     assert not list(tmp_path.iterdir())
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from gluelamp.cli import method_pages
-from gluelamp.cli.app import CONFIGS
 from gluelamp.cli.method_pages import TOKENS, find_capabilities
 from gluelamp.experiments.config import parse_method
+from gluelamp.package_data import CONFIGS
 from gluelamp.reporting.capabilities import Capabilities, capabilities_page
 from methods.rows import ARCHITECTURES
 from tiny_models import FFN, HIDDEN, LAYERS, backbone

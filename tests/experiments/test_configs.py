@@ -11,10 +11,10 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from gluelamp.cli.app import CONFIGS
 from gluelamp.cli.sweep import sweep_jobs
 from gluelamp.experiments.config import RunConfig, parse_run
 from gluelamp.experiments.plan import check_run
+from gluelamp.package_data import CONFIGS
 from gluelamp.tasks.catalogue import TASKS
 from gluelamp.tasks.glue import GLUE
 

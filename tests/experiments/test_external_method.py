@@ -13,10 +13,11 @@ import pytest
 from safetensors.torch import load_file
 
 from experiments.helpers import run_folder
-from gluelamp.cli.app import CONFIGS, plain
+from gluelamp.cli.app import plain
 from gluelamp.experiments.config import RunConfig, parse_run
 from gluelamp.experiments.measure import measure, parse_measure
 from gluelamp.experiments.run import execute
+from gluelamp.package_data import CONFIGS
 
 FILE = """
 from typing import ClassVar

@@ -9,11 +9,11 @@ from typing import Any
 import hydra
 import pytest
 
-from gluelamp.cli.app import CONFIGS
 from gluelamp.experiments.config import RunConfig, parse_run
 from gluelamp.experiments.identity import complete_config
 from gluelamp.experiments.overrides import run_overrides
 from gluelamp.experiments.plan import plan_run
+from gluelamp.package_data import CONFIGS
 
 Compose = Callable[..., dict[str, Any]]
 TinyRun = Callable[..., RunConfig]

@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from gluelamp.cli.app import CONFIGS
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig, parse_run
 from gluelamp.experiments.plan import check_run, plan_run
 from gluelamp.experiments.run import execute
 from gluelamp.experiments.search import search_points
+from gluelamp.package_data import CONFIGS
 
 Compose = Callable[..., dict[str, Any]]
 TinyRun = Callable[..., RunConfig]

@@ -39,7 +39,8 @@ def composed() -> Composed:
     """Return a composed configuration as plain containers."""
     import hydra
 
-    from gluelamp.cli.app import CONFIGS, plain
+    from gluelamp.cli.app import plain
+    from gluelamp.package_data import CONFIGS
 
     @cache
     def compose(*overrides: str) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from gluelamp.cli.app import CONFIGS
 from gluelamp.cli.sweep import sweep_jobs
 from gluelamp.experiments.measure import MeasureConfig, parse_measure
 from gluelamp.measurement.base import MeasuredModel
+from gluelamp.package_data import CONFIGS
 from methods.rows import ROWS
 
 EXPERIMENTS = sorted(

@@ -16,7 +16,7 @@ import torch
 import yaml
 from filelock import FileLock
 
-from gluelamp.cli.app import CONFIGS, RunFailedError
+from gluelamp.cli.app import RunFailedError
 from gluelamp.cli.sweep import SweepCallback
 from gluelamp.errors import InputError
 from gluelamp.experiments.identity import identity
@@ -29,6 +29,7 @@ from gluelamp.experiments.measure import (
 )
 from gluelamp.measurement.base import MeasuredModel, MeasurementKind, Part, Row
 from gluelamp.measurement.latency import Latency
+from gluelamp.package_data import CONFIGS
 from gluelamp.records import find_measurements
 
 Measuring = Callable[..., MeasureConfig]

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from safetensors.torch import save
 
-from gluelamp.cli.app import CONFIGS
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.run import execute
 from gluelamp.measurement.base import MeasuredModel
 from gluelamp.measurement.models import build_bare
 from gluelamp.measurement.parameters import count_values, measure_files
+from gluelamp.package_data import CONFIGS
 from gluelamp.records import MEASUREMENT_COLUMNS
 from gluelamp.reporting.published_counts import PublishedCount, read_counts
 

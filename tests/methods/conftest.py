@@ -14,7 +14,8 @@ def method() -> GetMethod:
     """Return a method from its config file and overrides of its options, as the command line does."""
     import hydra
 
-    from gluelamp.cli.app import CONFIGS, plain
+    from gluelamp.cli.app import plain
+    from gluelamp.package_data import CONFIGS
 
     @cache
     def get(config: str, *overrides: str) -> Method:

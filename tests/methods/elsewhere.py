@@ -22,10 +22,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-from gluelamp.cli.app import CONFIGS, plain
+from gluelamp.cli.app import plain
 from gluelamp.experiments.config import parse_method
 from gluelamp.methods.base import Adaptation
 from gluelamp.methods.phases import untrained_selection
+from gluelamp.package_data import CONFIGS
 from methods.cases import adapt, labels, logits_of
 from methods.rows import ROWS, Row
 from tiny_models import batch, tiny

@@ -17,9 +17,10 @@ def main(folder: Path) -> None:
     """Write the outputs of each stored task."""
     from hydra import compose, initialize_config_dir
 
-    from gluelamp.cli.app import CONFIGS, plain
+    from gluelamp.cli.app import plain
     from gluelamp.experiments.config import parse_method
     from gluelamp.methods.storage import load_task_state, provenance, read_selection
+    from gluelamp.package_data import CONFIGS
     from tiny_models import logits, tiny
 
     outputs = {}

@@ -17,7 +17,6 @@ from torch.func import functional_call
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.load import build_from_shape
-from gluelamp.cli.app import CONFIGS
 from gluelamp.errors import InputError
 from gluelamp.methods.phases import adapt_untrained
 from gluelamp.methods.storage import (
@@ -27,6 +26,7 @@ from gluelamp.methods.storage import (
     provenance,
     save_task_state,
 )
+from gluelamp.package_data import CONFIGS
 from methods.cases import Case, GetMethod, adapt, frozen_originals, outline, snapshot, train
 from methods.rows import ROWS, Row
 from tiny_models import OUTPUTS, SPECIAL_TOKENS, backbone, batch, logits, same_bits, tiny

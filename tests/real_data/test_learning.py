@@ -16,10 +16,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from gluelamp.backbones.dropout import ATTENTION, set_dropout
 from gluelamp.backbones.load import BackboneConfig, find_checkpoint, load_model, load_tokenizer
-from gluelamp.cli.app import CONFIGS
 from gluelamp.experiments.config import parse_method
 from gluelamp.methods.base import Adaptation
 from gluelamp.methods.phases import run_phases
+from gluelamp.package_data import CONFIGS
 from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.data import load_task_data

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
-from gluelamp.cli.app import CONFIGS, plain
+from gluelamp.cli.app import plain
 from gluelamp.experiments.config import RunConfig, parse_run
 from gluelamp.experiments.finished import PredictConfig, write_test_predictions
 from gluelamp.experiments.run import execute
+from gluelamp.package_data import CONFIGS
 
 pytestmark = [pytest.mark.real_data, pytest.mark.embedded]
 

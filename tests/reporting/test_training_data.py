@@ -10,7 +10,7 @@ import pytest
 import yaml
 from huggingface_hub import cached_assets_path
 
-from gluelamp.cli.app import CONFIGS
+from gluelamp.package_data import CONFIGS
 from gluelamp.reporting.rendering.markdown import page_as_markdown
 from gluelamp.reporting.results import Results
 from gluelamp.reporting.training_data import seen_datasets, training_data_notes

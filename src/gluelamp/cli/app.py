@@ -22,9 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gluelamp.errors import InputError, unknown
-from gluelamp.experiments.overrides import CONFIGS, refuse_renamed
-
-__all__ = ["CONFIGS", "RunFailedError", "explain", "names", "path", "plain", "run_app", "stop"]
+from gluelamp.experiments.overrides import refuse_renamed
+from gluelamp.package_data import CONFIGS
 
 
 class RunFailedError(RuntimeError):
@@ -46,7 +45,7 @@ class JobFailedError(Exception):
         self.code = code
 
 
-def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> None:
+def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> NoReturn:
     """Compose the configuration from the command line, run a task on it, and exit.
 
     A sweep continues after a job that failed, and exits with the code of the first such job. Exit codes:

@@ -1,13 +1,15 @@
-"""The commands of scripts/. Each takes a composed configuration as plain containers."""
+"""The subcommands that Hydra configures. Each takes a composed configuration as plain containers."""
 
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gluelamp.cli.app import CONFIGS, RunFailedError, names, path
+from gluelamp.cli.app import RunFailedError, names, path
+from gluelamp.package_data import CONFIGS, PUBLISHED
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +33,35 @@ def train(raw: dict[str, Any]) -> None:
             "The device has too little free memory for this run. Lower trainer.batch_size, "
             "trainer.eval_batch_size or, where several profiles train in one pass, trainer.pass_tokens."
         ) from None
+
+
+def measure(raw: dict[str, Any]) -> None:
+    """Measure the method of a composed configuration on the shape of its backbone."""
+    import torch
+
+    from gluelamp.experiments.measure import measure, parse_measure
+    from gluelamp.measurement.certificate import CertificateFailedError
+
+    try:
+        measure(parse_measure(raw))
+    except CertificateFailedError as error:
+        raise RunFailedError(str(error)) from error
+    except torch.OutOfMemoryError:  # a sweep stores exceptions, and the frames of this one hold the model
+        raise RunFailedError(
+            "The device has too little free memory for this measurement. Its finished parts are stored. "
+            "Lower the largest of its batches or lengths, such as latency.batches=[1]."
+        ) from None
+
+
+def prepare(raw: dict[str, Any]) -> None:
+    """Copy tasks to a local folder of checked Parquet."""
+    from gluelamp.experiments.config import parse
+    from gluelamp.tasks.catalogue import known_task
+    from gluelamp.tasks.config import DataConfig
+    from gluelamp.tasks.data import prepare
+
+    tasks = [known_task(name) for name in names(raw["tasks"], "tasks")]
+    prepare(tasks, parse(DataConfig, raw["data"], "data"), path(raw["destination"], "destination"))
 
 
 def predict(raw: dict[str, Any]) -> None:
@@ -65,11 +96,13 @@ def report(raw: dict[str, Any]) -> None:
     for part in parts:
         if part not in writers:
             raise unknown("what", part, writers)
-    root, published = path(raw["results"]["root"], "results.root"), path(raw["published"], "published")
+    root, published = path(raw["results"]["root"], "results.root"), _published(raw)
+    if raw["published"] is None and not published.exists():
+        published = PUBLISHED
     if not published.is_dir():
         raise InputError(
-            f"published={published} is not a folder; name the folder of the papers' numbers, such as "
-            "results/published."
+            f"published={published} is not a folder; name a folder of papers' numbers, or leave the option "
+            "out for those of the package."
         )
     for part in parts:
         for written in writers[part](root, published):
@@ -81,6 +114,15 @@ def publish(raw: dict[str, Any]) -> None:
     from gluelamp.reporting.published_scores import add_published
 
     known = [{file.stem for file in (CONFIGS / group).glob("*.yaml")} for group in ("method", "backbone")]
-    folder = path(raw["published"], "published")
+    folder = _published(raw)
+    if not folder.exists():  # the report reads one folder, and the numbers of the package belong to it
+        shutil.copytree(PUBLISHED, folder)
     added = add_published(path(raw["file"], "file"), str(raw["paper"]), folder, *known)
     _log.info("%d new rows in %s", added, folder / f"{raw['paper']}.csv")
+
+
+def _published(raw: dict[str, Any]) -> Path:
+    """Return the folder of published numbers that belongs to a results folder, unless another is named."""
+    if raw["published"] is None:
+        return path(raw["results"]["root"], "results.root") / "published"
+    return path(raw["published"], "published")

@@ -10,7 +10,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 
 from gluelamp.backbones.load import BackboneConfig
-from gluelamp.cli.app import CONFIGS, plain
+from gluelamp.cli.app import plain
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import parse_method
 from gluelamp.experiments.measure import MeasureConfig, parse_measure
@@ -22,6 +22,7 @@ from gluelamp.measurement.parameters import count_values
 from gluelamp.methods.base import Method, TaskKind
 from gluelamp.methods.phases import adapt_untrained
 from gluelamp.methods.storage import count_bytes
+from gluelamp.package_data import CONFIGS
 from gluelamp.reporting.capabilities import Capabilities, capabilities_page
 from gluelamp.reporting.site.charts import FAMILIES
 

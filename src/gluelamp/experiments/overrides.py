@@ -9,12 +9,10 @@ import json
 import re
 from collections.abc import Container, Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any, cast
 
 from gluelamp.errors import InputError
-
-CONFIGS = Path(__file__).parents[3] / "configs"
+from gluelamp.package_data import CONFIGS
 
 # Old keys are not accepted silently: a script with them would run with the defaults of the new keys.
 RENAMED_KEYS = {

@@ -1,0 +1,92 @@
+"""The command ``gluelamp``: one table of subcommands, of which only the chosen one is imported."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import NamedTuple, NoReturn
+
+from gluelamp import __version__
+from gluelamp.errors import unknown
+
+
+class Subcommand(NamedTuple):
+    """A subcommand.
+
+    Args:
+        function: ``module:name``. It takes the composed configuration as plain containers.
+        help: one line.
+        has_config: whether Hydra composes ``configs/<subcommand>.yaml`` for the function. Without it the
+            function takes no arguments and reads ``sys.argv`` itself.
+    """
+
+    function: str
+    help: str
+    has_config: bool = True
+
+
+_COMMANDS = "gluelamp.cli.commands"
+SUBCOMMANDS = {
+    "train": Subcommand(f"{_COMMANDS}:train", "Train one run, or with -m a sweep."),
+    "measure": Subcommand(f"{_COMMANDS}:measure", "Count, time or certify the cost of a method."),
+    "report": Subcommand(
+        "gluelamp.cli.commands:report", "Write tables, figures and the page of a results folder."
+    ),
+    "predict": Subcommand(
+        "gluelamp.cli.commands:predict", "Write the test server's files of a finished run."
+    ),
+    "export": Subcommand(
+        "gluelamp.cli.commands:export", "Write the model of a finished run for other libraries."
+    ),
+    "prepare": Subcommand(
+        "gluelamp.cli.commands:prepare", "Copy tasks to a local folder of checked Parquet."
+    ),
+    "publish": Subcommand(f"{_COMMANDS}:publish", "Add printed numbers to those of the papers."),
+}
+
+
+def main() -> NoReturn:
+    """Run the subcommand that the command line names, and exit."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("--help", "-h"):
+        sys.stdout.write(_help())
+        sys.exit(0)
+    if name == "--version":
+        sys.stdout.write(f"gluelamp {__version__}\n")
+        sys.exit(0)
+    if name not in SUBCOMMANDS:
+        sys.stderr.write(f"error: {unknown('subcommand', name, SUBCOMMANDS)}\n")
+        sys.exit(2)
+    sys.argv = [f"gluelamp {name}", *arguments]  # the name of the program in messages of usage
+    run(name)
+
+
+def run(name: str) -> NoReturn:
+    """Run a subcommand with the arguments in ``sys.argv``, and exit.
+
+    Args:
+        name: of the subcommand.
+    """
+    command = SUBCOMMANDS[name]
+    module, _, function_name = command.function.partition(":")
+    function = getattr(import_module(module), function_name)
+    if command.has_config:
+        from gluelamp.cli.app import run_app
+
+        run_app(function, name)
+    sys.exit(function())
+
+
+def _help() -> str:
+    width = max(map(len, SUBCOMMANDS))
+    lines = [f"  {name:{width}}  {command.help}" for name, command in SUBCOMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: gluelamp SUBCOMMAND [OPTIONS] [KEY=VALUE ...]",
+            "",
+            *lines,
+            "",
+            "gluelamp SUBCOMMAND --help lists the choices and options of a subcommand.",
+            "",
+        ]
+    )
