@@ -76,7 +76,7 @@ report: setup  ## write results/tables, results/figures and the page results/rep
 	$(RUN) scripts/report.py
 
 reference: setup  ## for maintainers: regenerate the tables, figures and page of results/reference from its records
-	$(RUN) scripts/report.py results.root=results/reference
+	$(RUN) scripts/report.py results.root=results/reference allow_reference=true
 
 prepare: setup  ## copy GLUE from DATA to data/glue as checked Parquet, for work without a network
 	$(RUN) scripts/prepare.py $(SOURCE)

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 import torch
 
-from end_to_end.conftest import SCRIPTS
+from end_to_end.conftest import SCRIPTS, Ended
+from gluelamp.package_data import REFERENCE
 from gluelamp.training.passes import SinglePasses
 from tiny_models import tiny
 
@@ -102,6 +103,18 @@ def test_a_results_folder_that_cannot_be_made_is_named(
     code, _, err = train_here(*small, f"results.root={file}")
     assert err.startswith(f"error: {file}")
     assert (code, err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("command", ["train", "train -m seed=0,1", "measure", "measure -m", "report"])
+def test_no_command_writes_into_the_committed_results(
+    run_here: Callable[..., Ended], tiny_backbone: Path, command: str
+) -> None:
+    root, (script, *words) = REFERENCE / "mine", command.split()
+    model = ("backbone=tiny", f"backbone.path={tiny_backbone}") if script != "report" else ()
+    code, _, err = run_here(script, *words, *model, f"results.root={root}")
+    assert err.startswith(f"error: results.root={root} is not allowed: it holds the committed results")
+    assert (code, err.count("\n")) == (2, 1)
+    assert not root.exists()
 
 
 def test_a_mandatory_value_is_named(train_here: Train, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gluelamp.cli.app import RunFailedError, names, path
-from gluelamp.package_data import CONFIGS, PUBLISHED
+from gluelamp.package_data import CONFIGS, PUBLISHED, refuse_reference
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +92,8 @@ def report(raw: dict[str, Any]) -> None:
         "tables": write_tables,
         "report": write_report,
     }
+    if not raw["allow_reference"]:
+        refuse_reference(path(raw["results"]["root"], "results.root"))
     parts = names(raw["what"], "what")
     for part in parts:
         if part not in writers:

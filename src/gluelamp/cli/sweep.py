@@ -18,6 +18,7 @@ from rich.progress import Progress
 from gluelamp.cli.app import explain, plain, stop
 from gluelamp.errors import InputError
 from gluelamp.experiments.progress import progress_bar
+from gluelamp.package_data import refuse_reference
 
 
 def sweep_jobs(overrides: list[str]) -> list[list[str]]:
@@ -64,6 +65,7 @@ class SweepCallback(Callback):
         overrides = [f"{key}={value}" for key, value in params.items()]
         name, job = config.hydra.job.config_name, []
         try:
+            refuse_reference(config.results.root)  # before Hydra makes a folder in it
             jobs = sweep_jobs([*overrides, *config.hydra.overrides.task])
             check = get_method(self.parse) if self.parse else lambda _: None
             for job in jobs if self.parse else []:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, Self, TypeVar, get_type_hints
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.backbones.heads import HeadType
@@ -17,6 +17,7 @@ from gluelamp.errors import InputError, unknown
 from gluelamp.experiments.overrides import refuse_renamed
 from gluelamp.experiments.search import with_trial
 from gluelamp.methods.base import Method
+from gluelamp.package_data import refuse_reference
 from gluelamp.records.files import Name
 from gluelamp.tasks.config import DataConfig, TaskConfig
 from gluelamp.tasks.mixture import find_task
@@ -62,10 +63,15 @@ class ResultsConfig:
     """Where results are written.
 
     Args:
-        root: the results folder.
+        root: the results folder; not the project's committed results.
     """
 
     root: str = Field(default="results", min_length=1)
+
+    @model_validator(mode="after")
+    def _check_root(self) -> Self:
+        refuse_reference(self.root)
+        return self
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
