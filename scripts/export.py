@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Merge a finished run into a plain model: python scripts/export.py method=pafi export.destination=DIR."""
+"""Export a finished run: python scripts/export.py method=lora format=peft destination=DIR."""
 
 from __future__ import annotations
 

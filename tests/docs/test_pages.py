@@ -157,7 +157,8 @@ def test_the_commands_of_the_pages_compose(script: str, line: str, tmp_path: Pat
         if config == "measure":
             parse_measure(raw)
         elif config in ("train", "predict", "export"):
-            check_run({key: value for key, value in raw.items() if key not in ("predict", "export")})
+            own = ("predict", "format", "destination", "selection")
+            check_run({key: value for key, value in raw.items() if key not in own})
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=page_id)

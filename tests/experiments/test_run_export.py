@@ -1,4 +1,4 @@
-"""A merged run is a plain model of transformers with the outputs of the run."""
+"""An exported run has the outputs of the run, without gluelamp."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import AutoPeftModelForSequenceClassification
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig
-from gluelamp.experiments.finished import ExportConfig, export_model, load_trained
+from gluelamp.experiments.export import ExportConfig, export_run
+from gluelamp.experiments.finished import load_trained
 from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute
 
@@ -24,7 +26,7 @@ def test_the_merged_model_gives_the_outputs_of_the_run(
 ) -> None:
     config = tiny_run(f"method={method}", f"task={task}", "trainer.epochs=1")
     execute(config)
-    folder = export_model(config, ExportConfig(destination=str(tmp_path / "merged")))
+    folder = export_run(config, ExportConfig(destination=str(tmp_path / "merged")))
     merged = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     assert type(merged).__module__.startswith("transformers.")
     inputs = AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt")
@@ -36,19 +38,35 @@ def test_the_merged_model_gives_the_outputs_of_the_run(
     assert list(merged.config.id2label.values()) == labels
 
 
+def test_a_run_as_an_adapter_of_peft_gives_the_outputs_of_the_run(
+    tiny_run: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    config = tiny_run("method=hiwi", "task=cola", "trainer.epochs=1")
+    execute(config)
+    folder = export_run(config, ExportConfig(format="peft", destination=str(tmp_path / "adapter")))
+    # the backbone is named in the files
+    loaded = AutoPeftModelForSequenceClassification.from_pretrained(folder).eval()
+    inputs = AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        outputs = loaded(**inputs).logits
+        expected = load_trained(plan_run(config), "best", "sdpa").model(**inputs).logits
+    torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_run_that_cannot_be_exported_is_refused(tiny_run: Callable[..., RunConfig], tmp_path: Path) -> None:
     config = tiny_run("method=pfeiffer", "task=cola", "trainer.epochs=1")
     choice = ExportConfig(destination=str(tmp_path / "merged"))
+    with pytest.raises(InputError, match="cannot be merged"):  # before the run is trained in vain
+        export_run(config, choice)
+    config = tiny_run("method=lora", "task=cola", "trainer.epochs=1")
     with pytest.raises(InputError, match=r"is not complete\. Train it"):
-        export_model(config, choice)
+        export_run(config, choice)
     execute(config)
-    with pytest.raises(InputError, match="merge"):
-        export_model(config, choice)
     assert not (tmp_path / "merged").exists()
     (tmp_path / "merged").mkdir()
     (tmp_path / "merged" / "mine.txt").touch()
-    with pytest.raises(InputError, match=r"holds files\. Take another export\.destination"):
-        export_model(config, choice)
+    with pytest.raises(InputError, match=r"holds files\. Take another destination"):
+        export_run(config, choice)
     (plan_run(config).folder / "last.safetensors").unlink()
     with pytest.raises(InputError, match=r"holds no last\.safetensors"):
-        export_model(config, ExportConfig(destination=str(tmp_path / "new"), selection="last"))
+        export_run(config, ExportConfig(destination=str(tmp_path / "new"), selection="last"))

@@ -74,12 +74,14 @@ def predict(raw: dict[str, Any]) -> None:
 
 
 def export(raw: dict[str, Any]) -> None:
-    """Write the merged model of a finished run."""
-    from gluelamp.experiments.config import parse, parse_run
-    from gluelamp.experiments.finished import ExportConfig, export_model
+    """Write the model of a finished run in a format of another library."""
+    from dataclasses import fields
 
-    options = parse(ExportConfig, raw.pop("export"), "export")
-    export_model(parse_run(raw), options)
+    from gluelamp.experiments.config import parse, parse_run
+    from gluelamp.experiments.export import ExportConfig, export_run
+
+    options = parse(ExportConfig, {field.name: raw.pop(field.name) for field in fields(ExportConfig)}, "")
+    export_run(parse_run(raw), options)
 
 
 def report(raw: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What can be made from a finished run: test predictions for a server, and a merged model."""
+"""The model of a finished run, and its test predictions for a server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pandas as pd
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 
-from gluelamp.backbones.anatomy import anatomy
 from gluelamp.backbones.dropout import ATTENTION
 from gluelamp.backbones.load import load_model, load_tokenizer
 from gluelamp.errors import InputError
@@ -61,53 +60,6 @@ def load_trained(plan: Plan, state: State, attention: str) -> Adaptation:
     adaptation = config.method.adapt(model, read_selection(path))
     load_task_state(path, adaptation, provenance(adaptation, plan.checkpoint.checksum))
     return adaptation
-
-
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class ExportConfig:
-    """Options of the export.
-
-    Args:
-        destination: a new or empty folder.
-        selection: which of the run's two task states.
-    """
-
-    destination: str
-    selection: State = "best"
-
-
-def export_model(config: RunConfig, options: ExportConfig) -> Path:
-    """Write a run's merged model and its tokenizer, for ``AutoModelForSequenceClassification``.
-
-    Args:
-        config: of the run, as it was trained.
-        options: what to write, and where.
-
-    Returns:
-        The folder.
-
-    Raises:
-        InputError: if the run is not complete, its method cannot be merged, or the folder is not empty.
-    """
-    plan, folder = plan_run(config), Path(options.destination)
-    if isinstance(plan.task, Mixture):
-        raise InputError(f"task {config.task.name!r} is a mixture; a model is written for runs on one task.")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} holds files. Take another export.destination, or empty it.")
-    # merged in fp32: a bf16 merge would round the differences away
-    model = load_trained(plan, options.selection, "sdpa").merge()
-    if config.head.type == "linear" and anatomy(model).pooler is None:
-        raise InputError(
-            f"A linear head on {model.config.model_type!r} cannot be exported: in transformers it "
-            "has two layers. Export a run with head=two_layer."
-        )
-    if plan.task.labels:  # a regression task has no labels
-        model.config.id2label = dict(enumerate(plan.task.labels))
-        model.config.label2id = {label: number for number, label in enumerate(plan.task.labels)}
-    model.save_pretrained(folder)
-    load_tokenizer(plan.checkpoint).save_pretrained(folder)
-    _log.info("%s", folder)
-    return folder
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))

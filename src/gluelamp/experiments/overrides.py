@@ -21,6 +21,8 @@ RENAMED_KEYS = {
     "trainer.together": "trainer.profiles_per_pass",
     "task.users": "task.profiles",
     "head.train_pooler": "head.type",
+    "export.destination": "destination",
+    "export.selection": "selection",
 }
 RENAMED_VALUES = {
     "task.profiles": {"each": "per_user", "shared_then_each": "shared_then_per_user"},

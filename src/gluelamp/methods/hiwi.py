@@ -19,6 +19,7 @@ from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.errors import InputError
 from gluelamp.methods.base import Method
 from gluelamp.methods.changes.change import Change, Fp32Buffer
+from gluelamp.methods.changes.forms import Form, LowRank, NewTensor
 from gluelamp.methods.changes.tensors import Parametrization, TensorChange
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -56,6 +57,12 @@ class ParameterAdapter(Parametrization):
         original = original.to(self.up.dtype)
         return original + self.scale * self.activation(original @ self.down) @ self.up
 
+    def form(self, name: str, original: Tensor) -> Form:
+        """Return the update ``f(p A) B`` of a weight, whose rank is at most the bottleneck."""
+        return LowRank(
+            name.removesuffix(".weight"), a=self.up, b=self.scale * self.activation(original @ self.down)
+        )
+
 
 class BiasAdapter(ParameterAdapter):
     """A `ParameterAdapter` of which only the adapted bias is stored.
@@ -77,6 +84,10 @@ class BiasAdapter(ParameterAdapter):
     def forward(self, original: Tensor) -> Tensor:
         """Return the adapted bias."""
         return super().forward(original) if self.adapted is None else self.adapted.values.to(original)
+
+    def form(self, name: str, original: Tensor) -> Form:
+        """Return the adapted bias."""
+        return NewTensor(name, self(self.start.values), self.start.values)
 
     def stored(self, original: Tensor) -> dict[str, Tensor]:
         """Return the adapted bias, of the same size for every bottleneck."""

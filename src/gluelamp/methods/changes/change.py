@@ -7,6 +7,8 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from gluelamp.methods.changes.forms import Form
+
 
 class Change(Protocol):
     """One change at one place of a model: a parametrised tensor, an inserted module, an added input."""
@@ -30,6 +32,10 @@ class Change(Protocol):
         Raises:
             InputError: if the change cannot be written as weights of the backbone.
         """
+
+    def form(self) -> Form | None:
+        """Return what the change does now, for an export; None if no form describes it."""
+        return None
 
     def detach(self) -> None:
         """Remove the change and restore the backbone bit for bit."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from peft import PeftConfig, PeftType
+from peft import PeftConfig, PeftType, get_peft_model_state_dict
 from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.boft import layer as boft
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from gluelamp.errors import InputError
 from gluelamp.methods.changes.change import Change
+from gluelamp.methods.changes.forms import Tuner
 
 _ADAPTER = "default"
 
@@ -72,6 +74,15 @@ class PeftChange(Change):
             for held in [getattr(layer, kind, None)]
             if isinstance(held, dict) and isinstance(held.get(_ADAPTER), Tensor)
         }
+
+    def form(self) -> Tuner:
+        """Return the tuner, with its frozen values."""
+        # This module has what peft reads of a PeftModel, to name the tensors as in its files.
+        parent: Any = nn.Module()
+        parent.base_model, parent.peft_config = self.tuner, self.tuner.peft_config
+        return Tuner(
+            self.tuner.peft_config[_ADAPTER], get_peft_model_state_dict(parent, save_embedding_layers=False)
+        )
 
     def merge(self) -> None:
         """Write the tuner's update into the backbone and remove its modules.

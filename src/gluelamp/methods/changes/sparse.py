@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gluelamp.methods.changes.change import SharedByRows
+from gluelamp.methods.changes.forms import NewEntries
 from gluelamp.methods.changes.tensors import Parametrization
 
 
@@ -88,6 +89,10 @@ class SparseDelta(SharedByRows, Parametrization):
     def shared(self) -> dict[str, Tensor]:
         """Return the positions as int32, if all tasks have the same mask."""
         return {"positions": self.positions.to(torch.int32)} if self.shares_positions else {}
+
+    def form(self, name: str, original: Tensor) -> NewEntries:
+        """Return the delta at its positions."""
+        return NewEntries(name, self.positions, self.delta)
 
     def restore(self, original: Tensor) -> None:
         """Write the original values at the positions."""

@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 from gluelamp.backbones.anatomy import Anatomy, Handle
 from gluelamp.errors import InputError
 from gluelamp.methods.changes.change import Change, below
+from gluelamp.methods.changes.forms import Form, NewTensor
 
 
 class Parametrization(nn.Module):
@@ -38,6 +39,10 @@ class Parametrization(nn.Module):
     def shared(self) -> dict[str, Tensor]:
         """Return what is stored once for all tasks."""
         return {}
+
+    def form(self, name: str, original: Tensor) -> Form:
+        """Return what the parametrisation does to the parameter ``name``; see `Change.form`."""
+        return NewTensor(name, self(original), original)
 
     def restore(self, original: Tensor) -> None:
         """Undo anything that was written into the original."""
@@ -100,6 +105,10 @@ class TensorChange(Change):
     def shared(self) -> dict[str, Tensor]:
         """Return what the parametrisation stores once for all tasks."""
         return {f"{self.name}.{key}": value for key, value in self.parametrization.shared().items()}
+
+    def form(self) -> Form:
+        """Return what the parametrisation does."""
+        return self.parametrization.form(self.name, self.original)
 
     def merge(self) -> None:
         """Make the changed tensor the module's own parameter."""

@@ -1,0 +1,84 @@
+"""Export of an adapted model: a plain model of ``transformers``, or an adapter of another library.
+
+    export(adaptation, Path("folder"), "peft")
+
+Each format has one module. It reads what the changes do from their forms (`gluelamp.methods.changes.forms`),
+and never which method made them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from gluelamp.errors import InputError
+from gluelamp.export.base import Export, Origin
+from gluelamp.export.merged import prepare_merged
+from gluelamp.export.peft import prepare_peft
+from gluelamp.methods.base import Adaptation
+
+Format = Literal["merged", "peft"]
+
+FORMATS: Mapping[Format, Callable[[Adaptation], Export]] = {
+    "merged": prepare_merged,
+    "peft": prepare_peft,
+}
+"""What makes an adaptation ready to be written, by format."""
+
+
+def export(
+    adaptation: Adaptation, folder: Path, format: Format = "merged", origin: Origin | None = None
+) -> Path:
+    """Write an adapted model. The adaptation is not changed.
+
+    Args:
+        adaptation: a method applied to a model, trained.
+        folder: a new or empty folder.
+        format: ``merged``: a plain model of ``transformers``. ``peft``: an adapter of Hugging Face ``peft``.
+        origin: what the files say about the model; by default what the model's configuration says.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: if the format cannot hold the method, or the folder is not empty.
+    """
+    check_empty(folder)
+    prepared = prepare(adaptation, format)
+    folder.mkdir(parents=True, exist_ok=True)
+    prepared.write(folder, origin or Origin.from_model(adaptation.model))
+    return folder
+
+
+def check_empty(folder: Path) -> None:
+    """Refuse a folder that holds files.
+
+    Raises:
+        InputError: if it does, or is a file.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} holds files. Take another destination, or empty it.")
+
+
+def prepare(adaptation: Adaptation, format: Format) -> Export:
+    """Return an adaptation in a format, ready to be written.
+
+    Raises:
+        InputError: if the format cannot hold the method, with the formats that can.
+    """
+    try:
+        return FORMATS[format](adaptation)
+    except InputError as error:
+        others = [other for other in FORMATS if other != format and not refusal(adaptation, other)]
+        advice = f"Take format={' or '.join(others)}." if others else "No other format can hold it either."
+        raise InputError(f"format={format} is not possible: {error} {advice}") from error
+
+
+def refusal(adaptation: Adaptation, format: Format) -> str | None:
+    """Return why a format cannot hold an adaptation, or None if it can."""
+    try:
+        FORMATS[format](adaptation)
+    except InputError as error:
+        return str(error)
+    return None

@@ -1,0 +1,57 @@
+"""What all formats share: where a model comes from, and its head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from transformers import PreTrainedModel
+
+from gluelamp.backbones.anatomy import architecture_of, output_layer
+from gluelamp.backbones.heads import LinearHead
+from gluelamp.errors import InputError
+from gluelamp.methods.base import Adaptation
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the exported files say about the model.
+
+    Args:
+        base: the pre-trained model: a repository on the hub, or a folder.
+        revision: commit on the hub.
+        labels: of the classes, in the order of the outputs; empty for a regression.
+    """
+
+    base: str
+    revision: str | None = None
+    labels: tuple[str, ...] = ()
+
+    @staticmethod
+    def from_model(model: PreTrainedModel) -> Origin:
+        """Return what the configuration of a model says."""
+        return Origin(str(model.config.name_or_path))
+
+
+class Export(Protocol):
+    """An adapted model in one format."""
+
+    def write(self, folder: Path, origin: Origin) -> None:
+        """Write the files into an existing folder."""
+
+
+def head_modules(adaptation: Adaptation) -> list[str]:
+    """Return the paths of the trained modules of the head, as in ``transformers``.
+
+    Raises:
+        InputError: if the head is a linear one that ``transformers`` does not have.
+    """
+    architecture = architecture_of(adaptation.model)
+    if architecture.pooler is None and isinstance(output_layer(adaptation.model), LinearHead):
+        raise InputError(
+            f"In transformers the head of {adaptation.model.config.model_type!r} has two layers, and this "
+            "head is linear. Export a model with head=two_layer."
+        )
+    modules = (*architecture.head, *([architecture.pooler] if architecture.pooler else []))
+    return [path for path in modules if any(name.startswith(f"{path}.") for name in adaptation.head)]
