@@ -1,13 +1,11 @@
-"""`Method`, the hyper-parameters of one method, and `Adaptation`, a method applied to one model."""
+"""`Method`, the hyper-parameters of one method. `gluelamp.methods.adaptation` has a method applied to a model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal, dataclass_transform
 
-import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 from torch import Tensor, nn
@@ -15,153 +13,14 @@ from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import Anatomy, anatomy
 from gluelamp.errors import InputError
+from gluelamp.methods.adaptation import Adaptation, Forward, TaskLoss, one_pass
 from gluelamp.methods.changes.change import Change
+from gluelamp.methods.selection import Selection
 
 if TYPE_CHECKING:
     from gluelamp.methods.phases import Phase
 
 TaskKind = Literal["classification", "regression", "mixture"]
-
-SELECTION_PREFIX = "choice"
-"""Prefix, in a task state, of the tensors that the method's phases selected. Part of the file format."""
-
-Forward = Callable[[], Tensor]
-"""Runs the model on the current batch; returns the head's outputs (batch, outputs) in fp32."""
-
-TaskLoss = Callable[[Tensor], Tensor]
-"""The task's mean loss over the current batch, from the head's outputs."""
-
-Objective = Callable[[Forward, TaskLoss], Tensor]
-"""Returns the training loss of a batch, from one or more forward passes."""
-
-
-def one_pass(forward: Forward, task_loss: TaskLoss) -> Tensor:
-    """Return the task's loss of one forward pass: the objective of most methods."""
-    return task_loss(forward())
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What a method's phases selected for one task.
-
-    Args:
-        tensors: named tensors that belong to the task state, such as the positions of a mask. The task's
-            trained values have no meaning without them.
-        initial_values: initial values of the method's training, by full name of a trainable.
-    """
-
-    tensors: Mapping[str, Tensor] = field(default_factory=dict)
-    initial_values: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-class Adaptation:
-    """A method applied to one model: the task's trainable values, their storage, and their removal.
-
-    Args:
-        model: the sequence classifier, already changed.
-        changes: the changes, in the order in which they were made.
-        head: the parameters of the task head, by full name.
-        encoder_size: parameters of the encoder, without pooler and head.
-        selection: what the method's phases selected for this task, such as the positions of a mask.
-        objective: the training loss of a batch.
-        needs_every_token: whether the last block must compute tokens that the head does not read.
-    """
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        changes: Iterable[Change],
-        head: Mapping[str, nn.Parameter],
-        encoder_size: int,
-        *,
-        selection: Mapping[str, Tensor] | None = None,
-        objective: Objective = one_pass,
-        needs_every_token: bool = False,
-    ) -> None:
-        self.encoder_size = encoder_size
-        self.model = model
-        self.changes = tuple(changes)
-        self.head = dict(head)
-        self.selection = dict(selection or {})
-        self.objective = objective
-        self.needs_every_token = needs_every_token
-
-    @property
-    def trainable(self) -> dict[str, nn.Parameter]:
-        """The method's trainable parameters by full name, without the head."""
-        return {name: value for change in self.changes for name, value in change.parameters().items()}
-
-    def method_state(self) -> dict[str, Tensor]:
-        """Return what this task must store of the method, without the head."""
-        states = [change.state() for change in self.changes]
-        selected = {f"{SELECTION_PREFIX}.{name}": value for name, value in self.selection.items()}
-        return selected | {name: value.detach() for state in states for name, value in state.items()}
-
-    def task_state(self) -> dict[str, Tensor]:
-        """Return what must be stored for this task: the method's values, and the head."""
-        return self.method_state() | {name: value.detach() for name, value in self.head.items()}
-
-    @cached_property
-    def _state_shapes(self) -> dict[str, torch.Size]:
-        # Cached: building a state, such as packing masks into bits, takes longer than loading one.
-        return {name: value.shape for name, value in self.task_state().items()}
-
-    def load_task_state(self, state: Mapping[str, Tensor]) -> None:
-        """Load another task's values; the backbone is not changed otherwise.
-
-        Raises:
-            InputError: if names, shapes or the selection differ from those of this adaptation.
-        """
-        expected = self._state_shapes
-        given = {name: value.shape for name, value in state.items()}
-        if expected != given:
-            wrong = sorted(
-                name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name)
-            )
-            raise InputError(
-                f"The task state does not fit this method and backbone: {len(wrong)} tensors differ in "
-                f"name or shape, the first is {wrong[0]!r}. Load it with the configuration of its run."
-            )
-        # Positions are part of the adapted model's structure, so they are compared and not loaded.
-        selected = {name: state[f"{SELECTION_PREFIX}.{name}"] for name in self.selection}
-        if any(not torch.equal(selected[name], value) for name, value in self.selection.items()):
-            raise InputError(
-                "The task state was trained at other positions than this adaptation changes. Adapt the "
-                "model with the selection that the task state holds, then load it."
-            )
-        for change in self.changes:
-            change.load(state)
-        for name, value in self.head.items():
-            value.data.copy_(state[name])
-
-    def shared_state(self) -> dict[str, Tensor]:
-        """Return what is stored once for all tasks: a mask's positions, a bank of adapters."""
-        return {name: value for change in self.changes for name, value in change.shared().items()}
-
-    def invalidate(self) -> None:
-        """Recompute cached values in the next pass; see `Change.invalidate`."""
-        for change in self.changes:
-            change.invalidate()
-
-    def merge(self) -> PreTrainedModel:
-        """Write the method into the backbone's parameters; return the model, now without the method.
-
-        Raises:
-            InputError: if the method cannot be merged; the model is then unchanged.
-        """
-        for change in self.changes:
-            change.merge()
-        return self.model
-
-    def detach(self) -> PreTrainedModel:
-        """Remove the method; return the model with the backbone restored bit for bit.
-
-        The head keeps its trained values: it belongs to the task, not to the backbone.
-        """
-        # In reverse order: a later change may be built on an earlier one.
-        for change in reversed(self.changes):
-            change.detach()
-        return self.model
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
@@ -318,7 +177,9 @@ class Method:
             model,
             changes,
             head,
+            parts.encoder_parameters,
             size,
+            method=self,
             selection=selection.tensors,
             # `one_pass` itself means that the loss is a mean over rows, so that profiles can be stacked.
             objective=one_pass if type(self).loss is Method.loss else partial(self.loss, changes),

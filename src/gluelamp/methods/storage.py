@@ -3,16 +3,77 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gluelamp.errors import InputError
 from gluelamp.io import atomic_write
-from gluelamp.methods.base import SELECTION_PREFIX, Adaptation, Selection
 from gluelamp.methods.changes.change import below
+from gluelamp.methods.selection import SELECTION_PREFIX, Selection
+
+if TYPE_CHECKING:
+    from gluelamp.methods.adaptation import Adaptation
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an adaptation trains and stores. Numbers are values and bytes of tensors.
+
+    Args:
+        method: the method with its options.
+        trained: the method's trainable values, without the head.
+        trained_pct: their percentage of the encoder.
+        backbone: parameters of the encoder, without pooler and head.
+        head: trainable values of the head.
+        method_bytes: stored per task, without the head.
+        head_bytes: stored per task for the head.
+        shared_bytes: stored once for all tasks.
+        merges: whether the method can be written into the backbone's weights.
+    """
+
+    method: str
+    trained: int
+    trained_pct: float
+    backbone: int
+    head: int
+    method_bytes: int
+    head_bytes: int
+    shared_bytes: int
+    merges: bool
+
+    def __str__(self) -> str:
+        merges = "yes, without added latency" if self.merges else "no"
+        lines = [
+            self.method,
+            f"trained          {self.trained:,} values, {self.trained_pct:.4g} % of {self.backbone:,}",
+            f"head             {self.head:,} values",
+            f"stored per task  {self.method_bytes:,} bytes, and {self.head_bytes:,} of the head",
+            f"shared by tasks  {self.shared_bytes:,} bytes",
+            f"merges           {merges}",
+        ]
+        return "\n".join(lines)
+
+
+def summary(adaptation: Adaptation) -> Summary:
+    """Return what an adaptation trains and stores."""
+    counts, sizes = count_parameters(adaptation), count_bytes(adaptation)
+    return Summary(
+        method=repr(adaptation.method),
+        trained=int(counts["trained"]),
+        trained_pct=counts["trained_pct"],
+        backbone=int(counts["backbone"]),
+        head=int(counts["head"]),
+        method_bytes=sizes["method"],
+        head_bytes=sizes["head"],
+        shared_bytes=sizes["shared"],
+        merges=type(adaptation.method).merges,
+    )
 
 
 def count_parameters(adaptation: Adaptation) -> dict[str, int | float]:
@@ -55,6 +116,20 @@ def provenance(adaptation: Adaptation, backbone: str) -> dict[str, str]:
     """
     shared = adaptation.shared_state()
     return {"backbone": backbone, "shared": content_hash(shared) if shared else ""}
+
+
+def backbone_checksum(adaptation: Adaptation) -> str:
+    """Return the sha256 over the encoder's own values: the checksum of a backbone without a checkpoint file.
+
+    Args:
+        adaptation: its changes are restored (`Change.restore`), and the model has its first precision.
+    """
+    # An adapted tensor has another name: torch moves it to `parametrizations`, peft below `base_layer`.
+    own = {
+        re.sub(r"parametrizations\.(\w+)\.original$", r"\1", name).replace(".base_layer.", "."): value
+        for name, value in adaptation.model.state_dict().items()
+    }
+    return content_hash({name: own[name] for name in adaptation.encoder_parameters})
 
 
 def save_task_state(path: Path, adaptation: Adaptation, origin: Mapping[str, str]) -> None:

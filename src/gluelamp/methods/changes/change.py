@@ -40,6 +40,13 @@ class Change(Protocol):
     def detach(self) -> None:
         """Remove the change and restore the backbone bit for bit."""
 
+    def restore(self) -> None:
+        """Write the backbone's own values back into its tensors, until the next pass.
+
+        Only a change that writes into them (a sparse delta) needs to do so.
+        """
+        return
+
     def invalidate(self) -> None:
         """Recompute cached values in the next pass: trained values were written from outside.
 

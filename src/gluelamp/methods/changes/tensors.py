@@ -116,8 +116,12 @@ class TensorChange(Change):
 
     def detach(self) -> None:
         """Make the original tensor the module's own parameter again, bit for bit."""
-        self.parametrization.restore(self.original)
+        self.restore()
         self._remove(leave_parametrized=False)
+
+    def restore(self) -> None:
+        """Undo what the parametrisation wrote into the original, until the next pass."""
+        self.parametrization.restore(self.original)
 
     def invalidate(self) -> None:
         """Invalidate what the parametrisation cached."""

@@ -1,0 +1,171 @@
+"""What the commands do, as functions: compose a configuration, then train, measure, or read the results."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gluelamp.methods.base import Method
+    from gluelamp.records import RunRecord
+
+# Heavy packages are imported inside the functions: results() needs no torch, and method() no Hydra.
+
+
+def method(name: str, **options: Any) -> Method:
+    """Return a method by the name of its config, with the options of that config.
+
+    Args:
+        name: such as ``"lora"``, ``"xpeft_soft"`` or ``"sparse_largest"``; `gluelamp.methods` lists them.
+        options: replace those of the config, as in ``method("lora", rank=8)``.
+
+    Raises:
+        InputError: if the name or an option is unknown, or a value is not allowed.
+    """
+    from gluelamp.experiments.config import parse_method
+    from gluelamp.methods.registry import method_config
+
+    # An interpolation, such as that of a mask's seed by the run's, has no run here: the class's default.
+    configured = {
+        key: value
+        for key, value in method_config(name)["method"].items()
+        if not (isinstance(value, str) and value.startswith("${"))
+    }
+    return parse_method({**configured, **options})
+
+
+def train(
+    method: str = "lora",
+    task: str = "cola",
+    data: str = "auto",
+    *,
+    root: str | Path | None = None,
+    results: str | Path = "results",
+    **overrides: Any,
+) -> RunRecord:
+    """Train one run, as ``gluelamp train`` does; return its record.
+
+    A complete run is not trained again, and an interrupted one resumes. The record's files are in the results
+    folder.
+
+    Args:
+        method: name of a method's config.
+        task: name of a task's config.
+        data: ``auto``, ``local``, ``hub`` or ``sample``.
+        root: folder of local data.
+        results: the results folder.
+        overrides: other keys of the configuration. A section's keys are in a dictionary, as in
+            ``trainer={"epochs": 1}, backbone="roberta_base", seed=1``. The keys of a section that is chosen by
+            a name contain a dot, as in ``**{"method.rank": 4}``.
+
+    Raises:
+        InputError: on bad input, before any training.
+        DivergedError: if the training diverged.
+    """
+    from gluelamp.experiments.config import parse_run
+    from gluelamp.experiments.run import execute
+
+    choices: dict[str, Any] = {"method": method, "task": task, "data": data, "results": {"root": str(results)}}
+    if root is not None:
+        choices["data.root"] = str(root)
+    return execute(parse_run(_composed("train", {**choices, **overrides})))
+
+
+def measure(
+    what: str = "parameters",
+    method: str = "lora",
+    backbone: str = "minilm",
+    *,
+    results: str | Path = "results",
+    **overrides: Any,
+) -> list[dict[str, Any]]:
+    """Measure what a method costs, as ``gluelamp measure`` does; return the rows of the measurement.
+
+    Args:
+        what: ``parameters``, ``storage``, ``flops``, ``memory``, ``latency``, ``xpeft_bytes`` or
+            ``certificate``.
+        method: name of a method's config.
+        backbone: name of a backbone's config; its shape suffices.
+        results: the results folder.
+        overrides: other keys, as for `train`.
+
+    Raises:
+        InputError: on bad input, or if the method does not support the measurement.
+    """
+    from gluelamp.experiments.measure import measure as run
+    from gluelamp.experiments.measure import parse_measure
+    from gluelamp.io import read_json
+
+    choices = {"what": what, "method": method, "backbone": backbone, "results": {"root": str(results)}}
+    return read_json(run(parse_measure(_composed("measure", {**choices, **overrides}))))["rows"]
+
+
+def results(root: str | Path = "results") -> pd.DataFrame:
+    """Return the scores of all complete runs of a results folder; see `gluelamp.reporting.scores.score_table`.
+
+    Args:
+        root: the results folder.
+    """
+    from gluelamp.records import find_runs
+    from gluelamp.reporting.scores import score_table
+
+    return score_table(find_runs(Path(root)))
+
+
+def _composed(config_name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a composed configuration, from the same files and by the same rules as on the command line."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from gluelamp.cli.app import explain, plain
+    from gluelamp.package_data import CONFIGS
+
+    overrides = list(_overrides(values))
+    with _without_hydra():
+        try:
+            with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+                return plain(hydra.compose(config_name, overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise explain(error, config_name, overrides) from error
+
+
+@contextmanager
+def _without_hydra() -> Iterator[None]:
+    """Set aside a program's own use of Hydra: it has one state per process."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    instance = GlobalHydra.instance()
+    before = instance.hydra
+    instance.clear()
+    try:
+        yield
+    finally:
+        instance.clear()
+        if before is not None:
+            instance.initialize(before)
+
+
+def _overrides(values: Mapping[str, Any], section: str = "") -> Iterator[str]:
+    """Yield ``key=value`` in Hydra's grammar; the keys of a section are joined with a dot."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _overrides(value, f"{section}{key}.")
+        else:
+            yield f"{section}{key}={_quoted(value)}"
+
+
+def _quoted(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_quoted, value))}]"
+    if isinstance(value, str | Path):
+        # In Hydra's grammar a backslash escapes a quote, and is itself escaped before one only.
+        escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), str(value))
+        return f'"{escaped}"'
+    return json.dumps(value)

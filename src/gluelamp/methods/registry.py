@@ -1,0 +1,91 @@
+"""The methods by name: those of the files in ``configs/method``, and those of other installed packages."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, NamedTuple
+
+import yaml
+
+from gluelamp.errors import unknown
+from gluelamp.methods.base import Method
+from gluelamp.package_data import CONFIGS
+
+GROUP = "gluelamp.methods"
+"""The group of entry points by which a package adds methods: ``name = "package.module:Class"``."""
+
+
+class Rates(NamedTuple):
+    """Peak learning rates of a method's values and of the head; the head has the method's if it is None."""
+
+    method: float
+    head: float | None
+
+
+@cache
+def known_methods() -> dict[str, type[Method]]:
+    """Return the class of every method by its name, such as ``"lora"`` or ``"xpeft_soft"``."""
+    return {name: _class(method_config(name)["method"]["_target_"]) for name in _names()}
+
+
+@cache
+def method_config(name: str) -> dict[str, dict[str, Any]]:
+    """Return a method's config, with that on which it is based, by section: ``method``, ``trainer``, ``search``.
+
+    Interpolations such as ``${seed}`` are not resolved. A method of another package has only its class.
+
+    Args:
+        name: of a file in ``configs/method``, or of an entry point.
+
+    Raises:
+        InputError: if the name is unknown.
+    """
+    path = CONFIGS / "method" / f"{name}.yaml"
+    if name in _external():
+        return {"method": {"_target_": _external()[name]}}
+    if not path.is_file():
+        raise unknown("method", name, _names())
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    bases = [base for base in content.pop("defaults", []) if base != "_self_"]
+    merged: dict[str, dict[str, Any]] = {}
+    for part in (*map(method_config, bases), content):
+        for section, values in part.items():
+            merged[section] = {**merged.get(section, {}), **values}
+    return merged
+
+
+def default_rates(method: Method) -> Rates | None:
+    """Return the learning rates of the config whose options are most like a method's.
+
+    Args:
+        method: its class may have several configs, such as ``xpeft`` and ``xpeft_soft``.
+
+    Returns:
+        None if no config of its class has learning rates.
+    """
+
+    def equal_options(config: dict[str, dict[str, Any]]) -> int:
+        return sum(getattr(method, key, None) == value for key, value in config["method"].items())
+
+    configs = [method_config(name) for name, cls in known_methods().items() if cls is type(method)]
+    rates = max(configs, key=equal_options, default={}).get("trainer")
+    if rates is None:
+        return None
+    head = rates.get("head_learning_rate")
+    return Rates(float(rates["learning_rate"]), None if head is None else float(head))
+
+
+def _names() -> list[str]:
+    return sorted({path.stem for path in (CONFIGS / "method").glob("*.yaml")} | _external().keys())
+
+
+@cache
+def _external() -> dict[str, str]:
+    return {entry.name: entry.value.replace(":", ".") for entry in entry_points(group=GROUP)}
+
+
+def _class(target: str) -> type[Method]:
+    module, _, name = target.rpartition(".")
+    return getattr(import_module(module), name)
