@@ -5,13 +5,10 @@ from gluelamp.api import method as method
 from gluelamp.api import results as results
 from gluelamp.api import train as train
 from gluelamp.errors import InputError as InputError
-from gluelamp.methods.adaptation import Adaptation as Adaptation
-from gluelamp.methods.base import Method as Method
-from gluelamp.methods.selection import Selection as Selection
-from gluelamp.methods.storage import Summary as Summary
-from gluelamp.methods.storage import read_selection as read_selection
 from gluelamp.methods.adamix import AdaMix as AdaMix
+from gluelamp.methods.adaptation import Adaptation as Adaptation
 from gluelamp.methods.adapter_bias import AdapterBias as AdapterBias
+from gluelamp.methods.base import Method as Method
 from gluelamp.methods.bitfit import BitFit as BitFit
 from gluelamp.methods.compacter import Compacter as Compacter
 from gluelamp.methods.diff_pruning import DiffPruning as DiffPruning
@@ -38,7 +35,10 @@ from gluelamp.methods.pfeiffer import Pfeiffer as Pfeiffer
 from gluelamp.methods.pha import PHA as PHA
 from gluelamp.methods.prefix import Prefix as Prefix
 from gluelamp.methods.prompt import Prompt as Prompt
+from gluelamp.methods.selection import Selection as Selection
 from gluelamp.methods.spt import Spt as Spt
+from gluelamp.methods.storage import Summary as Summary
+from gluelamp.methods.storage import read_selection as read_selection
 from gluelamp.methods.xpeft import XPeft as XPeft
 
 __version__: str

@@ -60,9 +60,9 @@ def train(
         data: ``auto``, ``local``, ``hub`` or ``sample``.
         root: folder of local data.
         results: the results folder.
-        overrides: other keys of the configuration. A section's keys are in a dictionary, as in
-            ``trainer={"epochs": 1}, backbone="roberta_base", seed=1``. The keys of a section that is chosen by
-            a name contain a dot, as in ``**{"method.rank": 4}``.
+        overrides: other keys of the configuration, as in ``backbone="roberta_base", seed=1``. The keys of a
+            section are in a dictionary, as in ``trainer={"epochs": 1}``; beside a choice by name they have a
+            dot, as in ``**{"method.rank": 4}``.
 
     Raises:
         InputError: on bad input, before any training.
@@ -71,7 +71,12 @@ def train(
     from gluelamp.experiments.config import parse_run
     from gluelamp.experiments.run import execute
 
-    choices: dict[str, Any] = {"method": method, "task": task, "data": data, "results": {"root": str(results)}}
+    choices: dict[str, Any] = {
+        "method": method,
+        "task": task,
+        "data": data,
+        "results": {"root": str(results)},
+    }
     if root is not None:
         choices["data.root"] = str(root)
     return execute(parse_run(_composed("train", {**choices, **overrides})))
@@ -96,21 +101,26 @@ def measure(
         overrides: other keys, as for `train`.
 
     Raises:
-        InputError: on bad input, or if the method does not support the measurement.
+        InputError: on bad input, or if the method does not support the measurement. With
+            ``on_unsupported="skip"`` the rows are empty instead.
     """
     from gluelamp.experiments.measure import measure as run
     from gluelamp.experiments.measure import parse_measure
     from gluelamp.io import read_json
 
-    choices = {"what": what, "method": method, "backbone": backbone, "results": {"root": str(results)}}
-    return read_json(run(parse_measure(_composed("measure", {**choices, **overrides}))))["rows"]
+    choices = {"what": what, "method": method, "backbone": backbone, "results.root": results}
+    path = run(parse_measure(_composed("measure", {**choices, **overrides})))
+    return [] if path is None else read_json(path)["rows"]
 
 
 def results(root: str | Path = "results") -> pd.DataFrame:
-    """Return the scores of all complete runs of a results folder; see `gluelamp.reporting.scores.score_table`.
+    """Return the scores of all complete runs of a results folder, by run, metric and selection of the epoch.
 
     Args:
         root: the results folder.
+
+    Returns:
+        the columns that `gluelamp.reporting.scores.score_table` describes.
     """
     from gluelamp.records import find_runs
     from gluelamp.reporting.scores import score_table
@@ -141,15 +151,15 @@ def _without_hydra() -> Iterator[None]:
     """Set aside a program's own use of Hydra: it has one state per process."""
     from hydra.core.global_hydra import GlobalHydra
 
-    instance = GlobalHydra.instance()
-    before = instance.hydra
-    instance.clear()
+    # Asked for each time: Hydra replaces the instance, too.
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
     try:
         yield
     finally:
-        instance.clear()
+        GlobalHydra.instance().clear()
         if before is not None:
-            instance.initialize(before)
+            GlobalHydra.instance().initialize(before)
 
 
 def _overrides(values: Mapping[str, Any], section: str = "") -> Iterator[str]:

@@ -66,6 +66,19 @@ def test_the_help_of_a_subcommand_loads_nothing_heavy(environment: dict[str, str
     assert not list(tmp_path.iterdir())
 
 
+def test_importing_the_library_loads_nothing_heavy(environment: dict[str, str], tmp_path: Path) -> None:
+    imported = "import sys, gluelamp as gl; sys.stdout.write(' '.join(dir(gl)))"
+    done = python(imported + PRINT_HEAVY, folder=tmp_path, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "PaFi" in done.stdout.split()
+
+
+def test_the_scores_are_read_without_torch(environment: dict[str, str], tmp_path: Path) -> None:
+    read = "import sys, gluelamp as gl; gl.results('empty'); sys.stderr.write(str('torch' in sys.modules))"
+    done = python(read, folder=tmp_path, env=environment)
+    assert (done.returncode, done.stderr) == (0, "False")
+
+
 def test_a_package_imports_only_from_the_packages_below_it(environment: dict[str, str]) -> None:
     pytest.importorskip("importlinter")
     command = "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"

@@ -37,8 +37,8 @@ def one_pass(forward: Forward, task_loss: TaskLoss) -> Tensor:
 class Adaptation:
     """A method applied to one model: the task's trainable values, their storage, and their removal.
 
-    `Method.adapt` makes it. The model is the one that was given, changed in place: use it as before, in a loop
-    of your own or in ``transformers.Trainer``.
+    `Method.adapt` makes it. The model is the one that was given, changed in place. It is used as before, in a
+    loop of one's own or in ``transformers.Trainer``.
 
     Args:
         model: already changed.
@@ -104,7 +104,7 @@ class Adaptation:
 
     def optimizer(
         self,
-        learning_rate: float,
+        learning_rate: float | None = None,
         head_learning_rate: float | None = None,
         *,
         weight_decay: float = 0.0,
@@ -114,12 +114,18 @@ class Adaptation:
         """Return the optimiser of the suite's own trainer: fused AdamW, with a rate for method and head.
 
         Args:
-            learning_rate: of the method's values.
+            learning_rate: of the method's values; if None, both rates are those of the method's config.
             head_learning_rate: of the head; ``learning_rate`` if None.
             weight_decay: on all trained values.
             betas: decay rates of the moments.
             eps: added to the denominator.
+
+        Raises:
+            InputError: if no rate is given and the method has no config.
         """
+        if learning_rate is None:
+            learning_rate, default_head_rate = _default_rates(self.method)
+            head_learning_rate = head_learning_rate or default_head_rate
         groups = self.parameter_groups(learning_rate, head_learning_rate, weight_decay)
         optimizer = torch.optim.AdamW(groups, betas=betas, eps=eps, fused=True)
         # PyTorch does not count a fused step as a write, so what a pass cached before it would stay.
@@ -264,3 +270,14 @@ class Adaptation:
         for change in reversed(self.changes):
             change.detach()
         return self.model
+
+
+def _default_rates(method: Method) -> tuple[float, float | None]:
+    from gluelamp.methods.registry import default_rates  # it imports all methods, and these this module
+
+    rates = default_rates(method)
+    if rates is None:
+        raise InputError(
+            f"{type(method).__name__} has no config with learning rates: give optimizer() a learning_rate."
+        )
+    return rates

@@ -1,4 +1,4 @@
-"""`Method`, the hyper-parameters of one method. `gluelamp.methods.adaptation` has a method applied to a model."""
+"""`Method`, the hyper-parameters of one method, which `Method.adapt` applies to a model."""
 
 from __future__ import annotations
 

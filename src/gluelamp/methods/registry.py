@@ -32,12 +32,14 @@ def known_methods() -> dict[str, type[Method]]:
 
 @cache
 def method_config(name: str) -> dict[str, dict[str, Any]]:
-    """Return a method's config, with that on which it is based, by section: ``method``, ``trainer``, ``search``.
-
-    Interpolations such as ``${seed}`` are not resolved. A method of another package has only its class.
+    """Return a method's config, together with that on which it is based.
 
     Args:
         name: of a file in ``configs/method``, or of an entry point.
+
+    Returns:
+        by section, ``method``, ``trainer`` and ``search``. Interpolations such as ``${seed}`` are not
+        resolved. Of a method of another package, its class alone.
 
     Raises:
         InputError: if the name is unknown.
