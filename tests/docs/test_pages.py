@@ -51,6 +51,8 @@ SHELL = "\n".join(
     [
         "set -eu; PATH=",
         "python() { printf '%s\\t' \"$@\"; echo; }",
+        # tests/docs/test_compare_page.py runs the subcommand without a configuration.
+        'gluelamp() { [ "$1" = compare ] || python "scripts/$1.py" "${@:2}"; }',
         *(f"function {name} {{ :; }}" for name in ("python3", "pip", "make", "cp", "rm", ".venv/bin/pip")),
         "",
     ]

@@ -9,7 +9,14 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    matthews_corrcoef,
+    mean_absolute_error,
+    roc_auc_score,
+    root_mean_squared_error,
+)
 
 from gluelamp.errors import InputError
 from gluelamp.reporting.statistics import (
@@ -39,6 +46,9 @@ METRICS: list[tuple[str, int, Reference]] = [
     ("matthews_correlation", 3, matthews_corrcoef),
     ("pearson", 0, lambda labels, predictions: pearsonr(labels, predictions).statistic),
     ("spearman", 0, lambda labels, predictions: spearmanr(labels, predictions).statistic),
+    ("mae", 0, mean_absolute_error),
+    ("rmse", 0, root_mean_squared_error),
+    ("mean", 0, lambda _, predictions: float(np.mean(predictions))),
 ]
 
 

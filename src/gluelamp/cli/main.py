@@ -41,6 +41,9 @@ SUBCOMMANDS = {
     "prepare": Subcommand(
         "gluelamp.cli.commands:prepare", "Copy tasks to a local folder of checked Parquet."
     ),
+    "compare": Subcommand(
+        "gluelamp.cli.compare:main", "Compare predictions of any program on the same rows.", has_config=False
+    ),
     "publish": Subcommand(f"{_COMMANDS}:publish", "Add printed numbers to those of the papers."),
 }
 

@@ -5,14 +5,16 @@ resampled by a bootstrap, with the same resamples for all methods of a task, so 
 """
 
 from gluelamp.reporting.statistics.intervals import (
+    BOOTSTRAP_SEED,
     COLLAPSED_FRACTION,
-    MATTHEWS_CROSS_FITTED,
-    ROC_AUC,
+    LEVEL,
+    RESAMPLES,
     Estimate,
     Predictions,
     mean_estimate,
     score_estimate,
 )
+from gluelamp.reporting.statistics.metrics import MATTHEWS_CROSS_FITTED, ROC_AUC
 from gluelamp.reporting.statistics.predictions import read_predictions
 from gluelamp.reporting.statistics.significance import (
     TIES_NOTE,
@@ -26,8 +28,11 @@ from gluelamp.reporting.statistics.significance import (
 )
 
 __all__ = [
+    "BOOTSTRAP_SEED",
     "COLLAPSED_FRACTION",
+    "LEVEL",
     "MATTHEWS_CROSS_FITTED",
+    "RESAMPLES",
     "ROC_AUC",
     "TIES_NOTE",
     "Estimate",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 
-from gluelamp.errors import unknown
+from gluelamp.reporting.statistics.metrics import score_range, weighted_scores
 
 LEVEL = 0.95
 _DIGITS = 12  # equal means may differ in the last bits of a float
@@ -17,13 +17,10 @@ RESAMPLES = 2000
 COLLAPSED_FRACTION = 0.99
 """A run that predicts one class on at least this fraction of the rows is collapsed. Whether such a run is a
 little better or worse than the majority baseline is decided by a few rows near the decision threshold."""
-ROC_AUC = "roc_auc"
-"""The metric of margins instead of predicted classes."""
-MATTHEWS_CROSS_FITTED = "matthews_cross_fitted"
-"""Matthews correlation where each half of the rows has the best threshold of the other half."""
 
 _BLOCK = 50  # resamples at once: limits the memory on large tasks, and fits the CPU caches on small ones
-_SEED = 0  # the same resamples for all methods of a task: comparisons are paired by row
+BOOTSTRAP_SEED = 0
+"""The same resamples for all methods of a task: comparisons are paired by row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +36,7 @@ class Predictions:
         lower_is_better: whether the metric is an error.
         groups: the group of each row, shape (rows,), such as the question of an answer; None if rows are
             independent. Groups are sampled as a whole.
+        resamples: number of bootstrap samples.
     """
 
     metric: str
@@ -47,6 +45,7 @@ class Predictions:
     seeds: tuple[int, ...]
     lower_is_better: bool
     groups: np.ndarray | None = None
+    resamples: int = RESAMPLES
 
     @cached_property
     def scores(self) -> np.ndarray:
@@ -57,7 +56,7 @@ class Predictions:
     @cached_property
     def resampled(self) -> np.ndarray:
         """The score of each seed on bootstrap samples of the rows or groups, shape (seeds, resamples)."""
-        return resampled_scores(self.metric, self.labels, self.outputs, self.groups)
+        return resampled_scores(self.metric, self.labels, self.outputs, self.groups, self.resamples)
 
     @cached_property
     def collapsed(self) -> int:
@@ -85,12 +84,12 @@ class Estimate:
     @property
     def low(self) -> float:
         """The lower end of the 95 % interval, clipped to the limits."""
-        return max(self.value - self._half_width, self.limits[0])
+        return self.interval()[0]
 
     @property
     def high(self) -> float:
         """The upper end of the 95 % interval, clipped to the limits."""
-        return min(self.value + self._half_width, self.limits[1])
+        return self.interval()[1]
 
     @property
     def p(self) -> float:
@@ -101,11 +100,12 @@ class Estimate:
             return float(self.value == 0)
         return float(2 * stdtr(self.freedom, -abs(self.value) / self.error))
 
-    @property
-    def _half_width(self) -> float:
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Return the two-sided interval of a confidence level, clipped to the limits."""
         from scipy.special import stdtrit  # slow to import
 
-        return float(stdtrit(self.freedom, (1 + LEVEL) / 2)) * self.error
+        half_width = float(stdtrit(self.freedom, (1 + level) / 2)) * self.error
+        return max(self.value - half_width, self.limits[0]), min(self.value + half_width, self.limits[1])
 
 
 def estimate(value: float, resampled: np.ndarray, sides: Sequence[Predictions]) -> Estimate:
@@ -176,52 +176,14 @@ def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(round(value, _DIGITS) + 0.0, error, float(freedom))
 
 
-def weighted_scores(
+def resampled_scores(
     metric: str,
     labels: np.ndarray,
     predictions: np.ndarray,
-    weights: np.ndarray,
     groups: np.ndarray | None = None,
+    resamples: int = RESAMPLES,
 ) -> np.ndarray:
-    """Return the metric on resamples that are given as row weights.
-
-    Args:
-        metric: accuracy, f1 (of class 1), macro_f1, matthews_correlation, pearson, spearman, roc_auc, or one
-            that counts groups: exact_match or gender_parity.
-        labels: class ids or numbers, shape (rows,).
-        predictions: class ids, numbers, or margins for roc_auc, shape (seeds, rows).
-        weights: how often each row is in each resample, shape (rows, resamples); equal within a group.
-        groups: the group of each row, shape (rows,), for metrics that count groups.
-
-    Returns:
-        shape (seeds, resamples); 0.0 where a correlation or F1 is not defined, as in the GLUE tables, and 0.5
-        where ROC AUC is not, because a resample has one class.
-
-    Raises:
-        InputError: if the metric is unknown.
-    """
-    if metric in _GROUP_METRICS and groups is not None:
-        # Sorted by group: the rows of group g are those from starts[g] on, and the first one has its weight.
-        order = np.argsort(groups, kind="stable")
-        starts = np.unique(groups[order], return_index=True)[1]
-        counted = _GROUP_METRICS[metric](labels[order], predictions[:, order], starts)
-        of_groups = weights[order][starts].astype(np.float64)
-        return counted @ of_groups / of_groups.sum(axis=0)
-    if metric not in _METRICS:
-        raise unknown("metric", metric, _METRICS | _GROUP_METRICS)
-    return _METRICS[metric](labels, predictions, weights.astype(np.float64))
-
-
-def score_range(metric: str) -> tuple[float, float]:
-    """Return the smallest and the largest possible score of a metric of `weighted_scores`."""
-    correlations = ("matthews_correlation", MATTHEWS_CROSS_FITTED, "pearson", "spearman")
-    return (-1.0, 1.0) if metric in correlations else (0.0, 1.0)
-
-
-def resampled_scores(
-    metric: str, labels: np.ndarray, predictions: np.ndarray, groups: np.ndarray | None = None
-) -> np.ndarray:
-    """Return the scores of `RESAMPLES` bootstrap samples of the rows, shape (seeds, resamples).
+    """Return the scores of bootstrap samples of the rows, shape (seeds, resamples).
 
     Rows in groups are not independent, so whole groups are sampled (the cluster bootstrap; Davison and
     Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8). The resamples depend on the number
@@ -232,126 +194,21 @@ def resampled_scores(
     sampled = len(labels) if names is None else len(names)
     # Blocks bound the memory: as floats, the weights of all resamples of MNLI would be 160 MB.
     blocks = [
-        weighted_scores(metric, labels, predictions, block[rows], groups) for block in _weights(sampled)
+        weighted_scores(metric, labels, predictions, block[rows], groups)
+        for block in _weights(sampled, resamples)
     ]
     return np.concatenate(blocks, axis=1)
 
 
 @lru_cache(maxsize=4)
-def _weights(rows: int) -> tuple[np.ndarray, ...]:
+def _weights(rows: int, resamples: int) -> tuple[np.ndarray, ...]:
     """Return the row weights of all resamples in blocks of shape (rows, resamples)."""
-    rng = np.random.default_rng(_SEED)
-    return tuple(_block(rng, rows) for _ in range(RESAMPLES // _BLOCK))
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    return tuple(_block(rng, rows, min(_BLOCK, resamples - start)) for start in range(0, resamples, _BLOCK))
 
 
-def _block(rng: np.random.Generator, rows: int) -> np.ndarray:
-    # One bincount for all resamples: row r of resample c has the index r * _BLOCK + c
-    index = rng.integers(rows, size=(rows, _BLOCK)) * _BLOCK + np.arange(_BLOCK)
-    counts = np.bincount(index.ravel(), minlength=rows * _BLOCK).reshape(rows, _BLOCK)
+def _block(rng: np.random.Generator, rows: int, resamples: int) -> np.ndarray:
+    # One bincount for all resamples: row r of resample c has the index r * resamples + c
+    index = rng.integers(rows, size=(rows, resamples)) * resamples + np.arange(resamples)
+    counts = np.bincount(index.ravel(), minlength=rows * resamples).reshape(rows, resamples)
     return counts.astype(np.uint8)
-
-
-def _accuracy(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return (predictions == labels) @ weights / weights.sum(axis=0)
-
-
-def _f1(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    # F1 = 2 TP / (true positives + predicted positives), each a weighted count.
-    true, predicted = labels == 1, predictions == 1
-    return _ratio(2 * ((true & predicted) @ weights), true @ weights + predicted @ weights)
-
-
-def _macro_f1(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    # The mean over the classes that occur in the resample, in labels or predictions
-    classes = np.union1d(labels, predictions)
-    scores = [_f1(labels == label, predictions == label, weights) for label in classes]
-    occurs = [((labels == label) | (predictions == label)) @ weights > 0 for label in classes]
-    return np.sum(scores, axis=0) / np.sum(occurs, axis=0)
-
-
-def _matthews(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    # Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient",
-    # Computational Biology and Chemistry 28 (2004)
-    classes = np.union1d(labels, predictions)
-    rows = weights.sum(axis=0)
-    correct = (predictions == labels) @ weights
-    predicted = np.stack([(predictions == label) @ weights for label in classes])
-    true = np.stack([[(labels == label) @ weights] for label in classes])
-    covariance = correct * rows - (predicted * true).sum(axis=0)
-    spread = (rows**2 - (predicted**2).sum(axis=0)) * (rows**2 - (true**2).sum(axis=0))
-    return _ratio(covariance, np.sqrt(spread))
-
-
-def _pearson(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    rows = weights.sum(axis=0)
-    # Subtract the first value: a constant becomes exactly 0, and so does its variance
-    x, y = predictions - predictions[:, :1], labels - labels[0]
-    sum_x, sum_y = x @ weights, y @ weights
-    covariance = rows * ((x * y) @ weights) - sum_x * sum_y
-    spread = (rows * (x**2 @ weights) - sum_x**2) * (rows * (y**2 @ weights) - sum_y**2)
-    return _ratio(covariance, np.sqrt(spread.clip(min=0)))
-
-
-def _spearman(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    # Integers, with each resample contiguous in memory: cumulative sums take a ninth of the time
-    counts = np.ascontiguousarray(weights.T, dtype=np.int32)
-    y = _centred_ranks(labels, counts)
-    return np.stack([_cosine(_centred_ranks(seed, counts), y, counts) for seed in predictions])
-
-
-def _roc_auc(labels: np.ndarray, margins: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    # The Mann-Whitney statistic: the fraction of pairs of rows, one of each class, with the larger margin in
-    # class 1; a tie counts half (Hanley and McNeil, Radiology 143, 1982).
-    counts = np.ascontiguousarray(weights.T, dtype=np.int32)
-    positive = counts * (labels == 1)
-    ones = positive.sum(axis=1)
-    pairs = ones * (counts.sum(axis=1) - ones)
-    ranks = np.stack([(positive * _centred_ranks(seed, counts)).sum(axis=1) for seed in margins])
-    return 0.5 + _ratio(ranks, 2.0 * pairs)
-
-
-def _centred_ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return 2 * (rank - mean rank) on each resample, shape (resamples, rows); ties have the mean rank."""
-    _, group, size = np.unique(values, return_inverse=True, return_counts=True)
-    sorted_counts = counts.take(np.argsort(group, kind="stable"), axis=1)
-    # Number of resampled rows up to and including each group of equal values
-    up_to = sorted_counts.cumsum(axis=1, dtype=np.int32).take(size.cumsum() - 1, axis=1)
-    before = np.pad(up_to[:, :-1], ((0, 0), (1, 0)))
-    return (before + up_to - up_to[:, -1:]).take(group, axis=1).astype(np.float64)
-
-
-def _cosine(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    weighted = counts * x
-    spread = (weighted * x).sum(axis=1) * (counts * y**2).sum(axis=1)
-    return _ratio((weighted * y).sum(axis=1), np.sqrt(spread))
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
-
-
-def _exact_match(labels: np.ndarray, predictions: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Return which groups are right in all rows, (seeds, groups); the rows are sorted by group."""
-    return np.logical_and.reduceat(predictions == labels, starts, axis=1)
-
-
-def _gender_parity(labels: np.ndarray, predictions: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Return which groups have equal predictions in all rows, (seeds, groups)."""
-    lowest, highest = (part.reduceat(predictions, starts, axis=1) for part in (np.minimum, np.maximum))
-    return lowest == highest
-
-
-_GROUP_METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    "exact_match": _exact_match,
-    "gender_parity": _gender_parity,
-}
-_METRICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    "accuracy": _accuracy,
-    "f1": _f1,
-    "macro_f1": _macro_f1,
-    "matthews_correlation": _matthews,
-    "pearson": _pearson,
-    "spearman": _spearman,
-    ROC_AUC: _roc_auc,
-    MATTHEWS_CROSS_FITTED: _matthews,
-}

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from gluelamp.errors import InputError
-from gluelamp.reporting.statistics.intervals import MATTHEWS_CROSS_FITTED, ROC_AUC, Predictions
+from gluelamp.reporting.statistics.intervals import Predictions
+from gluelamp.reporting.statistics.metrics import MATTHEWS_CROSS_FITTED, ROC_AUC
 from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.halves import in_first_half
 from gluelamp.tasks.predictions import predictions_from_outputs
@@ -51,7 +52,7 @@ def read_predictions(scores: pd.DataFrame) -> Predictions | None:
     return Predictions(
         metric=metric,
         labels=frames[0]["label"].to_numpy(np.float64),
-        outputs=np.stack([_outputs(task, metric, frame) for frame in frames]),
+        outputs=np.stack([outputs_of(task, metric, frame) for frame in frames]),
         seeds=tuple(scores["seed"]),
         lower_is_better=task.lower_is_better,
         groups=_groups(task, frames[0]),
@@ -100,7 +101,14 @@ def _read(path: Path, modified: int) -> dict[tuple[str, str], pd.DataFrame]:
     return {(str(selection), str(split)): rows for (selection, split), rows in parts}
 
 
-def _outputs(task: Task, metric: str, frame: pd.DataFrame) -> np.ndarray:
+def outputs_of(task: Task, metric: str, frame: pd.DataFrame) -> np.ndarray:
+    """Return what a metric scores: class ids as floats, numbers, or margins for `ROC_AUC`, shape (rows,).
+
+    Args:
+        task: the declaration of the task.
+        metric: its name.
+        frame: rows of a predictions file, of one selection and split.
+    """
     # The files hold logits. Float class ids let one code path serve classes and numbers.
     values = frame[[f"output_{number}" for number in range(task.num_outputs)]].to_numpy(np.float64)
     if metric == ROC_AUC:

@@ -41,17 +41,18 @@ def difference(first: Predictions, second: Predictions) -> Estimate:
     )
 
 
-def compare_all(methods: Mapping[str, Predictions], reference: str) -> pd.DataFrame:
+def compare_all(methods: Mapping[str, Predictions], reference: str, level: float = LEVEL) -> pd.DataFrame:
     """Compare each method with a reference; Holm's correction is over these comparisons.
 
     Args:
         methods: predictions by method, on the same rows.
         reference: one of the methods.
+        level: confidence level of the intervals; a verdict is significant at 1 - level.
 
     Returns:
         One row per other method, in their order: ``method``, ``difference`` (method - reference), ``low``
-        and ``high`` (95 %, not corrected), ``p``, ``p_holm``, ``verdict`` (``better`` or ``worse`` than the
-        reference where ``p_holm`` < 0.05, else ``tie``), ``seeds`` (the smaller number of the two) and
+        and ``high`` (not corrected), ``p``, ``p_holm``, ``verdict`` (``better`` or ``worse`` than the
+        reference where ``p_holm`` < 1 - level, else ``tie``), ``seeds`` (the smaller number of the two) and
         ``collapsed`` (the number of such runs of both).
 
     Raises:
@@ -68,12 +69,13 @@ def compare_all(methods: Mapping[str, Predictions], reference: str) -> pd.DataFr
                 "seeds": min(len(left.seeds), len(right.seeds)),
                 "collapsed": left.collapsed + right.collapsed,
             }
-            row = {"low": result.low, "high": result.high, "p": result.p, **counts}
+            low, high = result.interval(level)
+            row = {"low": low, "high": high, "p": result.p, **counts}
             rows.append({"method": name, "difference": result.value, **row})
     frame = pd.DataFrame(rows, columns=COLUMNS)
     frame["p_holm"] = holm(frame["p"])
     frame["verdict"] = [
-        verdict(value, p, right.lower_is_better)
+        verdict(value, p, right.lower_is_better, level)
         for value, p in zip(frame["difference"], frame["p_holm"], strict=True)
     ]
     return frame
@@ -91,10 +93,10 @@ def holm(p: Sequence[float] | pd.Series) -> np.ndarray:
     return corrected
 
 
-def verdict(value: float, p: float, lower_is_better: bool = False) -> str:
+def verdict(value: float, p: float, lower_is_better: bool = False, level: float = LEVEL) -> str:
     """Return ``better`` or ``worse`` for a significant difference to a reference, else ``tie``."""
     # Written so that a p of NaN gives a tie.
-    if not p < 1 - LEVEL:
+    if not p < 1 - level:
         return "tie"
     return "better" if (value > 0) != lower_is_better else "worse"
 
