@@ -28,6 +28,7 @@ def test_each_task_belongs_to_the_benchmark_that_lists_it() -> None:
         "glue": "glue",
         "superglue": "superglue",
         "lamp": "lamp",
+        "custom": "custom",
     }
 
 

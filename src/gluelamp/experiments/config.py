@@ -19,7 +19,7 @@ from gluelamp.experiments.search import with_trial
 from gluelamp.methods.base import Method
 from gluelamp.package_data import refuse_reference
 from gluelamp.records.files import Name
-from gluelamp.tasks.config import DataConfig, TaskConfig
+from gluelamp.tasks.config import CustomTaskConfig, DataConfig, TaskConfig, file_name
 from gluelamp.tasks.mixture import find_task
 from gluelamp.training.config import TrainerConfig
 
@@ -117,7 +117,9 @@ def parse_run(raw: Mapping[str, Any]) -> RunConfig:
             key, the value, what is allowed and the nearest known name.
     """
     config = parse_sections(RunConfig, with_trial(raw))
-    find_task(config.task.name, config.task.members)
+    # The declaration of a task on a user's own rows is made from these rows.
+    if not isinstance(config.task, CustomTaskConfig):
+        find_task(config.task.name, config.task.members)
     return config
 
 
@@ -141,9 +143,31 @@ def parse_sections(cls: type[_T], raw: Mapping[str, Any]) -> _T:
             values[name] = parse_method(section)
             if "method_name" in kinds and "name" in section:
                 values["method_name"] = section["name"]
+        elif kind is TaskConfig:
+            values[name] = parse_task(_section(raw.get(name, {}), name))
         elif isinstance(kind, type) and is_dataclass(kind):
             values[name] = parse(kind, raw.get(name, {}), name)
     return parse(cls, values, "")
+
+
+def parse_task(raw: Mapping[str, Any]) -> TaskConfig:
+    """Return the options of a ``task`` section; one that names a file is a task on a user's own rows.
+
+    Args:
+        raw: the section. Without a name such a task has that of its file or, if this is the name of a split,
+            that of the folder.
+
+    Raises:
+        InputError: if an option is wrong.
+    """
+    if "train" not in raw:
+        return parse(TaskConfig, raw, "task")
+    text = raw.get("text", "text")
+    own = {
+        "name": raw.get("name") or file_name(str(raw["train"])),
+        "text": [text] if isinstance(text, str) else text,
+    }
+    return parse(CustomTaskConfig, {**raw, **own}, "task")
 
 
 def parse_method(raw: Mapping[str, Any]) -> Method:

@@ -96,7 +96,10 @@ def write_test_predictions(config: RunConfig, options: PredictConfig) -> Path:
     # These are validation splits where the labels are public.
     splits = {name: data.splits[name] for name in task.submission if name in data.splits}
     if not splits:
-        raise InputError(f"{task.name!r} has no test rows in this source; take data=hub or another root.")
+        raise InputError(
+            f"{task.name!r} has no test rows in this source; take data=hub or another root or, with rows of "
+            "your own, name a file with task.test."
+        )
     model = load_trained(plan, options.selection, ATTENTION).model.to(plan.device)  # type: ignore[arg-type]
     # cast the model as in the evaluations of the training, so that the predictions are the same
     MasterWeights(model, [], plan.dtype)
@@ -121,7 +124,7 @@ def _task_to_predict(plan: Plan, other: str | None) -> Task:
     own = plan.config.task.name
     if isinstance(plan.task, Mixture):
         raise InputError(f"task {own!r} is a mixture; test files are written for runs on one task.")
-    task = known_task(other or own)
+    task = known_task(other) if other else plan.task
     for each in (plan.task, task):
         if not each.submission:
             raise InputError(

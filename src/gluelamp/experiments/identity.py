@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from gluelamp.experiments.config import RunConfig
+from gluelamp.tasks.config import CUSTOM_OPTIONS
 
 # Settings that cannot change a result: where files are, and how fast a run is. Data and backbone are
 # identified by the checksums of their content instead, so that a run has the same name on every machine.
@@ -17,6 +18,8 @@ _WITHOUT_EFFECT = {
     "backbone": ("hub_id", "revision", "path", "wheel", "extra", "sha256", "shape"),
     "data": ("source", "root", "hub_timeout_s", "revision"),
     "trainer": ("device", "graphs", "eval_batch_size", "checkpoint_steps"),
+    # Files and columns of a user's own rows resolve to the declaration of the task, and to the fingerprint.
+    "task": CUSTOM_OPTIONS,
 }
 
 RUN_SEED = "${seed}"
@@ -53,7 +56,7 @@ def effective_config(config: RunConfig, resolved: Mapping[str, Mapping[str, Any]
         del content[section]
     for section, keys in _WITHOUT_EFFECT.items():
         for key in keys:
-            del content[section][key]
+            content[section].pop(key, None)  # a task of a benchmark names no files
     # two methods may have the same options, so the class is part of the identity
     content["method"] |= {"name": content.pop("method_name"), "kind": type(config.method).__name__}
     for section, found in resolved.items():

@@ -53,7 +53,11 @@ def refuse_renamed(key: str, value: object) -> None:
 
 
 def run_overrides(
-    config: Mapping[str, Any], source: str, data_revision: str | None, backbone_revision: str | None
+    config: Mapping[str, Any],
+    source: str,
+    data_revision: str | None,
+    backbone_revision: str | None,
+    own_rows: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Return the words of a command line that train a run again, without the seed.
 
@@ -66,11 +70,14 @@ def run_overrides(
         source: of the data.
         data_revision: commit of the data on the hub.
         backbone_revision: commit of the weights on the hub.
+        own_rows: the options that name a user's own rows; None for a task of a benchmark.
     """
-    task, trainer = config["task"]["name"], config["trainer"]
+    trainer = config["trainer"]
+    task = "custom" if own_rows else config["task"]["name"]
     method = _method_config(config["method"])
     # The resolved task name, such as lamp2n_time, has a config file of its own.
-    words = [f"backbone={config['backbone']['name']}", f"method={method}", f"task={task}", f"data={source}"]
+    words = [f"backbone={config['backbone']['name']}", f"method={method}", f"task={task}"]
+    words += [] if own_rows else [f"data={source}"]
     revisions = (("data", data_revision), ("backbone", backbone_revision))
     words += [f"{section}.revision={revision}" for section, revision in revisions if revision]
     # A method's config also sets learning rates, so the trainer's defaults are those of the composed method.
@@ -82,7 +89,8 @@ def run_overrides(
     if config["head"]["type"] != "two_layer":
         words.append(f"head={config['head']['type']}")
     for section in ("task", "method", "trainer"):
-        words += _differences(section, config[section], defaults[section], searched)
+        values = config[section] | (own_rows or {}) if section == "task" else config[section]
+        words += _differences(section, values, defaults[section], searched)
     words.append(f"trainer.precision={_PRECISIONS.get(trainer['precision'], trainer['precision'])}")
     options = [(key, *key.partition(".")[::2]) for key in sorted(searched)]
     return words + [f"{key}={_text(config[section][option])}" for key, section, option in options]

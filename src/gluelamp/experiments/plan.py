@@ -17,6 +17,8 @@ from gluelamp.experiments.config import RunConfig, parse_run
 from gluelamp.experiments.identity import effective_config, identity
 from gluelamp.experiments.users import check_users, selected_users
 from gluelamp.hardware import choose_device, choose_dtype
+from gluelamp.tasks.config import CustomTaskConfig
+from gluelamp.tasks.custom import read_custom
 from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.mixture import Mixture, find_task
 from gluelamp.tasks.task import Task, TaskData
@@ -88,13 +90,25 @@ def check_run(raw: Mapping[str, Any]) -> None:
 
 
 def _checked_task(config: RunConfig) -> Task | Mixture:
-    task = find_task(config.task.name, config.task.members)
+    task = _declared_task(config)
     config.method.check_task(task.kind)
     check_users(config, task.user_column is not None)
     if config.task.validation_from_train is not None:
         for member in _members(task):
             _check_no_users(member, config.task.validation_from_train)
     return task
+
+
+def _declared_task(config: RunConfig) -> Task | Mixture:
+    if isinstance(config.task, CustomTaskConfig):
+        return read_custom(config.task, config.data).task
+    return find_task(config.task.name, config.task.members)
+
+
+def _load(config: RunConfig, task: Task | Mixture) -> tuple[TaskData, ...]:
+    if isinstance(config.task, CustomTaskConfig):
+        return (read_custom(config.task, config.data),)
+    return tuple(load_task_data(member, config.data) for member in _members(task))
 
 
 def _check_no_users(task: Task, rows: int) -> None:
@@ -120,7 +134,7 @@ def plan_run(config: RunConfig) -> Plan:
     device = choose_device(config.trainer.device)
     dtype = choose_dtype(config.trainer.precision, device)
     checkpoint = find_checkpoint(config.backbone)
-    data = tuple(load_task_data(member, config.data) for member in _members(task))
+    data = _load(config, task)
     _check_sources(data)
     rates = Rates.from_config(config.trainer)
     # Checksums and resolved values identify a run on every machine. Paths and "auto" would not.
@@ -128,6 +142,7 @@ def plan_run(config: RunConfig) -> Plan:
         "data": {"fingerprint": _fingerprint(data)},
         "backbone": {"checksum": checkpoint.checksum, "settings": checkpoint.settings},
         "method": config.method.resolve(checkpoint.checksum),
+        "task": {"custom": declared.model_dump()} if (declared := data[0].declaration) else {},
         "trainer": {
             "learning_rate": rates.method,
             "head_learning_rate": rates.head,
@@ -136,7 +151,7 @@ def plan_run(config: RunConfig) -> Plan:
     }
     # A bias of zero changes nothing, and is left out of the hash.
     if any(task.initial_head_bias):
-        resolved["task"] = {"initial_head_bias": list(task.initial_head_bias)}
+        resolved["task"]["initial_head_bias"] = list(task.initial_head_bias)
     effective = effective_config(config, resolved)
     # The fingerprint above is over all rows. The selection of rows is part of the settings already.
     selected = tuple(selected_users(member, config.task) for member in data)

@@ -50,7 +50,8 @@ def new_record(plan: Plan, **results: Any) -> RunRecord:
         "status": "complete",
         "family": config.method.family,
         "overrides": run_overrides(
-            complete_config(plan.effective), data["source"], data["revision"], checkpoint.revision
+            complete_config(plan.effective),
+            *(data["source"], data["revision"], checkpoint.revision, config.task.own_rows),
         ),
         "config": plan.effective,
         "data": data,

@@ -26,6 +26,7 @@ from gluelamp.methods.phases import adapt_untrained, run_phases
 from gluelamp.methods.storage import count_bytes, count_parameters, provenance, write_shared_state
 from gluelamp.records import RunRecord
 from gluelamp.tasks.encoding import EncodedSplit, concatenated, encode
+from gluelamp.tasks.inspection import log_rows
 from gluelamp.tasks.mixture import Mixture, member_split
 from gluelamp.tasks.task import Task
 from gluelamp.training.config import TrainerConfig
@@ -59,6 +60,10 @@ def encode_splits(plan: Plan) -> tuple[EncodedSplit, Splits]:
         train.append(encoded(plan.training_rows(data), data.task))
         validation.append({name: encoded(data.splits[name], data.task) for name in present})
     if not isinstance(plan.task, Mixture):
+        if plan.data[0].declaration:
+            data, (name, scored) = plan.data[0], next(iter(validation[0].items()))
+            rows = {"train": plan.training_rows(data), name: data.splits[name]}
+            log_rows(data, rows, [train[0], scored], tokenizer, length)
         return train[0], validation[0]
     # in a mixture each row carries the number of its task, and each split the name
     numbered = {

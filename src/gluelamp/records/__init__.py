@@ -16,8 +16,10 @@ from gluelamp.records.measurements import (
 )
 from gluelamp.records.runs import (
     RUN_SCHEMA,
+    CustomSection,
     FoundRun,
     RunRecord,
+    TaskSection,
     find_runs,
     read_record,
     write_record,
@@ -28,9 +30,11 @@ __all__ = [
     "RUN_SCHEMA",
     "SCHEMA_VERSION",
     "Certificate",
+    "CustomSection",
     "FoundRun",
     "Measurement",
     "RunRecord",
+    "TaskSection",
     "find_certificates",
     "find_measurements",
     "find_runs",

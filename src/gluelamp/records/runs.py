@@ -43,6 +43,28 @@ class MethodSection(NamedSection):
     kind: str = ""
 
 
+class CustomSection(Section):
+    """The declaration of a task on rows of a user's own, which no catalogue has.
+
+    Args:
+        text: the columns of texts.
+        label: the column of labels.
+        labels: class names by class id; empty for a regression task.
+        label_range: lowest and highest label of a regression task.
+        user: the column with the user of each row; None if the rows have no users.
+        metrics: the main metric first.
+        validation_fraction: of the training rows, which were scored; None if there was a validation split.
+    """
+
+    text: Sequence[str]
+    label: str
+    labels: Sequence[str] = ()
+    label_range: Sequence[float] | None = None
+    user: str | None = None
+    metrics: Sequence[str]
+    validation_fraction: float | None = None
+
+
 class TaskSection(NamedSection):
     """The settings of the task.
 
@@ -51,12 +73,14 @@ class TaskSection(NamedSection):
         members: the tasks of a mixture.
         max_train_examples: upper limit of training rows.
         validation_from_train: number of training rows that were scored in place of the validation split.
+        custom: the declaration of a task on a user's own rows; None for a task of a benchmark.
     """
 
     profiles: str = "shared"
     members: Sequence[str] = ()
     max_train_examples: int | None = None
     validation_from_train: int | None = None
+    custom: CustomSection | None = None
 
 
 class TrainerSection(Section):
@@ -105,7 +129,7 @@ class DataFacts(Section):
     """The data of a run.
 
     Args:
-        source: ``hub``, ``local`` or ``sample``.
+        source: ``hub``, ``local``, ``sample`` or ``custom``.
         fingerprint: hash of all rows.
         revision: the commit on the hub, if the rows are from there.
         rows: number of rows by split.

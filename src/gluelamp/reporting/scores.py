@@ -12,16 +12,26 @@ import pandas as pd
 from gluelamp.records import FoundRun, RunRecord
 from gluelamp.reporting.labels import SELECTIONS, flatten
 from gluelamp.reporting.training_data import seen_datasets
-from gluelamp.tasks.catalogue import TASKS
+from gluelamp.tasks.catalogue import recorded_task
 
-SAMPLE, SUBSET, TRAINING_ROWS = "sample", "(subset)", "(training rows)"
+SAMPLE, CUSTOM, SUBSET, TRAINING_ROWS = "sample", "custom", "(subset)", "(training rows)"
 FP32_BYTES = 4
 SIZES = ["trained", "trained_pct", "live_pct", "method_bytes", "stored_pct", "head_bytes", "shared_bytes"]
 COUNTS = ["trained", "method_bytes", "head_bytes", "shared_bytes"]
 """The sizes that are whole numbers."""
 COLUMNS = [
     *("data", "fingerprint", "checksum", "backbone", "head", "method", "family", "task", "seen_datasets"),
-    *("has_users", "profiles", "is_mixture", "seed", "epochs", "total_epochs", "diverged", "deviations"),
+    *(
+        "declaration",
+        "has_users",
+        "profiles",
+        "is_mixture",
+        "seed",
+        "epochs",
+        "total_epochs",
+        "diverged",
+        "deviations",
+    ),
     *(*SIZES, "folder"),
     *("metric", "is_main", "selection", "value"),
 ]
@@ -38,11 +48,12 @@ def score_table(runs: Sequence[FoundRun]) -> pd.DataFrame:
         runs: the folder and the record of each run; failed runs are skipped.
 
     Returns:
-        the columns `COLUMNS`, with ``value`` as a fraction (NaN if undefined), ``trained_pct`` in
-        percent of the backbone's values and ``stored_pct`` in percent of its bytes in fp32, both without the
-        head; ``live_pct`` in percent of the trained values (NaN in records of earlier releases);
-        ``total_epochs`` of `total_epochs`; and one column per setting, such as ``trainer.epochs``, with its
-        value as text (NaN where a run does not have it). These names contain a dot.
+        the columns `COLUMNS`, with ``value`` as a fraction (NaN if undefined), ``declaration`` as a `Task`
+        (None for a mixture), ``trained_pct`` in percent of the backbone's values and ``stored_pct`` in
+        percent of its bytes in fp32, both without the head; ``live_pct`` in percent of the trained values
+        (NaN in records of earlier releases); ``total_epochs`` of `total_epochs`; and one column per setting,
+        such as ``trainer.epochs``, with its value as text (NaN where a run does not have it). These names
+        contain a dot.
     """
     rows = [row for folder, record in runs if record.status == "complete" for row in _rows(folder, record)]
     scores = pd.DataFrame(rows) if rows else pd.DataFrame(columns=COLUMNS)
@@ -63,6 +74,7 @@ def _rows(folder: Path, record: RunRecord) -> Iterator[dict[str, Any]]:
         "family": record.family,
         "task": config.task.name,
         "seen_datasets": seen_datasets(record.backbone.checksum, config.task.members or [config.task.name]),
+        "declaration": recorded_task(config.task),
         "has_users": has_users(record),
         "profiles": config.task.profiles,
         "is_mixture": bool(config.task.members),
@@ -129,9 +141,9 @@ def data_label(record: RunRecord) -> str:
         record: of a complete run.
 
     Returns:
-        ``"hub"``, ``"local"`` or ``"sample"``, followed by ``" (training rows)"`` if the scores are on rows
-        of the training split, and otherwise by ``" (subset)"`` if the configuration limits a split, or if the
-        training or validation rows deviate from the official ones.
+        ``"hub"``, ``"local"``, ``"sample"`` or ``"custom"``, followed by ``" (training rows)"`` if the scores
+        are on rows of the training split, and otherwise by ``" (subset)"`` if the configuration limits a
+        split, or if the training or validation rows deviate from the official ones.
     """
     if is_trial(record):
         return f"{record.data.source} {TRAINING_ROWS}"
@@ -149,12 +161,11 @@ def is_trial(record: RunRecord) -> bool:
 
 
 def is_benchmark(data: str) -> bool:
-    """Return whether data with this label have the rows of published scores: no sample and no subset."""
-    return not (data.startswith(SAMPLE) or data.endswith((SUBSET, TRAINING_ROWS)))
+    """Return whether data with this label have the rows of published scores: all rows of a benchmark."""
+    return not (data.startswith((SAMPLE, CUSTOM)) or data.endswith((SUBSET, TRAINING_ROWS)))
 
 
 def has_users(record: RunRecord) -> bool:
     """Return whether the rows of a run's task belong to users."""
-    # A mixture may have the name of a task with users, but its rows are those of its members.
-    task = TASKS.get(record.config.task.name)
-    return task is not None and task.user_column is not None and not record.config.task.members
+    task = recorded_task(record.config.task)
+    return task is not None and task.user_column is not None

@@ -15,6 +15,7 @@ import pandas as pd
 
 from gluelamp.errors import InputError
 from gluelamp.tasks.config import DataConfig
+from gluelamp.tasks.custom_metrics import custom_metrics, write_predictions
 from gluelamp.tasks.glue import GLUE
 from gluelamp.tasks.glue_submission import GLUE_SERVER
 from gluelamp.tasks.lamp.metrics import lamp_metrics
@@ -154,6 +155,12 @@ def _refuse_lamp_hub(task: Task, config: DataConfig) -> Reading:
     )
 
 
+def _refuse_custom_reading(task: Task, *_: object) -> Reading:
+    raise InputError(
+        f"The rows of task {task.name!r} are read from the files that task.train and so on name."
+    )
+
+
 def _refuse_submission(task: Task, predictions: Mapping[str, pd.DataFrame], folder: Path) -> Path:
     raise InputError(f"The benchmark of task {task.name!r} has no test server.")
 
@@ -199,6 +206,18 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         score=_score_lamp,
         submit=_refuse_submission,
         download=download_lamp,
+    ),
+    # Rows of a user's own: gluelamp.tasks.custom declares the task from the files that hold them.
+    "custom": Benchmark(
+        name="custom",
+        tasks={},
+        default_root=Path(),
+        read_local=_refuse_custom_reading,
+        read_hub=_refuse_custom_reading,
+        read_sample=_refuse_custom_reading,
+        expected_files=lambda _: "",
+        score=custom_metrics,
+        submit=write_predictions,
     ),
 }
 

@@ -1,12 +1,13 @@
-"""All tasks of the suite, by name."""
+"""All tasks of the suite by name, and those that a record declares."""
 
 from __future__ import annotations
 
 from gluelamp.errors import InputError, unknown
+from gluelamp.records import CustomSection, TaskSection
 from gluelamp.tasks.glue import GLUE
 from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.tasks.superglue import SUPERGLUE
-from gluelamp.tasks.task import Task
+from gluelamp.tasks.task import ERRORS, Task
 
 TASKS = GLUE | SUPERGLUE | LAMP
 
@@ -23,6 +24,42 @@ def known_task(name: str) -> Task:
     if name not in TASKS:
         raise unknown("task", name, TASKS)
     return TASKS[name]
+
+
+def recorded_task(section: TaskSection) -> Task | None:
+    """Return the declaration of the task of a run; None for a mixture, and for a name of no task.
+
+    Args:
+        section: of its record.
+    """
+    if section.custom:
+        return custom_task(section.name, section.custom)
+    # A mixture may have the name of a task, but its rows are those of its members.
+    return None if section.members else TASKS.get(section.name)
+
+
+def custom_task(name: str, section: CustomSection) -> Task:
+    """Return the declaration of a task on rows of a user's own.
+
+    Args:
+        name: in tables and folders.
+        section: what a record holds of it.
+    """
+    return Task(
+        name=name,
+        benchmark="custom",
+        text_columns=tuple(section.text),
+        labels=tuple(section.labels),
+        metrics=tuple(section.metrics),
+        main_metric=section.metrics[0],
+        rows={"train": 0, "validation": 0, "test": 0},  # no official numbers
+        submission={"test": name},
+        licence="that of the user's own data",
+        citation="the user's own data",
+        label_range=None if section.label_range is None else (section.label_range[0], section.label_range[1]),
+        user_column=section.user,
+        lower_is_better=section.metrics[0] in ERRORS,
+    )
 
 
 def variant_name(name: str, split: str | None = None, target: str | None = None) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import InitVar
-from typing import Literal, Self
+import re
+from dataclasses import InitVar, fields
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from gluelamp.records.files import Name
 from gluelamp.tasks.catalogue import variant_name
+
+_SPLIT_NAMES = ("train", "training", "data")
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -50,10 +54,81 @@ class TaskConfig:
     max_users: int | None = Field(default=None, ge=1)
     user_group: Literal[0, 1] | None = None
 
+    @property
+    def own_rows(self) -> dict[str, Any] | None:
+        """The options that name a user's own rows; None for a task of a benchmark."""
+        return None
+
     # The variants are an init-only argument, so they are not in the effective configuration: two ways to
     # name one task give one identity.
     def __post_init__(self, split: str | None, target: str | None) -> None:
         object.__setattr__(self, "name", variant_name(self.name, split, target))
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class CustomTaskConfig(TaskConfig):
+    """A task on rows of one's own. Each split is a file or a split of a data set on the hub.
+
+    A file is CSV, TSV, JSON lines or Parquet, by its name. A split on the hub is ``ORG/NAME:SPLIT`` or
+    ``ORG/NAME:CONFIGURATION:SPLIT``.
+
+    Args:
+        train: the training rows.
+        validation: the rows that are scored; None samples them from the training rows.
+        test: further rows, whose labels are not read; `gluelamp predict` predicts them.
+        validation_fraction: the fraction of the training rows that is sampled if `validation` is None, once
+            with a fixed seed: of each class or, if the rows belong to users, of each user.
+        text: the one or two columns of texts.
+        label: the column of labels.
+        user: the column with the user of each row; None if the rows have no users.
+        kind: the type of the labels. ``auto`` takes numbers for a regression if one of them has decimals, or
+            if there are more than 20 different ones.
+        metrics: the main metric first; empty takes accuracy and macro_f1, or pearson and spearman.
+    """
+
+    train: str
+    validation: str | None = None
+    test: str | None = None
+    validation_fraction: float = Field(default=0.2, gt=0, lt=1)
+    text: tuple[str, ...] = Field(default=("text",), min_length=1, max_length=2)
+    label: str = "label"
+    user: str | None = None
+    kind: Literal["auto", "classification", "regression"] = "auto"
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def own_rows(self) -> dict[str, Any]:
+        """The options that name the rows."""
+        values = {key: getattr(self, key) for key in CUSTOM_OPTIONS}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+    # Two columns of a table cannot have one name, and these two are added to every table.
+    @model_validator(mode="after")
+    def _check_columns(self) -> Self:
+        columns = [*self.text, self.label, *([self.user] if self.user else [])]
+        if len(set(columns)) < len(columns) or {"idx", "label"} & {*self.text, self.user}:
+            raise ValueError(
+                f"task.text={list(self.text)}, task.label={self.label} and task.user={self.user} are not "
+                "allowed: they must be different columns, and neither a text nor the user may be in a column "
+                "with the name 'idx' or 'label'"
+            )
+        return self
+
+
+CUSTOM_OPTIONS = tuple(
+    field.name for field in fields(CustomTaskConfig) if field.name not in TaskConfig.__dataclass_fields__
+)
+"""The options that only a task on one's own rows has."""
+
+
+def file_name(place: str) -> str:
+    """Return the name of a task on the rows of a file or of a split on the hub.
+
+    It is the name of the file without its ending or, if that is ``train`` or alike, of its folder.
+    """
+    path = Path(place.partition(":")[0])
+    own = path.stem if path.stem.lower() not in _SPLIT_NAMES else path.absolute().parent.name
+    return re.sub(r"[^\w.+-]", "_", own).lstrip("._") or "custom"
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

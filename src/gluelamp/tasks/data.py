@@ -15,7 +15,7 @@ from gluelamp.io import atomic_write, file_sha256
 from gluelamp.tasks.benchmarks import BENCHMARKS, task_benchmark
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.sources import Manifest, PreparedTask, data_root, read_manifest, write_manifest
-from gluelamp.tasks.tables import normalise
+from gluelamp.tasks.tables import Reading, normalise
 from gluelamp.tasks.task import Task, TaskData
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,19 @@ def load_task_data(task: Task, config: DataConfig, avoid: Path | None = None) ->
         InputError: if the source is not available, lacks the training split or every validation split,
             or holds a row that is not allowed; the message names the file and the row.
     """
-    reading = task_benchmark(task).read(task, config, avoid)
+    return checked_data(task, task_benchmark(task).read(task, config, avoid))
+
+
+def checked_data(task: Task, reading: Reading) -> TaskData:
+    """Check every row of a reading, and log its source.
+
+    Args:
+        task: the declaration.
+        reading: the rows as they were read.
+
+    Raises:
+        InputError: as `load_task_data`.
+    """
     splits = {
         split: normalise(reading.tables[split], task, split)
         for split in task.splits

@@ -137,6 +137,30 @@ def encode(
     )
 
 
+def count_truncated(
+    split: EncodedSplit,
+    frame: pd.DataFrame,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+) -> int:
+    """Return how many rows of a split lost tokens.
+
+    Args:
+        split: of `encode`, with the same arguments.
+        frame: its rows.
+        task: the declaration.
+        tokenizer: of the split.
+        max_length: of the split.
+    """
+    # Only rows of exactly this length can have lost tokens.
+    full = frame[split.lengths == max_length]
+    if full.empty:
+        return 0
+    texts = [full[column].tolist() for column in task.text_columns]
+    return sum(len(ids) > max_length for ids in tokenizer(*texts, verbose=False)["input_ids"])
+
+
 # The key covers all that determines the ids: texts, tokenizer, maximal length. Labels are not in the cache,
 # so relabelled rows reuse it.
 def _cached(

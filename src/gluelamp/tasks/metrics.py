@@ -36,7 +36,8 @@ def compute_metrics(
         )
     check_finite(task, predictions)
     # Hidden labels compare like any other class and would give a plausible but wrong score.
-    if hidden := int((labels < 0).sum()):
+    lowest = min(task.label_range[0], 0) if task.label_range else 0
+    if hidden := int((labels < lowest).sum()):
         raise InputError(
             f"{hidden} of {len(labels)} labels of task {task.name!r} are hidden (-1), as in a test "
             "split. Metrics need labels: evaluate on a validation split."

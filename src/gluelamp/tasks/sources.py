@@ -245,12 +245,12 @@ class HubUnavailableError(InputError):
     """The hub did not answer in time, or the task is not on it."""
 
 
-def read_hub(repository: str, name: str, revision: str | None, timeout_s: float) -> Reading:
+def read_hub(repository: str, name: str | None, revision: str | None, timeout_s: float) -> Reading:
     """Download one task, or take it from the ``datasets`` cache.
 
     Args:
         repository: such as ``"nyu-mll/glue"``.
-        name: of the task's configuration in the repository.
+        name: of the task's configuration in the repository; None if it has one only.
         revision: branch, tag or commit of the repository; None takes its newest commit.
         timeout_s: how long to wait for the hub's first answer, in seconds.
 
@@ -266,9 +266,10 @@ def read_hub(repository: str, name: str, revision: str | None, timeout_s: float)
     try:
         splits = datasets.load_dataset(repository, name, revision=commit)
     except Exception as error:  # network and file system libraries raise exceptions of many types
-        raise InputError(f"{name} could not be read from {place}: {error}") from error
+        raise InputError(f"{name or repository} could not be read from {place}: {error}") from error
     tables = {
-        split: Table(numbered(rows.to_pandas()), f"{place}, {name}/{split}") for split, rows in splits.items()
+        split: Table(numbered(rows.to_pandas()), f"{place}, {name or repository}/{split}")
+        for split, rows in splits.items()
     }
     return Reading(tables, "hub", place, commit)
 

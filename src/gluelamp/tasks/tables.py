@@ -1,4 +1,4 @@
-"""Tables of rows: read from JSON lines, Parquet or TSV files, and checked; messages name the wrong row."""
+"""Tables of rows, read from JSON lines, Parquet, CSV or TSV files and checked; errors name the wrong row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import numpy as np
 import pandas as pd
@@ -212,24 +212,51 @@ def read_tsv(
         InputError: if a column is missing or a row has a wrong number of fields.
     """
     first_line = 1 if header else 2
-    rows: dict[int, list[str]] = {}
     with _text(path) as file:
         # Sentences contain unbalanced quotes, which a reader with quoting would join across lines.
         lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         header = list(header or next(lines, []))
         require_columns(str(path), header, columns.values())
-        fields = [header.index(name) for name in columns.values()]
-        for row in lines:
-            if len(row) == len(header):
-                rows[lines.line_num] = [row[field] for field in fields]
-            elif row and not (skip_short_rows and len(row) < len(header)):
-                raise InputError(
-                    f"{path}, line {lines.line_num} has {len(row)} fields where the file has "
-                    f"{len(header)} columns ({', '.join(header)})."
-                )
+        table = _complete_rows(path, lines, header, columns, skip_short_rows)
     # The index holds line numbers, so a skipped row counts: `idx` is the same as on the hub.
-    frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(columns))
-    return Table(frame.assign(idx=frame.index - first_line), str(path), "line")
+    return replace(table, rows=table.rows.assign(idx=table.rows.index - first_line))
+
+
+def read_csv(path: Path, delimiter: str = ",") -> Table:
+    """Read all columns of a file with a line of column names.
+
+    Args:
+        path: the file.
+        delimiter: with commas, quotes are those of RFC 4180; with tabs, they are ordinary characters.
+
+    Raises:
+        InputError: if quotes are not balanced or a row has a wrong number of fields.
+    """
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    with _text(path) as file:
+        lines = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)
+        try:
+            header = next(lines, [])
+            return _complete_rows(path, lines, header, {name: name for name in header})
+        except csv.Error as error:
+            raise InputError(f"{path}, line {lines.line_num} is not valid CSV: {error}.") from error
+
+
+def _complete_rows(
+    path: Path, lines: Any, header: Sequence[str], columns: Mapping[str, str], skip_short_rows: bool = False
+) -> Table:
+    """Return columns of a delimited file; the index holds the number of the last line of each row."""
+    fields = [header.index(name) for name in columns.values()]
+    rows: dict[int, list[str]] = {}
+    for row in lines:
+        if len(row) == len(header):
+            rows[lines.line_num] = [row[field] for field in fields]
+        elif row and not (skip_short_rows and len(row) < len(header)):
+            raise InputError(
+                f"{path}, line {lines.line_num} has {len(row)} fields where the file has "
+                f"{len(header)} columns ({', '.join(header)})."
+            )
+    return Table(pd.DataFrame.from_dict(rows, orient="index", columns=list(columns)), str(path), "line")
 
 
 def _record(line: str, where: str) -> dict[str, Any]:

@@ -8,7 +8,11 @@ from typing import Literal
 
 import pandas as pd
 
-Source = Literal["hub", "local", "sample"]
+from gluelamp.records import CustomSection
+
+Source = Literal["hub", "local", "sample", "custom"]
+ERRORS = ("mae", "rmse")
+"""Metrics of which less is better."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +93,15 @@ class TaskData:
 
     Args:
         task: the declaration.
-        source: ``"hub"``, ``"local"`` or ``"sample"``; it is stored in every record and shown in every table.
+        source: ``"hub"``, ``"local"``, ``"sample"`` or, of a user's own rows, ``"custom"``; it is stored in
+            every record and shown in every table.
         splits: one frame per split, with the columns ``idx`` (int64), the user column and the group column
             (str) if the task has them, the task's text columns (str) and ``label`` (int64, or float64 for
             regression; -1 where hidden).
         fingerprint: sha256 (hexadecimal) over the content of all splits.
         deviations: one sentence for each known difference from the official data.
         revision: the hub's commit, where it is known.
+        declaration: of a task on a user's own rows, as its records hold it; None for a task of a benchmark.
     """
 
     task: Task
@@ -104,3 +110,4 @@ class TaskData:
     fingerprint: str
     deviations: tuple[str, ...] = ()
     revision: str | None = None
+    declaration: CustomSection | None = None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gluelamp.errors import unknown
+from gluelamp.tasks.task import ERRORS
 
 ROC_AUC = "roc_auc"
 """The metric of margins instead of predicted classes."""
@@ -14,8 +15,6 @@ MATTHEWS_CROSS_FITTED = "matthews_cross_fitted"
 """Matthews correlation where each half of the rows has the best threshold of the other half."""
 MEAN = "mean"
 """The mean of the predictions, which are scores of the rows, from 0 to 1, that another program computed."""
-ERRORS = ("mae", "rmse")
-"""Metrics of which less is better."""
 REGRESSION = ("pearson", "spearman", *ERRORS)
 """Metrics of numbers rather than classes."""
 

@@ -11,8 +11,7 @@ import pandas as pd
 
 from gluelamp.errors import InputError
 from gluelamp.reporting.statistics.intervals import Predictions
-from gluelamp.reporting.statistics.metrics import MATTHEWS_CROSS_FITTED, ROC_AUC
-from gluelamp.tasks.catalogue import known_task
+from gluelamp.reporting.statistics.metrics import ERRORS, MATTHEWS_CROSS_FITTED, ROC_AUC
 from gluelamp.tasks.halves import in_first_half
 from gluelamp.tasks.predictions import predictions_from_outputs
 from gluelamp.tasks.task import Task
@@ -46,7 +45,7 @@ def read_predictions(scores: pd.DataFrame) -> Predictions | None:
         )
     # The runs differ in the seed alone, so all have its task, metric and selection.
     first = scores.iloc[0]
-    task = known_task(first["task"])
+    task = first["declaration"]
     metric, split = _metric_and_split(task, first["metric"])
     frames = [_select(path, first["selection"], split) for path in paths]
     return Predictions(
@@ -54,7 +53,7 @@ def read_predictions(scores: pd.DataFrame) -> Predictions | None:
         labels=frames[0]["label"].to_numpy(np.float64),
         outputs=np.stack([outputs_of(task, metric, frame) for frame in frames]),
         seeds=tuple(scores["seed"]),
-        lower_is_better=task.lower_is_better,
+        lower_is_better=metric in ERRORS,
         groups=_groups(task, frames[0]),
     )
 

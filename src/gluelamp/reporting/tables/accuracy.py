@@ -21,6 +21,7 @@ from gluelamp.reporting.scores import SAMPLE, is_benchmark
 from gluelamp.reporting.statistics import TIES_NOTE, Predictions, comparable, possibly_best, rank_intervals
 from gluelamp.reporting.summary import GLUE_TASKS, SCOPE, BenchmarkTasks, by_benchmark, task_averages
 from gluelamp.reporting.training_data import training_data_notes
+from gluelamp.tasks.task import ERRORS
 
 ACCURACY_COLUMNS = [
     *(*SCOPE, "method", "task", "seen_datasets", "metric"),
@@ -44,6 +45,7 @@ _READING = (
 )
 _NOT_COMPARABLE = "No bold type and no ranks, because some runs have no predictions or other rows: {}."
 _PERCENT = Format(decimals=2, scale=100)
+_ERROR = Format(decimals=3)
 
 
 def accuracy_rows(summary: pd.DataFrame, published: Mapping[PublishedKey, float]) -> pd.DataFrame:
@@ -122,7 +124,8 @@ def _task_table(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Table:
     parts = _by_selection(rows)
     strictest, *others = parts
     # Ranks and intervals are of the strictest selection alone; the other selections are for comparison.
-    first = parts[strictest].sort_values("mean", ascending=False, kind="stable")
+    is_error = rows["metric"].iloc[0] in ERRORS
+    first = parts[strictest].sort_values("mean", ascending=is_error, kind="stable")
     methods = _comparable(first)
     ranks = rank_intervals(methods).to_dict("records") if methods else []
     intervals = zip(first["variant"], first["low"], first["high"], strict=True)
@@ -131,11 +134,16 @@ def _task_table(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Table:
             row["method"]: Number(row["rank"], low=row["rank_low"], high=row["rank_high"]) for row in ranks
         },
         SELECTIONS[strictest]: _means(first),
-        "95 %": {name: Range(low, high, _PERCENT, is_interval=True) for name, low, high in intervals},
+        "95 %": {
+            name: Range(low, high, _ERROR if is_error else _PERCENT, is_interval=True)
+            for name, low, high in intervals
+        },
     }
     if (first["seeds"] > 1).any():
         medians = zip(first["variant"], first["median"], strict=True)
-        columns["median"] = {name: Number(median, _PERCENT, missing="n/a") for name, median in medians}
+        columns["median"] = {
+            name: Number(median, _ERROR if is_error else _PERCENT, missing="n/a") for name, median in medians
+        }
     columns |= {SELECTIONS[other]: _means(parts[other]) for other in others}
     names = dict.fromkeys(name for part in (first, *parts.values()) for name in part["variant"])
     notes = [*notes, *training_data_notes(rows), *collapse_notes(rows, "variant")]
@@ -164,10 +172,11 @@ def _method_table(
 
 
 def _means(rows: pd.DataFrame, bold: Iterable[str] = ()) -> dict[str, Cell]:
+    form = _ERROR if rows["metric"].iloc[0] in ERRORS else _PERCENT
     return {
         name: Number(
             mean,
-            _PERCENT,
+            form,
             std=std if seeds > 1 and pd.notna(mean) else float("nan"),
             seeds=seeds if seeds > 1 else None,
             marks=collapsed_mark(collapsed),

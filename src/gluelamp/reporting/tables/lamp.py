@@ -24,9 +24,9 @@ from gluelamp.reporting.rendering import (
     texts,
 )
 from gluelamp.reporting.scores import CHECKSUM_DIGITS, COUNTS, SAMPLE
+from gluelamp.reporting.summary import task_order
 from gluelamp.reporting.tables.accuracy import failed_runs
 from gluelamp.reporting.tables.lamp_scores import PROFILE_NAMES, LampScores, baseline_scores, method_scores
-from gluelamp.tasks.catalogue import TASKS
 from gluelamp.tasks.task import Task
 
 REFERENCES = ("head_only", "pfeiffer")
@@ -90,7 +90,7 @@ def lamp_rows(scores: pd.DataFrame) -> pd.DataFrame:
     # No selection of the epoch: a user has too few validation rows for one. The result has one row per run.
     runs = scores[(scores["selection"] == "last") & scores["is_main"]]
     short = {name: runs[name].str[:CHECKSUM_DIGITS] for name in ("fingerprint", "checksum")}
-    place = runs["task"].map(list(TASKS).index)
+    place = task_order(runs["task"])
     runs = runs.assign(**short, place=place).sort_values(["data", "place", *SECTION[2:]], kind="stable")
     sections = runs.groupby(SECTION, sort=False)
     rows = [row for section, part in sections for row in _section_rows(section, part)]
@@ -99,7 +99,7 @@ def lamp_rows(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _section_rows(section: tuple[str, ...], runs: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    task = TASKS[section[1]]
+    task = runs["declaration"].iloc[0]
     deviations = tuple(dict.fromkeys(text for texts in runs["deviations"] for text in texts))
     rows = method_scores(task, runs)
     for row in [*baseline_scores(task, rows), *rows]:

@@ -107,7 +107,8 @@ def _test_rows(folder: Path, task: Task) -> pd.DataFrame:
         )
     outputs = [f"output_{number}" for number in range(task.num_outputs)]
     frame = read_columns(path, [*_READ, *outputs])
-    rows = frame[(frame["split"] == "test") & (frame["selection"] == "last")]
+    # Custom tasks have one scored split. It is as good as a test split, because no epoch is selected.
+    rows = frame[(frame["split"] == task.validation_splits[-1]) & (frame["selection"] == "last")]
     values = rows[outputs].to_numpy()
     prediction = values[:, 0].astype(np.float64) if task.is_regression else values.argmax(axis=1)
     return rows[["idx", "user", "label", "baseline_all", "baseline_user"]].assign(prediction=prediction)

@@ -12,7 +12,6 @@ from gluelamp.reporting.scores import SAMPLE
 from gluelamp.reporting.statistics import MATTHEWS_CROSS_FITTED, ROC_AUC, read_predictions
 from gluelamp.reporting.summary import BENCHMARKS, SCOPE, SCORE_COLUMNS, SETTING_NOTE, common_settings
 from gluelamp.reporting.training_data import training_data_notes
-from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.task import Task
 
 SECTION = [*SCOPE, "epochs"]
@@ -54,7 +53,7 @@ def with_threshold_free_scores(scores: pd.DataFrame) -> pd.DataFrame:
     is_last = scores["is_main"] & (scores["selection"] == _SELECTION) & scores["value"].notna()
     # A mixture has a name of its own, and the outputs of several tasks.
     is_last &= ~scores["is_mixture"].astype(bool)
-    added = [row for _, row in scores[is_last].iterrows() if _has_threshold(known_task(row["task"]))]
+    added = [row for _, row in scores[is_last].iterrows() if _has_threshold(row["declaration"])]
     rows = [row for run in added for row in _scores_of_run(run)]
     return (
         pd.concat([scores, pd.DataFrame(rows).astype(scores.dtypes)], ignore_index=True) if rows else scores
@@ -67,7 +66,7 @@ def _has_threshold(task: Task) -> bool:
 
 def _scores_of_run(run: pd.Series) -> Iterator[pd.Series]:
     for metric in _ADDED:
-        if metric not in known_task(run["task"]).metrics:
+        if metric not in run["declaration"].metrics:
             row = pd.Series({**run, "metric": metric, "is_main": False})
             predictions = read_predictions(row.to_frame().T)
             if predictions is not None:
