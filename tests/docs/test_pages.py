@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -144,12 +145,28 @@ def jobs(config: str, arguments: list[str]) -> list[list[str]]:
     return [[options[i % len(options)] for options in values.values()] for i in range(longest)] or [[]]
 
 
+def write_own_rows(path: Path) -> None:
+    """Write the rows of a task on own data, if a command names such a file."""
+    rows = [
+        {**dict.fromkeys(("text", "sentence", "question", "answer"), f"text {number}"), "writer": "a"}
+        | {"label": number % 2, "score": number / 2}
+        for number in range(20)
+    ]
+    frame = pd.DataFrame(rows)
+    if path.suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    elif path.suffix in (".csv", ".tsv"):
+        frame.to_csv(path, sep="," if path.suffix == ".csv" else "\t", index=False)
+
+
 @pytest.mark.parametrize(("script", "line"), COMMANDS)
 def test_the_commands_of_the_pages_compose(script: str, line: str, tmp_path: Path) -> None:
     assert (ROOT / script).is_file()
     arguments = [
         word.replace("DIR", str(tmp_path)) for word in shlex.split(line) if word not in ("-m", "--help")
     ]
+    for word in arguments:
+        write_own_rows(Path(word.rpartition("=")[2]))
     config = Path(script).stem
     if not (CONFIGS / f"{config}.yaml").is_file():
         return  # a benchmark, whose options are not Hydra's
