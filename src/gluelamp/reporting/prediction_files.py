@@ -19,7 +19,7 @@ from gluelamp.reporting.scores import CHECKSUM_DIGITS, score_table, table_settin
 from gluelamp.reporting.signature import run_fields
 from gluelamp.reporting.statistics.metrics import MEAN
 from gluelamp.reporting.statistics.predictions import PREDICTIONS, outputs_of
-from gluelamp.tasks.catalogue import TASKS
+from gluelamp.tasks.catalogue import recorded_task
 
 Source: TypeAlias = str | Path | pd.DataFrame
 
@@ -200,7 +200,7 @@ def _run_file(path: Path, frame: pd.DataFrame, reading: Reading, sha256: str) ->
         raise InputError(f"{path}: {unknown('selection', selection, selections)}")
     record_path = path.parent / "record.json"
     record = read_record(record_path) if record_path.is_file() else None
-    task = TASKS.get(record.config.task.name) if record else None
+    task = recorded_task(record.config.task) if record else None
     splits = task.validation_splits if task else frame["split"].unique()
     frame = frame[(frame["selection"] == selection) & (frame["split"] == splits[0])]
     frame = frame.sort_values("idx", kind="stable")

@@ -17,7 +17,6 @@ import pandas as pd
 
 from gluelamp.reporting.scores import CHECKSUM_DIGITS, table_settings
 from gluelamp.reporting.statistics import BOOTSTRAP_SEED, LEVEL, Predictions
-from gluelamp.tasks.catalogue import TASKS
 
 KEYS = (
     *("benchmark", "task", "metric", "backbone", "weights", "method", "options", "data", "fingerprint"),
@@ -102,9 +101,8 @@ def run_fields(row: Mapping[Any, Any], settings: Mapping[str, str]) -> dict[str,
         row: of `gluelamp.reporting.scores.score_table`.
         settings: of the same row, of `gluelamp.reporting.scores.table_settings`.
     """
-    task = TASKS.get(row["task"])
     return {
-        "benchmark": task.benchmark if task and not row["is_mixture"] else None,
+        "benchmark": row["declaration"].benchmark if row["declaration"] else None,
         "task": row["task"],
         "metric": row["metric"],
         "backbone": row["backbone"],
