@@ -43,7 +43,10 @@ EXACT = ("lora", "ia3", "peft", "layer_norm")  # the same modules compute in the
 
 # Of the methods with the options of their first row, and of the variants.
 HELD: Mapping[Format, set[str]] = {
-    "peft": {"bitfit", "ffn_bias", "hiwi", "hiwi_weight", "ia3", "layer_norm", "lora", "peft"},
+    "peft": {
+        *("bitfit", "ffn_bias", "hiwi", "hiwi_weight", "ia3", "layer_norm", "lora", "loretta_rep", "peft"),
+        "spt_lora",  # without vectors and entries, as in its first row
+    },
 }
 
 

@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Literal
 
 from gluelamp.errors import InputError
+from gluelamp.export.adapters import prepare_adapters
 from gluelamp.export.base import Export, Origin
 from gluelamp.export.merged import prepare_merged
 from gluelamp.export.peft import prepare_peft
 from gluelamp.methods.base import Adaptation
 
-Format = Literal["merged", "peft"]
+Format = Literal["merged", "peft", "adapters"]
 
 FORMATS: Mapping[Format, Callable[[Adaptation], Export]] = {
     "merged": prepare_merged,
     "peft": prepare_peft,
+    "adapters": prepare_adapters,
 }
 """What makes an adaptation ready to be written, by format."""
 
@@ -36,6 +38,7 @@ def export(
         adaptation: a method applied to a model, trained.
         folder: a new or empty folder.
         format: ``merged``: a plain model of ``transformers``. ``peft``: an adapter of Hugging Face ``peft``.
+            ``adapters``: an adapter of AdapterHub, for the library ``adapters``.
         origin: what the files say about the model; by default what the model's configuration says.
 
     Returns:

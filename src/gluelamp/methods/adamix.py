@@ -18,7 +18,8 @@ from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.errors import InputError
 from gluelamp.methods.base import Forward, Method, TaskKind, TaskLoss
 from gluelamp.methods.changes.change import Change, Fp32Module
-from gluelamp.methods.changes.inserted import InsertedModule, residual
+from gluelamp.methods.changes.forms import Projections
+from gluelamp.methods.changes.inserted import Adapter, InsertedModule, residual
 
 
 class AdaMix(Method):
@@ -112,7 +113,7 @@ def _average(experts: Tensor) -> Tensor:
     return experts[0] + (experts - experts[0]).mean(0)
 
 
-class Mixture(nn.Module):
+class Mixture(Adapter):
     """``up_j(GELU(down_i(h)))`` with independent random i and j in each training pass.
 
     Args:
@@ -134,6 +135,11 @@ class Mixture(nn.Module):
         )
         inner = nn.functional.gelu(nn.functional.linear(hidden, down, down_bias))
         return nn.functional.linear(inner, up, up_bias)
+
+    def projections(self) -> Projections:
+        """Return the average of the experts."""
+        down, up = ((_average(experts.weight), _average(experts.bias)) for experts in (self.down, self.up))
+        return Projections(*down, *up, "gelu")
 
 
 class AdaMixChange(InsertedModule):

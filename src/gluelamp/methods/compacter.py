@@ -19,7 +19,8 @@ from gluelamp.backbones.anatomy import Anatomy, Handle
 from gluelamp.errors import InputError
 from gluelamp.methods.base import Method
 from gluelamp.methods.changes.change import Change
-from gluelamp.methods.changes.inserted import InsertedModule, reduced_width, residual
+from gluelamp.methods.changes.forms import Kronecker, Projections
+from gluelamp.methods.changes.inserted import Adapter, InsertedModule, reduced_width, residual
 from gluelamp.methods.changes.tensors import layer_norm_names, replace_tensors
 
 
@@ -120,7 +121,7 @@ def _glorot(summands: int, size: int) -> Tensor:
     return torch.empty(summands, size).uniform_(-bound, bound)
 
 
-class KroneckerAdapter(nn.Module):
+class KroneckerAdapter(Adapter):
     """``up(GELU(down(h)))`` with both projections as `KroneckerLinear`.
 
     Args:
@@ -139,6 +140,11 @@ class KroneckerAdapter(nn.Module):
         """Return the update of hidden states (..., width)."""
         inner = nn.functional.gelu(self.down(hidden, self.rule))
         return self.up(inner, self.rule)
+
+    def projections(self) -> Projections:
+        """Return the factors of both projections."""
+        down, up = (Kronecker(self.rule, layer.left, layer.right) for layer in (self.down, self.up))
+        return Projections(down, self.down.bias, up, self.up.bias, "gelu")
 
 
 class CompacterChange(InsertedModule):

@@ -20,7 +20,8 @@ from transformers import PreTrainedModel
 from gluelamp.backbones.anatomy import Anatomy
 from gluelamp.methods.base import Method
 from gluelamp.methods.changes.change import Change, Fp32Module
-from gluelamp.methods.changes.inserted import InsertedModule, residual
+from gluelamp.methods.changes.forms import Projections
+from gluelamp.methods.changes.inserted import Adapter, InsertedModule, residual
 from gluelamp.methods.changes.linears import Mergeable, ModuleOnLinear, Target, check_rank, linears
 from gluelamp.methods.changes.tensors import layer_norm_names, replace_tensors
 
@@ -96,6 +97,10 @@ class LowRankUpdate(Mergeable):
         """Return the weight with the update added."""
         return weight + self.scale * (self.A.dense() @ self.B.dense()).T
 
+    def low_rank(self) -> tuple[Tensor, Tensor]:
+        """Return both tensor trains, multiplied out; the scale is part of the second."""
+        return self.A.dense().T, self.scale * self.B.dense().T
+
 
 class LorettaAdp(Method):
     """Insert ``h + up(ReLU(down(h)))`` after the last linear layers of attention and feed-forward network.
@@ -139,7 +144,7 @@ class LorettaAdp(Method):
         return changes
 
 
-class TensorTrainAdapter(nn.Module):
+class TensorTrainAdapter(Adapter):
     """``up(ReLU(down(h)))``, the adapter without its residual.
 
     Args:
@@ -156,6 +161,12 @@ class TensorTrainAdapter(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the update of hidden states (..., width)."""
         return self.up(torch.relu(self.down(hidden)))
+
+    def projections(self) -> Projections | None:
+        """Return the projections, multiplied out."""
+        if self.down.bias is None or self.up.bias is None:
+            return None
+        return Projections(self.down.dense().T, self.down.bias, self.up.dense().T, self.up.bias, "relu")
 
 
 # LoRETTA's released table, for both directions between a wide and a narrow side.

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 from gluelamp.backbones.anatomy import Anatomy, Handle
 from gluelamp.methods.base import Method
 from gluelamp.methods.changes.change import Change
-from gluelamp.methods.changes.inserted import Bottleneck, InsertedModule
+from gluelamp.methods.changes.forms import InsertedAdapter
+from gluelamp.methods.changes.inserted import Adapter, Bottleneck, InsertedModule
 
 
 class Parallel(Method):
@@ -81,6 +82,13 @@ class ParallelModule(InsertedModule):
 
     def _add(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return output + self._scale * self.module(self._inputs.pop())
+
+    def form(self) -> InsertedAdapter | None:
+        """Return the adapter with its scale."""
+        projections = self.module.projections() if isinstance(self.module, Adapter) else None
+        return (
+            InsertedAdapter(self.handle.path, "parallel", projections, self._scale) if projections else None
+        )
 
     def detach(self) -> None:
         """Remove the module and both hooks."""

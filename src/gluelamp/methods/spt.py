@@ -215,6 +215,10 @@ class LowRankBranch(Mergeable):
         """Return the weight with the branch added."""
         return weight + self.up.weight @ self.down.weight
 
+    def low_rank(self) -> tuple[Tensor, Tensor]:
+        """Return both matrices."""
+        return self.down.weight, self.up.weight
+
 
 class DroppedAdapter(Bottleneck):
     """``up(GELU(down(o)))`` with dropout and drop path; up and all biases are zero at the start.

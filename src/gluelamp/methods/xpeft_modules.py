@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from gluelamp.backbones.anatomy import Handle
 from gluelamp.errors import InputError
 from gluelamp.methods.changes.change import Fp32Module
-from gluelamp.methods.changes.inserted import InsertedModule, between_norms
+from gluelamp.methods.changes.forms import Projections
+from gluelamp.methods.changes.inserted import Adapter, InsertedModule, between_norms
 from gluelamp.methods.xpeft_bank import Bank
 
 
@@ -116,7 +117,7 @@ class _Cache(NamedTuple):
     versions: list[tuple[int, int]]
 
 
-class SelectedAdapter(nn.Module):
+class SelectedAdapter(Adapter):
     """``B relu(A h + a) + c`` with A, B and the biases a, c the masked sums over the bank.
 
     In evaluation without gradients the sums are computed once and cached, so that a pass costs as much as
@@ -167,6 +168,15 @@ class SelectedAdapter(nn.Module):
         adapter = self._current()
         inner = self.norm(nn.functional.linear(hidden, adapter.down, adapter.down_bias))
         return nn.functional.linear(torch.relu(inner), adapter.up, adapter.up_bias)
+
+    def projections(self) -> Projections | None:
+        """Return the adapter that the masks select: the masks themselves are not part of it."""
+        if isinstance(self.norm, nn.LayerNorm):
+            return None
+        down, up, down_bias, up_bias = self.summed()
+        down_bias = down.new_zeros(len(down)) if down_bias is None else down_bias
+        up_bias = up.new_zeros(len(up)) if up_bias is None else up_bias
+        return Projections(down, down_bias, up, up_bias, "relu")
 
     def invalidate(self) -> None:
         """Sum the selected adapters again in the next pass."""

@@ -7,7 +7,7 @@ method needs no code for any format.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
@@ -85,4 +85,59 @@ class LowRank:
     b: Tensor
 
 
-Form = Tuner | NewTensor | NewEntries | LowRank
+@dataclass(frozen=True)
+class Kronecker:
+    """A weight as a sum of n Kronecker products whose second factors have rank one.
+
+    Args:
+        rule: (n, n, n), the first factors; one tensor for all adapters of a model.
+        left: (n, inputs / n).
+        right: (n, outputs / n).
+    """
+
+    rule: Tensor
+    left: Tensor
+    right: Tensor
+
+
+@dataclass(frozen=True)
+class Projections:
+    """The values of ``up(f(down(h)))``.
+
+    Args:
+        down: (bottleneck, width), or its factors.
+        down_bias: (bottleneck,).
+        up: (width, bottleneck), or its factors.
+        up_bias: (width,).
+        activation: the name of f in ``transformers``.
+    """
+
+    down: Tensor | Kronecker
+    down_bias: Tensor
+    up: Tensor | Kronecker
+    up_bias: Tensor
+    activation: str
+
+
+Wiring = Literal["residual", "between_norms", "parallel"]
+"""What an adapter reads, and where its output is added: see `gluelamp.methods.changes.inserted`."""
+
+
+@dataclass(frozen=True)
+class InsertedAdapter:
+    """A bottleneck adapter.
+
+    Args:
+        path: of the module whose output it changes.
+        wiring: what it reads, and where its output is added.
+        projections: its values.
+        scale: factor on its output.
+    """
+
+    path: str
+    wiring: Wiring
+    projections: Projections
+    scale: float = 1.0
+
+
+Form = Tuner | NewTensor | NewEntries | LowRank | InsertedAdapter

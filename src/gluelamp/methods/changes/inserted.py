@@ -11,11 +11,20 @@ from torch import Tensor, nn
 from gluelamp.backbones.anatomy import Handle
 from gluelamp.errors import InputError
 from gluelamp.methods.changes.change import Change
+from gluelamp.methods.changes.forms import Form, InsertedAdapter, Projections, Wiring
 
 Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
 
 
-class Bottleneck(nn.Module):
+class Adapter(nn.Module):
+    """A module that computes ``up(f(down(h)))``, the adapter without its residual."""
+
+    def projections(self) -> Projections | None:
+        """Return the values with which it computes in an evaluation; None if it has more parts."""
+        return None
+
+
+class Bottleneck(Adapter):
     """``up(f(down(h)))``, the adapter without its residual.
 
     Args:
@@ -29,7 +38,7 @@ class Bottleneck(nn.Module):
         self,
         width: int,
         bottleneck: int,
-        activation: Callable[[Tensor], Tensor],
+        activation: nn.Module,
         init: Callable[[Tensor], object],
     ) -> None:
         super().__init__()
@@ -43,6 +52,14 @@ class Bottleneck(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the update of hidden states (..., width)."""
         return self.up(self.activation(self.down(hidden)))
+
+    def projections(self) -> Projections | None:
+        """Return both linear layers."""
+        names = {nn.ReLU: "relu", nn.GELU: "gelu"}
+        (activation,) = [
+            names[kind] for module in self.activation.modules() if (kind := type(module)) in names
+        ]
+        return Projections(self.down.weight, self.down.bias, self.up.weight, self.up.bias, activation)
 
 
 class InsertedModule(Change):
@@ -60,6 +77,7 @@ class InsertedModule(Change):
         self.module = module
         self.name = f"{handle.path}.adapter"
         handle.module.add_module("adapter", module)
+        self._function = hook
         self._hook = handle.module.register_forward_hook(hook)
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -81,6 +99,12 @@ class InsertedModule(Change):
     def shared(self) -> dict[str, Tensor]:
         """Return the module's frozen values."""
         return {f"{self.name}.{key}": value for key, value in self.module.named_buffers()}
+
+    def form(self) -> Form | None:
+        """Return the module as an adapter, if it is one at a position of `residual` or `between_norms`."""
+        wiring = _WIRINGS.get(getattr(self._function, "func", None))
+        projections = self.module.projections() if isinstance(self.module, Adapter) else None
+        return InsertedAdapter(self.handle.path, wiring, projections) if wiring and projections else None
 
     def merge(self) -> None:
         """Refuse: the module is not linear in the backbone's weights."""
@@ -129,6 +153,9 @@ def _normalise_again(
 ) -> Tensor:
     # norm.forward, not norm(...): a call would run this hook again
     return norm.forward(inputs[0] + module(output))
+
+
+_WIRINGS: dict[object, Wiring] = {_add_update: "residual", _normalise_again: "between_norms"}
 
 
 def reduced_width(width: int, reduction_factor: int) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gluelamp.backbones.anatomy import Anatomy, Handle
 from gluelamp.errors import InputError
+from gluelamp.methods.changes.forms import LowRank
 from gluelamp.methods.changes.inserted import Hook, InsertedModule
 
 Target = Literal["query", "key", "value", "attention_output", "up", "down"]
@@ -63,6 +64,10 @@ class Mergeable(nn.Module):
         """Return the weight (out, in) with which the bare layer computes the same as with this module."""
         raise NotImplementedError
 
+    def low_rank(self) -> tuple[Tensor, Tensor] | None:
+        """Return A (rank, in) and B (out, rank) if the merged weight is ``weight + B A``, otherwise None."""
+        return None
+
 
 class ModuleOnLinear(InsertedModule):
     """An inserted module that can be written into the weight of its linear layer.
@@ -76,6 +81,11 @@ class ModuleOnLinear(InsertedModule):
     def __init__(self, handle: Handle, module: Mergeable, hook: Hook) -> None:
         super().__init__(handle, module, hook)
         self._mergeable = module
+
+    def form(self) -> LowRank | None:
+        """Return the product that the module adds to the weight, if it adds one."""
+        factors = self._mergeable.low_rank()
+        return LowRank(self.handle.path, *factors) if factors else None
 
     def merge(self) -> None:
         """Write the module's effect into the weight and remove the module."""
