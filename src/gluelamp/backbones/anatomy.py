@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.heads import LinearHead, freeze_pooler, remove_dense, remove_pooler
-from gluelamp.errors import UnsupportedError, unknown
+from gluelamp.errors import InputError, UnsupportedError, unknown
 
 # `branch` is the last module before the sum with the residual stream: a dropout where the architecture has
 # one there, otherwise a projection.
@@ -202,15 +202,17 @@ class Block:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The parts of an encoder with a classification head.
+    """The parts of an encoder and of the head on it.
 
     Args:
         blocks: the transformer blocks, first to last.
         embeddings: the embeddings.
         head: the modules that each task trains and stores in full, a pre-trained pooler included if the head
-            has two layers.
-        pooler: the pre-trained pooler before a linear head, which is frozen; None if there is none.
+            has two layers. Empty for a bare encoder.
+        pooler: the pre-trained pooler before a linear head or of a bare encoder, which is frozen; None if
+            there is none.
         encoder_parameters: full names of all parameters except those of head and pooler, sorted.
+        classifies_texts: whether the head is that of a sequence classifier.
     """
 
     blocks: tuple[Block, ...]
@@ -218,6 +220,7 @@ class Anatomy:
     head: tuple[Handle, ...]
     pooler: Handle | None
     encoder_parameters: tuple[str, ...]
+    classifies_texts: bool
 
 
 def readable_tokens(embeddings: nn.Module) -> int | None:
@@ -237,8 +240,13 @@ def architecture_of(model: PreTrainedModel) -> Architecture:
     """Return the paths of the parts of a model.
 
     Raises:
-        InputError: if the architecture is unknown.
+        InputError: if the model is not one of ``transformers``, or its architecture is unknown.
     """
+    if not isinstance(model, PreTrainedModel):
+        raise InputError(
+            f"{type(model).__name__} is not a model of transformers, such as that of "
+            "AutoModelForSequenceClassification.from_pretrained(NAME). Give that model itself, not a wrapper."
+        )
     if model.config.model_type not in ARCHITECTURES:
         raise unknown("architecture", model.config.model_type, ARCHITECTURES)
     return ARCHITECTURES[model.config.model_type]
@@ -279,44 +287,79 @@ def use_linear_head(model: PreTrainedModel) -> None:
     make_linear(model)
 
 
+def classifies_texts(model: PreTrainedModel) -> bool:
+    """Return whether a model is a sequence classifier of ``transformers``, which classifies a whole text."""
+    return any(cls.__name__.endswith("ForSequenceClassification") for cls in type(model).__mro__)
+
+
 def anatomy(model: PreTrainedModel) -> Anatomy:
-    """Return the parts of a sequence classifier from ``transformers``.
+    """Return the parts of a model from ``transformers``.
 
     Args:
-        model: an ``AutoModelForSequenceClassification`` of one of `ARCHITECTURES`, on any device.
+        model: an ``AutoModelForSequenceClassification``, an ``AutoModelForTokenClassification``, an
+            ``AutoModelForQuestionAnswering`` or a bare ``AutoModel`` of one of `ARCHITECTURES`, on any
+            device. In a model with another head, every module outside of the encoder is part of the head.
 
     Raises:
-        InputError: if the architecture is unknown.
+        InputError: if the architecture is unknown, the model has no such encoder, or its head has the
+            encoder's own parameters.
     """
-    model_type, architecture = model.config.model_type, architecture_of(model)
-    # The name of the encoder in a classifier, such as "bert" or "roberta".
-    base = model.base_model_prefix
+    architecture, model_type = architecture_of(model), model.config.model_type
+    # The name of the encoder in a model with a head, such as "bert." or "roberta."; a bare one has none.
+    base = "" if model.base_model is model else f"{model.base_model_prefix}."
 
     def handle(path: str) -> Handle:
         return Handle(path, model.get_submodule(path))
 
-    layers = f"{base}.{architecture.layers}"
+    layers = f"{base}{architecture.layers}"
+    try:
+        count = len(list(model.get_submodule(layers).children()))
+    except AttributeError as error:
+        raise InputError(
+            f"{type(model).__name__} has no {layers!r}, so it is not a supported model. Take one of "
+            "AutoModelForSequenceClassification, AutoModelForTokenClassification, "
+            "AutoModelForQuestionAnswering or AutoModel."
+        ) from error
     blocks = tuple(
         Block(
             model_type,
             {name: handle(f"{layers}.{index}.{path}") for name, path in architecture.handles.items()},
         )
-        for index, _ in enumerate(model.get_submodule(layers).children())
+        for index in range(count)
     )
     # The head and the pooler are not part of the encoder: percentages of trained values refer to the encoder.
-    pooler = (architecture.pooler,) if architecture.pooler else ()
-    outside = (*architecture.head, *pooler)
-    is_linear = isinstance(output_layer(model), LinearHead)
+    head, pooler = _outside_encoder(model, architecture)
+    outside = tuple(f"{path}." for path in (*head, *([pooler] if pooler else [])))
     return Anatomy(
         blocks=blocks,
-        embeddings=handle(f"{base}.{architecture.embeddings}"),
-        head=tuple(handle(path) for path in (architecture.head if is_linear else outside)),
-        pooler=next((handle(path) for path in pooler if is_linear), None),
+        embeddings=handle(f"{base}{architecture.embeddings}"),
+        head=tuple(map(handle, head)),
+        pooler=handle(pooler) if pooler else None,
         encoder_parameters=tuple(
-            sorted(
-                name
-                for name, _ in model.named_parameters()
-                if not name.startswith(tuple(f"{path}." for path in outside))
-            )
+            sorted(name for name, _ in model.named_parameters() if not name.startswith(outside))
         ),
+        classifies_texts=classifies_texts(model),
     )
+
+
+def _outside_encoder(
+    model: PreTrainedModel, architecture: Architecture
+) -> tuple[tuple[str, ...], str | None]:
+    """Return the paths of the head, and that of a pooler that is not part of it."""
+    if classifies_texts(model):
+        if isinstance(output_layer(model), LinearHead):
+            return architecture.head, architecture.pooler
+        return (*architecture.head, *([architecture.pooler] if architecture.pooler else [])), None
+    encoder = model.base_model
+    inside = {id(value) for value in encoder.parameters()}
+    parts = [] if encoder is model else model.named_children()
+    head = {name: list(part.parameters()) for name, part in parts if part is not encoder}
+    tied = [name for name, values in head.items() if any(id(value) in inside for value in values)]
+    if tied:
+        raise InputError(
+            f"{type(model).__name__} is not supported: its {tied[0]!r} has parameters of the encoder, and "
+            "training it would change the backbone. Take a model whose head has parameters of its own."
+        )
+    pooler = "pooler" if encoder is model else f"{model.base_model_prefix}.pooler"
+    has_pooler = getattr(encoder, "pooler", None) is not None
+    return tuple(name for name, values in head.items() if values), pooler if has_pooler else None

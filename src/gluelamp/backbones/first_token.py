@@ -17,13 +17,15 @@ def first_token_only(model: PreTrainedModel) -> Iterator[None]:
 
     Every supported post-LN encoder classifies by its first token, and after the last attention the tokens do
     not interact. Therefore the logits and gradients are unchanged, and two thirds of the work of a block are
-    saved. An encoder without the handle (ModernBERT, which may use mean pooling) is not changed.
+    saved. An encoder without the handle (ModernBERT, which may use mean pooling) is not changed, and neither
+    is a model whose head reads other tokens.
 
     Args:
         model: changed in place, and restored at the end.
     """
-    last = anatomy(model).blocks[-1]
-    if "attention.norm" not in last.handles:
+    parts = anatomy(model)
+    last = parts.blocks[-1]
+    if not parts.classifies_texts or "attention.norm" not in last.handles:
         yield
         return
     # All tokens still go through the last attention, whose keys and values the first token needs.

@@ -44,6 +44,7 @@ class AdaMix(Method):
     family: ClassVar[str] = "adapter"
     reference: ClassVar[str] = "Wang et al., EMNLP 2022, arXiv 2205.12410"
     merges: ClassVar[bool] = False
+    needs_classifier: ClassVar[bool] = True
     checked_against: ClassVar[str] = (
         "Routing, average and divergence in float64 (tests/methods/test_adamix.py)."
     )

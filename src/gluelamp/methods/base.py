@@ -64,6 +64,9 @@ class Method:
     needs_every_token: ClassVar[bool] = False
     """Whether the last block must compute tokens that the head does not read."""
 
+    needs_classifier: ClassVar[bool] = False
+    """Whether the method needs a sequence classifier, because of its loss or of inputs that it adds."""
+
     @property
     def added_tokens(self) -> int:
         """Number of tokens that the method adds to each text; none by default."""
@@ -147,14 +150,14 @@ class Method:
         """Freeze a model, apply the method, and unfreeze the head.
 
         Args:
-            model: a sequence classifier of ``transformers`` on the CPU (or the meta device), changed in
-                place; move it afterwards.
+            model: of ``transformers``, with a head for sequence or token classification or for question
+                answering, or a bare encoder; see `gluelamp.backbones.anatomy.anatomy`. On any device, changed
+                in place.
             selection: what the method's phases selected, from `gluelamp.methods.phases.run_phases` or
                 `gluelamp.methods.storage.read_selection`. Only a method with phases needs one.
 
         Raises:
-            InputError: if the method does not support this architecture or size, or has phases and gets
-                no selection.
+            InputError: if the method does not support this model, or has phases and gets no selection.
         """
         if selection is None:
             if self.phases():
@@ -166,11 +169,20 @@ class Method:
             selection = Selection()
         # Everything is frozen first, so that only what the method and the head unfreeze is trained.
         parts = anatomy(model)
+        self._check_model(model, parts)
         model.requires_grad_(False)
         # Counted before the changes, which may replace or add parameters.
         size = sum(model.get_parameter(name).numel() for name in parts.encoder_parameters)
+        device = model.device
         changes = self.selected_changes(model, parts, selection.tensors)
+        if device.type not in ("cpu", "meta"):
+            model.to(device)  # type: ignore[arg-type]  # new modules are made on the CPU; `to` is decorated
         head = self.head(parts)
+        if not changes and not head:
+            raise InputError(
+                f"{type(self).__name__} trains the head alone, and {type(model).__name__} has none. Take "
+                "another method, or a model with a head, such as AutoModelForSequenceClassification."
+            )
         for value in head.values():
             value.requires_grad_(True)
         adaptation = Adaptation(
@@ -188,6 +200,14 @@ class Method:
         for name, initial in selection.initial_values.items():
             adaptation.trainable[name].data.copy_(initial)
         return adaptation
+
+    def _check_model(self, model: PreTrainedModel, parts: Anatomy) -> None:
+        if self.needs_classifier and not parts.classifies_texts:
+            raise InputError(
+                f"{type(self).__name__} needs a sequence classifier, because of its loss or of tokens that "
+                f"it inserts, and {type(model).__name__} is none. Take another method, or "
+                "AutoModelForSequenceClassification."
+            )
 
     def head(self, parts: Anatomy) -> dict[str, nn.Parameter]:
         """Return the parameters that are trained with the task head, by full name."""

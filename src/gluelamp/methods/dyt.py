@@ -55,6 +55,7 @@ class DyT(Method):
     family: ClassVar[str] = "adapter"
     reference: ClassVar[str] = "Zhao et al., NeurIPS 2024, arXiv 2403.11808"
     merges: ClassVar[bool] = False
+    needs_classifier: ClassVar[bool] = True
     checked_against: ClassVar[str] = (
         "Masks in float64, gathered against masked computation, and both losses "
         "(tests/methods/test_dyt.py, test_dyt_loss.py)."

@@ -38,6 +38,7 @@ class Prompt(Method):
     family: ClassVar[str] = "prompt"
     reference: ClassVar[str] = "Lester, Al-Rfou, Constant, EMNLP 2021, arXiv 2104.08691"
     merges: ClassVar[bool] = False
+    needs_classifier: ClassVar[bool] = True
     checked_against: ClassVar[str] = "Explicit input embeddings, and `peft` (tests/methods/test_prompt.py)."
     open_questions: ClassVar[str] = "The prompt follows the first token, which the head reads."
 

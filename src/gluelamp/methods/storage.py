@@ -72,7 +72,7 @@ def summary(adaptation: Adaptation) -> Summary:
         method_bytes=sizes["method"],
         head_bytes=sizes["head"],
         shared_bytes=sizes["shared"],
-        merges=type(adaptation.method).merges,
+        merges=adaptation.method.merges,
     )
 
 
