@@ -17,8 +17,8 @@ from gluelamp.experiments.config import parse_run
 from gluelamp.experiments.identity import identity
 from gluelamp.package_data import CONFIGS
 from gluelamp.records import find_runs
-from gluelamp.reporting import write_tables
 from gluelamp.reporting.labels import flatten
+from gluelamp.reporting.results import Results, write_tables
 from gluelamp.reporting.tables.search import BUDGETS, SCOPE, best_options, trial_rows
 from gluelamp.training.profile_state import Rates
 
@@ -44,7 +44,7 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_tables_are_made_from_the_records(committed: Path) -> None:
-    written = write_tables(committed, ROOT / "results" / "published")
+    written = write_tables(Results(committed, ROOT / "results" / "published"))
     assert {path.name for path in written} >= {"claims.md", "glue_accuracy.csv", "storage.tex"}
     for path in written:
         assert path.read_bytes() == git("show", f":{REFERENCE}/tables/{path.name}"), path.name

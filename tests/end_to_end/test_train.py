@@ -87,6 +87,19 @@ def test_a_sweep_trains_each_combination_once(undisturbed: Path) -> None:
     assert [path.name for path in undisturbed.iterdir()] == ["results"]
 
 
+def test_a_sweep_ends_with_the_scores_of_its_own_runs(
+    train_here: Callable[..., Ended], undisturbed: Path, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    shutil.copytree(undisturbed / "results", tmp_path / "results")
+    _, out, _ = train_here(*SWEEP, *small, "method=lora")  # complete already
+    title, _, _, lora, note, *end = out.rpartition("\n\nGLUE, ")[2].splitlines()
+    assert title.startswith("sample (subset) data, tiny, ")
+    assert lora.startswith("lora ")
+    assert "synthetic" in note
+    assert end == ["", "runs: results/runs", "tables and page: run `gluelamp report`"]
+    assert not list(tmp_path.glob("results/hydra/runs-*"))
+
+
 def test_a_killed_sweep_is_resumed_with_the_same_results(
     start: Start,
     train_here: Callable[..., Ended],
@@ -138,6 +151,8 @@ def test_a_job_that_fails_in_another_process_fails_the_sweep_after_all_jobs(
     assert code == 1
     assert "error: The loss of step " in err
     assert "Traceback" not in out + err
+    assert "\nlora [trainer" not in out  # the table has the run that is complete
+    assert "\nlora  " in out
     runs = find_runs(tmp_path / "results")
     assert sorted(record.status for _, record in runs) == ["complete", "failed"]
     for folder, record in runs:

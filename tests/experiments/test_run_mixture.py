@@ -17,7 +17,7 @@ from gluelamp.experiments import plan as plan_module
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute
-from gluelamp.reporting import write_tables
+from gluelamp.reporting.results import Results, write_tables
 from gluelamp.tasks.catalogue import known_task
 from gluelamp.tasks.metrics import compute_metrics
 from gluelamp.tasks.mixture import find_task
@@ -48,7 +48,7 @@ def test_the_record_holds_each_members_metrics_and_their_average(
         mains.append(found[task.main_metric])
     assert record.main_metric == "average"
     assert record.metrics["last"]["average"] == pytest.approx(np.mean(mains))
-    write_tables(tmp_path / "results")
+    write_tables(Results(tmp_path / "results", tmp_path / "published"))
     table = pd.read_csv(tmp_path / "results" / "tables" / "glue_accuracy.csv")
     assert {"average", "stsb.pearson"} <= set(table["metric"])
 

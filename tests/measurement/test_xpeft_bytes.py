@@ -15,7 +15,7 @@ from gluelamp.errors import InputError
 from gluelamp.experiments.measure import MeasureConfig, measure
 from gluelamp.measurement.base import MeasuredModel
 from gluelamp.measurement.xpeft_bytes import HEAD_SIZES, count_profile_bytes
-from gluelamp.reporting import write_tables
+from gluelamp.reporting.results import Results, write_tables
 
 Measuring = Callable[..., MeasureConfig]
 Count = Callable[..., dict[str, Any]]
@@ -109,7 +109,7 @@ def test_the_table_is_made_from_the_records(measuring: Measuring, tmp_path: Path
     for n in (100, 800):
         options = ("method=xpeft", f"method.num_adapters={n}", "what=xpeft_bytes")
         measure(measuring("backbone=bert_base", *options))
-    files = {path.name: path for path in write_tables(tmp_path)}
+    files = {path.name: path for path in write_tables(Results(tmp_path, tmp_path / "published"))}
     csv, page = files["xpeft_bytes.csv"], files["xpeft_bytes.md"]
     header, first, *_ = csv.read_text(encoding="utf-8").splitlines()
     cells = dict(zip(header.split(","), first.split(","), strict=True))

@@ -12,9 +12,9 @@ import pytest
 
 from gluelamp.errors import InputError
 from gluelamp.records import Measurement
-from gluelamp.reporting import write_tables
 from gluelamp.reporting.published_counts import PublishedCount, published_cells, read_counts
 from gluelamp.reporting.published_scores import COLUMNS, read_published
+from gluelamp.reporting.results import Results, write_tables
 from gluelamp.tasks.glue import GLUE
 
 ROOT = Path(__file__).parents[2]
@@ -205,7 +205,7 @@ def test_a_refused_method_has_the_reason_in_place_of_numbers(
 ) -> None:
     add_measurement("parameters", "pafi", [ROW])
     add_measurement("parameters", "prefix", [dict.fromkeys(ROW) | {"refused": "No handle, no prefix."}])
-    write_tables(tmp_path)
+    write_tables(Results(tmp_path, tmp_path / "published"))
     assert (tmp_path / "tables" / "parameters.csv").read_text(encoding="utf-8").splitlines()[1:] == [
         "roberta_large,pafi,983040,0.2775,1051650,122880,491520,0,,",
         'roberta_large,prefix,,,,,,,,"No handle, no prefix."',
@@ -216,7 +216,7 @@ def test_the_table_reads_counts_from_the_published_folder(
     tmp_path: Path, add_measurement: Callable[..., Path]
 ) -> None:
     add_measurement("parameters", "hiwi", [ROW])
-    write_tables(tmp_path, PUBLISHED)
+    write_tables(Results(tmp_path, PUBLISHED))
     (row,) = pd.read_csv(tmp_path / "tables" / "parameters.csv").to_dict("records")
     assert row["published"] == "0.03 %"
     assert row["notes"].startswith("0.03 % stored (PaFi and HiWi, abstract): ours/published 1.156; ")

@@ -91,10 +91,10 @@ def page(results: Path) -> Page:
 
 def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     write_latency(tmp_path, "pafi")  # one figure
-    first = {path: path.read_bytes() for path in write_report(tmp_path, tmp_path / "published")}
+    first = {path: path.read_bytes() for path in write_report(Results(tmp_path, tmp_path / "published"))}
     assert {path.suffix for path in first} == {".html", ".svg", ".png", ".pdf"}
     shutil.rmtree(tmp_path / "figures")
-    again = write_report(tmp_path, tmp_path / "published")
+    again = write_report(Results(tmp_path, tmp_path / "published"))
     assert {path: path.read_bytes() for path in again} == first
     write_run(tmp_path, "pafi", "cola", 0)
     assert rendered(tmp_path).source == rendered(tmp_path).source
@@ -209,7 +209,7 @@ def test_one_record_is_enough_for_a_page(tmp_path: Path) -> None:
 
 def test_without_records_there_is_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No records below"):
-        write_report(tmp_path, tmp_path / "published")
+        write_report(Results(tmp_path, tmp_path / "published"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from gluelamp.records import FoundRun, RunRecord, write_record
+from gluelamp.reporting.results import Results
 from gluelamp.reporting.scores import score_table
 from gluelamp.reporting.site import write_report
 from gluelamp.reporting.summary import summarise
@@ -132,7 +133,7 @@ def test_the_report_has_a_figure_of_the_score_against_the_budget(trial: Trial, t
         path = tmp_path / "results" / "search" / "runs" / "minilm" / "pafi" / "stsb" / folder / "record.json"
         path.parent.mkdir(parents=True)
         write_record(path, record)
-    written = write_report(tmp_path / "results", tmp_path / "published")
+    written = write_report(Results(tmp_path / "results", tmp_path / "published"))
     assert [path.name for path in written] == [
         *("report.html", "search-budget.svg", "search-budget.png", "search-budget.pdf"),
     ]

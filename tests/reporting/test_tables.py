@@ -21,6 +21,7 @@ from gluelamp.records import (
     find_runs,
 )
 from gluelamp.reporting import results, write_tables
+from gluelamp.reporting.results import Results
 from synthetic_results import write_run
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
@@ -57,9 +58,9 @@ def test_regenerated_tables_have_the_same_bytes(
     add_record(error="broken")
     add_measurement("parameters", "hiwi", [COUNTS])
     add_measurement("latency", "hiwi", [latency()])
-    first = {path.name: path.read_bytes() for path in write_tables(tmp_path)}
+    first = {path.name: path.read_bytes() for path in write_tables(Results(tmp_path, tmp_path / "published"))}
     shutil.rmtree(tmp_path / "tables")
-    again = {path.name: path.read_bytes() for path in write_tables(tmp_path)}
+    again = {path.name: path.read_bytes() for path in write_tables(Results(tmp_path, tmp_path / "published"))}
     assert again == first
     tables = ("claims", "glue_accuracy", "glue_main", "latency", "parameters", "sparse_masks")
     names = {f"{name}.{ending}" for name in tables for ending in ("csv", "md", "tex")}
@@ -74,11 +75,11 @@ def test_tables_do_not_depend_on_the_order_in_which_folders_are_found(
         for task in ("rte", "mrpc"):
             for seed in (1, 0):
                 write_run(tmp_path, method, task, seed)
-    first = {path.name: path.read_bytes() for path in write_tables(tmp_path, PUBLISHED)}
+    first = {path.name: path.read_bytes() for path in write_tables(Results(tmp_path, PUBLISHED))}
     assert {"claims.tex", "glue_main.tex", "sparse_masks.tex", "xpeft.tex"} <= first.keys()
     monkeypatch.setattr(results, "find_runs", lambda root: find_runs(root)[::-1])
     monkeypatch.setattr(results, "find_measurements", lambda root, kind: find_measurements(root, kind)[::-1])
-    again = {path.name: path.read_bytes() for path in write_tables(tmp_path, PUBLISHED)}
+    again = {path.name: path.read_bytes() for path in write_tables(Results(tmp_path, PUBLISHED))}
     assert [name for name in first if first[name] != again[name]] == []
 
 
@@ -88,7 +89,7 @@ def test_parameters_are_exact_and_their_variants_named(
     add_measurement("parameters", "hiwi", [COUNTS | {"trained": 3932160}], {"bottleneck": 16})
     add_measurement("parameters", "hiwi", [COUNTS], {"bottleneck": 4})
     add_measurement("parameters", "full", [COUNTS | {"trained_pct": 100}])
-    write_tables(tmp_path)
+    write_tables(Results(tmp_path, tmp_path / "published"))
     assert read(tmp_path, "parameters.csv") == [
         "backbone,method,trained,trained_pct,head,stored_values,stored_bytes,shared_bytes,published,notes",
         "roberta_large,full,983040,100.0000,1051650,122880,491520,0,,",
@@ -105,7 +106,7 @@ def test_a_label_is_plain_in_the_csv_and_no_markup_elsewhere(
 ) -> None:
     for exclude in ("embeddings.*|pooler.*", "pooler.*"):
         add_measurement("parameters", "pafi", [COUNTS], {"exclude": exclude})
-    write_tables(tmp_path)
+    write_tables(Results(tmp_path, tmp_path / "published"))
     assert "roberta_large,pafi [exclude=embeddings.*|pooler.*],983040" in read(tmp_path, "parameters.csv")[1]
     table = "\n".join(read(tmp_path, "parameters.md"))
     assert r"| pafi [exclude=embeddings.\*\|pooler.\*] | 983,040 |" in table
@@ -121,7 +122,7 @@ def test_latency_rows_are_sorted_by_number_and_show_their_interval(
     rows = [latency(batch=32), latency(device="cuda", threads=None), latency(batch=8, **interval)]
     rows += [latency(processor="B")]
     add_measurement("latency", "pafi", rows)
-    write_tables(tmp_path)
+    write_tables(Results(tmp_path, tmp_path / "published"))
     assert read(tmp_path, "latency.csv") == [
         "backbone,method,state,device,processor,dtype,threads,batch,length,median_ms,ratio_to_base",
         "roberta_large,pafi,merged,cpu,A,float32,2,8,128,12.346,1.002",
@@ -149,7 +150,7 @@ def test_each_kind_of_measurement_has_a_table_in_three_forms(
     tmp_path: Path, add_measurement: AddMeasurement, kind: str
 ) -> None:
     add_measurement(kind, "pafi", [ROWS[kind]])
-    write_tables(tmp_path)
+    write_tables(Results(tmp_path, tmp_path / "published"))
     header, row = read(tmp_path, f"{kind}.csv")
     assert header.split(",")[2:][: len(ROWS[kind])] == [*MEASUREMENT_COLUMNS[kind]]
     assert "" not in row.split(",")[: len(ROWS[kind]) + 2]
@@ -161,13 +162,13 @@ def test_latency_without_intervals_does_not_mention_them(
     tmp_path: Path, add_measurement: AddMeasurement
 ) -> None:
     add_measurement("latency", "pafi", [latency()])
-    write_tables(tmp_path)
+    write_tables(Results(tmp_path, tmp_path / "published"))
     assert "brackets" not in (tmp_path / "tables" / "latency.md").read_text(encoding="utf-8")
 
 
 def test_without_records_the_error_names_a_command(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"There are no records in .* Run `make reproduce-glue`"):
-        write_tables(tmp_path)
+        write_tables(Results(tmp_path, tmp_path / "published"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -181,7 +182,7 @@ def test_two_hundred_records_are_tabled_within_two_seconds(tmp_path: Path, add_r
             folder = tmp_path / "runs" / "minilm_l6" / f"m{method:02}" / "cola" / str(seed)
             write_json(folder / "record.json", content | {"config": config})
     started = time.process_time()  # of this process alone, whatever else runs on the machine
-    write_tables(tmp_path)
+    write_tables(Results(tmp_path, tmp_path / "published"))
     assert time.process_time() - started < 2.0
 
 

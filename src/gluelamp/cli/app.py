@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from gluelamp.cli.summary import end_sweep
 from gluelamp.errors import InputError, unknown
 from gluelamp.experiments.overrides import refuse_renamed
 from gluelamp.package_data import CONFIGS
@@ -76,7 +77,8 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> NoRet
             key, _, value = word.lstrip("+~").partition("=")
             refuse_renamed(key, value)
         decorate(job)()
-    except JobFailedError as error:
+    except JobFailedError as error:  # Hydra has not called on_multirun_end
+        end_sweep()
         sys.exit(error.code)
     except KeyboardInterrupt:
         again = "The same command continues from here; with on_existing=retrain it starts from the beginning."

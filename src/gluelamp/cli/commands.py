@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gluelamp.cli.app import RunFailedError, names, path
+from gluelamp.cli.summary import add_to_sweep, print_lines, print_scores
 from gluelamp.package_data import CONFIGS, PUBLISHED, refuse_reference
 
 _log = logging.getLogger(__name__)
@@ -24,8 +24,9 @@ def train(raw: dict[str, Any]) -> None:
     from gluelamp.experiments.run import execute
     from gluelamp.training.trainer import DivergedError
 
+    config = parse_run(raw)
     try:
-        execute(parse_run(raw))
+        record = execute(config)
     except DivergedError as error:
         raise RunFailedError(str(error)) from error
     except torch.OutOfMemoryError:  # without its cause, whose frames would keep the model in a sweep
@@ -33,6 +34,7 @@ def train(raw: dict[str, Any]) -> None:
             "The device has too little free memory for this run. Lower trainer.batch_size, "
             "trainer.eval_batch_size or, where several profiles train in one pass, trainer.pass_tokens."
         ) from None
+    add_to_sweep(record.folder(Path(config.results.root)))
 
 
 def measure(raw: dict[str, Any]) -> None:
@@ -87,13 +89,10 @@ def export(raw: dict[str, Any]) -> None:
 def report(raw: dict[str, Any]) -> None:
     """Write the tables of a results folder, and its page with the figures."""
     from gluelamp.errors import InputError, unknown
-    from gluelamp.reporting import write_tables
+    from gluelamp.reporting.results import Results, write_tables
     from gluelamp.reporting.site import write_report
 
-    writers: dict[str, Callable[[Path, Path], list[Path]]] = {
-        "tables": write_tables,
-        "report": write_report,
-    }
+    writers = {"tables": write_tables, "report": write_report}
     if not raw["allow_reference"]:
         refuse_reference(path(raw["results"]["root"], "results.root"))
     parts = names(raw["what"], "what")
@@ -108,9 +107,11 @@ def report(raw: dict[str, Any]) -> None:
             f"published={published} is not a folder; name a folder of papers' numbers, or leave the option "
             "out for those of the package."
         )
+    results = Results(root, published)
     for part in parts:
-        for written in writers[part](root, published):
-            _log.info("%s", written)
+        writers[part](results)
+    print_scores(results.scores, results.accuracy)
+    print_lines(f"tables: {root / 'tables'}", f"page: {root / 'report.html'}", f"runs: {root / 'runs'}")
 
 
 def publish(raw: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from hydra import compose
@@ -16,6 +17,7 @@ from omegaconf import DictConfig
 from rich.progress import Progress
 
 from gluelamp.cli.app import explain, plain, stop
+from gluelamp.cli.summary import end_sweep, start_sweep
 from gluelamp.errors import InputError
 from gluelamp.experiments.progress import progress_bar
 from gluelamp.package_data import refuse_reference
@@ -76,6 +78,8 @@ class SweepCallback(Callback):
             stop(error)
         except (HydraException, ValueError) as error:
             stop(explain(error, name, job))
+        if self.parse:  # a sweep of measurements has no scores
+            start_sweep(Path(config.results.root))
         # other launchers run the jobs in processes of their own, where this bar is not visible
         if config.hydra.runtime.choices["hydra/launcher"] == "basic":
             self.progress = progress_bar()
@@ -88,6 +92,7 @@ class SweepCallback(Callback):
             self.progress.advance(self.progress.task_ids[0])
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Remove the bar."""
+        """Remove the bar and print the scores."""
         if self.progress:
             self.progress.stop()
+        end_sweep()

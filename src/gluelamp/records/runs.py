@@ -297,6 +297,11 @@ class RunRecord(BaseModel):
         # without the defaults of this layout: a key that the run did not have would change its hash
         return self.config.model_dump(mode="json", exclude_unset=True)
 
+    def folder(self, root: Path) -> Path:
+        """Return the run's folder in a results folder."""
+        names = (self.config.backbone.name, self.config.method.name, self.config.task.name)
+        return root.joinpath("runs", *names, self.identity)
+
 
 FoundRun = tuple[Path, RunRecord]
 """A run's folder and its record."""

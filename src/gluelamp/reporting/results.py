@@ -182,7 +182,7 @@ class Results:
             yield search_page(self.search)
 
 
-def write_tables(root: Path, published: Path | None = None) -> list[Path]:
+def write_tables(results: Results) -> list[Path]:
     """Write all tables as CSV, Markdown and LaTeX.
 
     These are ``claims``, the papers' tables ``glue_main``, ``superglue_main``, ``sparse_masks`` and
@@ -192,8 +192,7 @@ def write_tables(root: Path, published: Path | None = None) -> list[Path]:
     records is not written.
 
     Args:
-        root: the results folder, with ``runs/``, ``measurements/`` and ``certificates/``.
-        published: the folder of the papers' numbers; ``published/`` in the results folder if None.
+        results: of the folder, which has ``runs/``, ``measurements/`` or ``certificates/``.
 
     Returns:
         the files written, below ``tables/``.
@@ -201,7 +200,7 @@ def write_tables(root: Path, published: Path | None = None) -> list[Path]:
     Raises:
         InputError: if there are no records, or if one cannot be read.
     """
-    results = Results(root, published or root / "published")
+    root = results.root
     accuracy = results.accuracy_page()
     pages = [*([accuracy] if accuracy else []), *results.pages()]
     if not pages:

@@ -62,14 +62,13 @@ class Contents:
         return scores | {f"search-{panels.name}": panels for panels in self.searches}
 
 
-def write_report(root: Path, published: Path) -> list[Path]:
+def write_report(results: Results) -> list[Path]:
     """Write ``report.html`` and ``figures/`` of a results folder, from its records alone.
 
     The same records and packages give the same bytes.
 
     Args:
-        root: the results folder.
-        published: the folder of the papers' numbers.
+        results: of the folder.
 
     Returns:
         the written files.
@@ -77,7 +76,7 @@ def write_report(root: Path, published: Path) -> list[Path]:
     Raises:
         InputError: if there are no records, or if one cannot be read.
     """
-    contents = gather(Results(root, published))
+    root, contents = results.root, gather(results)
     write_text(root / PAGE, render(contents))
     figures = [
         file

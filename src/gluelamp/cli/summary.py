@@ -1,0 +1,75 @@
+"""The end of a sweep or a report in the terminal: a table of its scores, and the paths of its files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The folder in which each job of a sweep names its run. It is an environment variable, because that reaches
+# the jobs of every launcher.
+_SWEEP = "GLUELAMP_SWEEP"
+
+
+def start_sweep(root: Path) -> None:
+    """Note from now on which runs belong to the sweep, in this process and in those of its launcher.
+
+    Args:
+        root: the results folder.
+    """
+    folder = root / "hydra" / f"runs-{uuid4().hex}"
+    folder.mkdir(parents=True)
+    os.environ[_SWEEP] = str(folder)
+
+
+def add_to_sweep(run: Path) -> None:
+    """Note that a run is complete, if it is a job of a sweep.
+
+    Args:
+        run: its folder.
+    """
+    if _SWEEP in os.environ:
+        # A file of its own for each run, because jobs may end at the same time on different machines.
+        Path(os.environ[_SWEEP], run.name).write_text(str(run), encoding="utf-8")
+
+
+def end_sweep() -> None:
+    """Print the scores of the complete runs of the sweep, if there are some."""
+    if _SWEEP not in os.environ:
+        return
+    folder = Path(os.environ.pop(_SWEEP))
+    runs = sorted(Path(path.read_text(encoding="utf-8")) for path in folder.iterdir())
+    shutil.rmtree(folder)
+    if runs:
+        from gluelamp.records import read_record
+        from gluelamp.reporting.scores import score_table
+
+        root = folder.parents[1]
+        print_scores(score_table([(run, read_record(run / "record.json")) for run in runs]))
+        other = "" if root == Path("results") else f" results.root={root}"
+        print_lines(f"runs: {root / 'runs'}", f"tables and page: run `gluelamp report{other}`")
+
+
+def print_scores(scores: pd.DataFrame, summary: pd.DataFrame | None = None) -> None:
+    """Print scores, one table per source of data, backbone and head.
+
+    Args:
+        scores: as of `gluelamp.reporting.tables.overview.overview_tables`.
+        summary: the same.
+    """
+    from gluelamp.reporting.rendering.terminal import print_table
+    from gluelamp.reporting.tables.overview import overview_tables
+
+    for table in overview_tables(scores, summary):
+        print_table(table)
+
+
+def print_lines(*lines: str) -> None:
+    """Print lines after an empty one, and break none of them: a path stays whole."""
+    sys.stdout.write("\n" + "".join(f"{line}\n" for line in lines))
