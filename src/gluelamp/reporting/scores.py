@@ -21,18 +21,9 @@ COUNTS = ["trained", "method_bytes", "head_bytes", "shared_bytes"]
 """The sizes that are whole numbers."""
 COLUMNS = [
     *("data", "fingerprint", "checksum", "backbone", "head", "method", "family", "task", "seen_datasets"),
-    *(
-        "declaration",
-        "has_users",
-        "profiles",
-        "is_mixture",
-        "seed",
-        "epochs",
-        "total_epochs",
-        "diverged",
-        "deviations",
-    ),
-    *(*SIZES, "folder"),
+    *("declaration", "has_users", "profiles", "is_mixture"),
+    *("seed", "epochs", "total_epochs", "diverged", "deviations"),
+    *(*SIZES, "version", "folder"),
     *("metric", "is_main", "selection", "value"),
 ]
 # Checksums are settings: other data or weights give another result. A few digits are enough to see that.
@@ -90,6 +81,7 @@ def _rows(folder: Path, record: RunRecord) -> Iterator[dict[str, Any]]:
         "stored_pct": 100 * sizes.method / (FP32_BYTES * counts.backbone) if has_sizes else float("nan"),
         "head_bytes": sizes.head,
         "shared_bytes": sizes.shared,
+        "version": record.versions.get("gluelamp"),
         "folder": folder,
         **run_settings(record),
     }

@@ -75,6 +75,15 @@ def shared_signature(signatures: Sequence[str]) -> tuple[str, list[str]]:
     return signature(common), [signature(one) for one in rest]
 
 
+def common_signature(rows: pd.DataFrame) -> str:
+    """Return what the signatures of the scores of a table have in common.
+
+    Args:
+        rows: with the column ``signature``; averages and published scores have none.
+    """
+    return shared_signature([text for text in rows["signature"] if isinstance(text, str) and text])[0]
+
+
 def with_signatures(rows: pd.DataFrame) -> pd.DataFrame:
     """Add the column ``signature`` to scores.
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from gluelamp.reporting.labels import DATA_PREFIXES, HEADS, SELECTIONS, is_shared, table_labels
 from gluelamp.reporting.scores import COUNTS, SIZES, table_settings
+from gluelamp.reporting.signature import with_signatures
 from gluelamp.reporting.statistics import Estimate, mean_estimate, read_predictions, score_estimate
 from gluelamp.tasks.catalogue import TASKS
 from gluelamp.tasks.glue import GLUE
@@ -52,6 +53,7 @@ SCORE_COLUMNS = [
     *("data", "backbone", "head", "method", "label", "task", "seen_datasets", "metric"),
     *("epochs", "total_epochs", "selection"),
     *("seeds", "seed_set", "collapsed", "mean", "std", "low", "high", "error", "freedom", *SIZES),
+    "signature",
 ]
 
 SCOPE = ["data", "backbone", "head"]
@@ -74,12 +76,13 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
         ``seeds``, ``seed_set``, ``folders``, ``predictions`` (None if a run has none), the number of
         ``collapsed`` runs (`Predictions.collapsed`; missing without predictions), the 95 % interval
         over examples and seeds from ``low`` to ``high``, its standard ``error`` and degrees of ``freedom``
-        (NaN without predictions).
+        (NaN without predictions), and the ``signature`` (`gluelamp.reporting.signature`).
     """
     if scores.empty:
         # The tables filter by these columns, also if there is nothing to filter.
         added = ("variant", "mean", "median", "std", "seeds", "seed_set", "folders", "predictions")
-        return scores.reindex(columns=[*scores, *added, "collapsed", "low", "high", "error", "freedom"])
+        intervals = ("collapsed", "low", "high", "error", "freedom", "signature")
+        return scores.reindex(columns=[*scores, *added, *intervals])
     scores = scores.assign(variant=_variants(scores))
     # The order of rows is the order of the tables: main metrics first, the strictest selection first.
     order = {
@@ -92,7 +95,7 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     scores = scores.loc[scores.assign(**order).sort_values(keys, kind="stable").index]
     groups = (group for _, group in scores.groupby(_GROUP, sort=False))
     rows = pd.DataFrame([_over_seeds(group) for group in groups])
-    return rows.astype(dict.fromkeys([*COUNTS, "collapsed"], "Int64"))
+    return with_signatures(rows.astype(dict.fromkeys([*COUNTS, "collapsed"], "Int64")))
 
 
 def task_order(tasks: pd.Series) -> pd.Series:

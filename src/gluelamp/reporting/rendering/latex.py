@@ -74,7 +74,9 @@ def _table(table: Table, caption: str, label: str) -> str:
     )
     # A float starts in the normal size again.
     text = text.replace("\\centering", "\\centering\\footnotesize", 1)
-    return f"{{\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n{text}}}\n"
+    # After an unescaped percent sign the rest of the line is a comment.
+    comment = f"% signature, shared by all scores: {table.signature}\n" if table.signature else ""
+    return f"{comment}{{\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n{text}}}\n"
 
 
 def _alignment(table: Table) -> str:

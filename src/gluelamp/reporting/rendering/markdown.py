@@ -37,7 +37,9 @@ def table_as_markdown(table: Table, level: int = 2) -> str:
     lines = [[column.title for column in table.columns], rule, *(map(_cell, row) for row in table.rows)]
     parts = [f"{'#' * level} {table.title}\n"] if table.title else []
     parts.append("".join(f"| {' | '.join(line)} |\n" for line in lines))
-    parts += ["\n".join(f"- {note}" for note in table.notes) + "\n"] if table.notes else []
+    signature = [f"Signature, shared by all scores: `{table.signature}`"] if table.signature else []
+    notes = [f"- {note}\n" for note in (*table.notes, *signature)]
+    parts += ["".join(notes)] if notes else []
     return "\n".join(parts)
 
 

@@ -248,12 +248,14 @@ class Table:
         columns: the headings.
         rows: the cells, one a column. An empty first cell means: the same as in the row above.
         notes: sentences below it, in Markdown.
+        signature: what the signatures of its scores have in common; empty if it has no scores.
     """
 
     title: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str] = ()
+    signature: str = ""
 
     def __post_init__(self) -> None:
         """Check that each row has a cell for each column."""

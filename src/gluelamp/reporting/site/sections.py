@@ -46,6 +46,7 @@ class RunGroup:
         task: the name.
         records: one per seed, in the order of seeds.
         links: from the page to the records' files.
+        signature: of the score under the strictest selection of the epoch.
     """
 
     slug: str
@@ -56,6 +57,7 @@ class RunGroup:
     task: str
     records: Sequence[RunRecord]
     links: Sequence[str]
+    signature: str
 
     @property
     def record(self) -> RunRecord:
@@ -151,16 +153,24 @@ def run_groups(summary: pd.DataFrame, runs: Sequence[FoundRun], root: Path) -> d
         root: the results folder, in which the page is written.
     """
     records = dict(runs)
-    # Every complete run has a score after its last epoch: one row per group.
-    rows = summary[summary["is_main"].astype(bool) & (summary["selection"] == "last")]
+    # One row per group: a summary has the strictest selection of the epoch first.
     keys = [*SCOPE, "variant", "task"]
+    rows = summary[summary["is_main"].astype(bool)].drop_duplicates(keys)
     groups: dict[Path, RunGroup] = {}
     for number, row in enumerate(rows.sort_values(keys).to_dict("records"), start=1):
         folders = row["folders"]
         links = [f"{folder.relative_to(root).as_posix()}/record.json" for folder in folders]
-        data, backbone, head, method, task = (row[key] for key in keys)
-        members = [records[folder] for folder in folders]
-        group = RunGroup(f"runs-{number}", data, backbone, HEADS[head], method, task, members, links)
+        group = RunGroup(
+            slug=f"runs-{number}",
+            data=row["data"],
+            backbone=row["backbone"],
+            head=HEADS[row["head"]],
+            method=row["variant"],
+            task=row["task"],
+            records=[records[folder] for folder in folders],
+            links=links,
+            signature=row["signature"],
+        )
         groups |= dict.fromkeys(folders, group)
     return groups
 

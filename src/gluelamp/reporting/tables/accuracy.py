@@ -18,6 +18,7 @@ from gluelamp.reporting.labels import (
 from gluelamp.reporting.published_scores import Key as PublishedKey
 from gluelamp.reporting.rendering import EMPTY, Cell, Format, Number, Page, Range, Table, Text, numbers, texts
 from gluelamp.reporting.scores import SAMPLE, is_benchmark
+from gluelamp.reporting.signature import common_signature
 from gluelamp.reporting.statistics import TIES_NOTE, Predictions, comparable, possibly_best, rank_intervals
 from gluelamp.reporting.summary import GLUE_TASKS, SCOPE, BenchmarkTasks, by_benchmark, task_averages
 from gluelamp.reporting.training_data import training_data_notes
@@ -26,7 +27,7 @@ from gluelamp.tasks.task import ERRORS
 ACCURACY_COLUMNS = [
     *(*SCOPE, "method", "task", "seen_datasets", "metric"),
     *("mean", "median", "std", "low", "high"),
-    *("seeds", "collapsed", "epochs", "selection", "published"),
+    *("seeds", "collapsed", "epochs", "selection", "published", "signature"),
 ]
 PUBLISHED_NOTE = (
     "Published for the same method, backbone, task and metric, on the whole development set; "
@@ -116,7 +117,7 @@ def _wide_table(title: str, rows: pd.DataFrame, notes: Sequence[str], benchmark:
         }
     bare = [_NOT_COMPARABLE.format(task_names(" ".join(not_comparable)))] if not_comparable else []
     notes = [*notes, *training_data_notes(rows), *bare, *collapse_notes(rows, "variant")]
-    return _method_table(title, columns, sorted(rows["variant"].unique()), notes)
+    return _method_table(title, columns, sorted(rows["variant"].unique()), notes, common_signature(rows))
 
 
 def _task_table(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Table:
@@ -147,7 +148,7 @@ def _task_table(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Table:
     columns |= {SELECTIONS[other]: _means(parts[other]) for other in others}
     names = dict.fromkeys(name for part in (first, *parts.values()) for name in part["variant"])
     notes = [*notes, *training_data_notes(rows), *collapse_notes(rows, "variant")]
-    return _method_table(title, columns, names, notes)
+    return _method_table(title, columns, names, notes, common_signature(rows))
 
 
 def _published_table(title: str, rows: pd.DataFrame) -> Table:
@@ -164,11 +165,15 @@ def _published_table(title: str, rows: pd.DataFrame) -> Table:
 
 
 def _method_table(
-    title: str, columns: Mapping[str, Mapping[str, Cell]], methods: Iterable[str], notes: Sequence[str]
+    title: str,
+    columns: Mapping[str, Mapping[str, Cell]],
+    methods: Iterable[str],
+    notes: Sequence[str],
+    signature: str = "",
 ) -> Table:
     """Return a table with one line per method; a missing cell is empty."""
     lines = [[Text(name), *(column.get(name, EMPTY) for column in columns.values())] for name in methods]
-    return Table(title, [*texts("method"), *numbers(*columns)], lines, notes)
+    return Table(title, [*texts("method"), *numbers(*columns)], lines, notes, signature)
 
 
 def _means(rows: pd.DataFrame, bold: Iterable[str] = ()) -> dict[str, Cell]:

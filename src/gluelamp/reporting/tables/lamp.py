@@ -24,6 +24,7 @@ from gluelamp.reporting.rendering import (
     texts,
 )
 from gluelamp.reporting.scores import CHECKSUM_DIGITS, COUNTS, SAMPLE
+from gluelamp.reporting.signature import common_signature
 from gluelamp.reporting.summary import task_order
 from gluelamp.reporting.tables.accuracy import failed_runs
 from gluelamp.reporting.tables.lamp_scores import PROFILE_NAMES, LampScores, baseline_scores, method_scores
@@ -40,6 +41,7 @@ LAMP_COLUMNS = [
     *("user_metric", "user_mean", "user_low", "user_high"),
     *COUNTS,
     *(f"vs_{name}{part}" for name in REFERENCES for part in ("", "_low", "_high", "_users", "_verdict")),
+    "signature",
 ]
 _DIGITS = 12  # equal means over seeds may differ in the last bits of a float
 
@@ -182,7 +184,7 @@ def _table(rows: pd.DataFrame) -> Table:
     ]
     lines = [_line(row, metrics) for row in rows.to_dict("records")]
     title = f"{first['data']} data, {first['task']}, {first['backbone']}"
-    return Table(title, columns, lines, list(_notes(rows)))
+    return Table(title, columns, lines, list(_notes(rows)), common_signature(rows))
 
 
 def _notes(rows: pd.DataFrame) -> Iterator[str]:

@@ -13,6 +13,7 @@ import pandas as pd
 from gluelamp.errors import InputError
 from gluelamp.reporting.labels import variant_labels
 from gluelamp.reporting.scores import COUNTS, table_settings
+from gluelamp.reporting.signature import run_fields, signature
 from gluelamp.reporting.statistics.predictions import PREDICTIONS, read_columns
 from gluelamp.tasks.lamp.metrics import lamp_metrics
 from gluelamp.tasks.task import Task
@@ -49,9 +50,11 @@ class LampScores:
 
 def method_scores(task: Task, runs: pd.DataFrame) -> list[LampScores]:
     """Return the rows of methods in the order of profiles, then of labels."""
-    settings = list(map(_settings, table_settings(runs)))
+    every_setting = table_settings(runs)
+    settings = list(map(_settings, every_setting))
     groups = zip(runs["method"], runs["profiles"], strict=True)
     runs = runs.assign(
+        run_settings=every_setting,
         setting=settings,
         label=variant_labels(list(zip(groups, runs["method"], settings, strict=True))),
         profiles_rank=runs["profiles"].map(list(PROFILE_NAMES).index),
@@ -92,6 +95,15 @@ def _row_scores(task: Task, runs: pd.DataFrame) -> LampScores:
         "epochs": first["epochs"],
         "diverged": runs["diverged"].sum(),
         **first[COUNTS],
+        "signature": signature(
+            run_fields(first, first["run_settings"])
+            | {
+                "seeds": ",".join(map(str, sorted(set(runs["seed"])))),
+                "rows": rows["idx"].nunique(),
+                "bootstrap": "users",
+                "version": first["version"],
+            }
+        ),
     }
     setting = frozenset({**task_settings, "epochs": str(first["epochs"])}.items())
     return LampScores(first["method"], first["label"], first["profiles"], rows, metrics, users, setting, run)

@@ -35,6 +35,7 @@ from gluelamp.reporting.rendering import (
     texts,
 )
 from gluelamp.reporting.scores import FP32_BYTES, SAMPLE, is_benchmark
+from gluelamp.reporting.signature import common_signature
 from gluelamp.reporting.summary import (
     AVERAGE_TASKS,
     GLUE_TASKS,
@@ -62,6 +63,7 @@ COLUMNS = [
     *("published_trained", "published_stored"),
     *("published", "published_metric", "marks", "paper", "protocol"),
     *("gap", "gap_low", "gap_high"),
+    "signature",
 ]
 _READING = (
     "Scores are times 100, in the main metric of each task (Matthews correlation on CoLA, Pearson correlation"
@@ -124,7 +126,7 @@ def _paper_scope(published: pd.DataFrame) -> pd.DataFrame:
     scores = dict.fromkeys(["mean", "std", "low", "high", "error", "freedom", *_PERCENTAGES], np.nan)
     scope = {"data": "", "backbone": PAPER_BACKBONE, "head": "", "epochs": 0, "selection": ""}
     return places.to_frame(index=False).assign(
-        metric="", seen_datasets="", seeds=0, seed_set="", collapsed=0, **scope, **scores
+        metric="", seen_datasets="", seeds=0, seed_set="", collapsed=0, signature="", **scope, **scores
     )
 
 
@@ -219,7 +221,7 @@ def _table(rows: pd.DataFrame, benchmark: BenchmarkTasks) -> Table:
     ]
     collapsed = collapse_notes(rows[rows["task"] != AVERAGE], "method")
     notes = [*sample, *training_data_notes(rows), *legend(marks), *collapsed]
-    return Table(scope_title(rows), columns, lines, notes)
+    return Table(scope_title(rows), columns, lines, notes, common_signature(rows))
 
 
 def _title(task: str, rows: pd.DataFrame, benchmark: BenchmarkTasks) -> str:

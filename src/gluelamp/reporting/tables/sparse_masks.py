@@ -6,6 +6,7 @@ import pandas as pd
 
 from gluelamp.reporting.labels import collapse_notes, scope_title
 from gluelamp.reporting.rendering import COUNT, Cell, Format, Page, Range, Table, Text, numbers, texts
+from gluelamp.reporting.signature import common_signature
 from gluelamp.reporting.summary import SCOPE, SETTING_NOTE, common_settings
 from gluelamp.reporting.tables.paired import compared_rows, difference_tables, score_cells
 from gluelamp.reporting.training_data import training_data_notes
@@ -99,5 +100,5 @@ def _tables(rows: pd.DataFrame, matched: str = "") -> list[Table]:
     title, (method, *others) = scope_title(rows) + (f", {matched}" if matched else ""), columns
     lines = list(map(list, zip(*columns.values(), strict=True)))
     notes = [*training_data_notes(rows), *collapse_notes(rows, "label")]
-    table = Table(title, [*texts(method), *numbers(*others)], lines, notes)
+    table = Table(title, [*texts(method), *numbers(*others)], lines, notes, common_signature(rows))
     return [table, *difference_tables(rows, masks, PAFI, title)]

@@ -9,6 +9,7 @@ import pandas as pd
 from gluelamp.reporting.labels import SAMPLE_NOTE, scope_title, task_name
 from gluelamp.reporting.rendering import POINTS, Cell, Number, Page, Table, Text, numbers, texts
 from gluelamp.reporting.scores import SAMPLE
+from gluelamp.reporting.signature import common_signature
 from gluelamp.reporting.statistics import MATTHEWS_CROSS_FITTED, ROC_AUC, read_predictions
 from gluelamp.reporting.summary import BENCHMARKS, SCOPE, SCORE_COLUMNS, SETTING_NOTE, common_settings
 from gluelamp.reporting.training_data import training_data_notes
@@ -134,4 +135,5 @@ def _table(rows: pd.DataFrame) -> Table:
     notes = [SAMPLE_NOTE.format(benchmark)] if first["data"].iloc[0].startswith(SAMPLE) else []
     title = f"{scope_title(first)}, {task_name(first['task'].iloc[0])}"
     notes += training_data_notes(first)
-    return Table(title, [*texts("method"), *numbers(*titles, "collapsed")], lines, notes)
+    columns = [*texts("method"), *numbers(*titles, "collapsed")]
+    return Table(title, columns, lines, notes, common_signature(rows))

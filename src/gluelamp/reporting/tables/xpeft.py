@@ -22,6 +22,7 @@ from gluelamp.reporting.rendering import (
     numbers,
     texts,
 )
+from gluelamp.reporting.signature import common_signature
 from gluelamp.reporting.summary import SCOPE, SETTING_NOTE, common_settings
 from gluelamp.reporting.tables.paired import compared_rows, difference_tables, score_cells
 from gluelamp.reporting.training_data import training_data_notes
@@ -117,7 +118,7 @@ def _counted_rows(measured: Sequence[Measurement]) -> pd.DataFrame:
     ]
     scope = {
         **{"data": "", "backbone": PAPER_BACKBONE, "head": "two_layer", "selection": "", "task": ""},
-        **{"seen_datasets": "", "seeds": 0, "collapsed": 0},
+        **{"seen_datasets": "", "seeds": 0, "collapsed": 0, "signature": ""},
     }
     return pd.DataFrame([{**scope, "shared_bytes": 0, **row} for row in (*references, *masks)])
 
@@ -165,6 +166,7 @@ def _tables(rows: pd.DataFrame, published: pd.DataFrame) -> list[Table]:
         lines.append([cells.get(column, EMPTY) for column in titles])
     marks = legend("".join(published["marks"]))
     notes = [*training_data_notes(rows), *marks, *collapse_notes(rows, "label")]
-    table = Table(title, [*texts(*titles[:2]), *numbers(*titles[2:])], lines, notes)
+    header = [*texts(*titles[:2]), *numbers(*titles[2:])]
+    table = Table(title, header, lines, notes, common_signature(rows))
     references = [one for one in REFERENCES if f"vs_{one}" in rows]
     return [table, *(table for one in references for table in difference_tables(rows, labels, one, title))]
