@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,36 +129,19 @@ def results(root: str | Path = "results") -> pd.DataFrame:
 
 def _composed(config_name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a composed configuration, from the same files and by the same rules as on the command line."""
-    import hydra
+    from hydra import compose
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     from gluelamp.cli.app import explain, plain
-    from gluelamp.package_data import CONFIGS
+    from gluelamp.experiments.compose import initialized_hydra
 
     overrides = list(_overrides(values))
-    with _without_hydra():
-        try:
-            with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-                return plain(hydra.compose(config_name, overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise explain(error, config_name, overrides) from error
-
-
-@contextmanager
-def _without_hydra() -> Iterator[None]:
-    """Set aside a program's own use of Hydra: it has one state per process."""
-    from hydra.core.global_hydra import GlobalHydra
-
-    # Asked for each time: Hydra replaces the instance, too.
-    before = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
     try:
-        yield
-    finally:
-        GlobalHydra.instance().clear()
-        if before is not None:
-            GlobalHydra.instance().initialize(before)
+        with initialized_hydra():
+            return plain(compose(config_name, overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error, config_name, overrides) from error
 
 
 def _overrides(values: Mapping[str, Any], section: str = "") -> Iterator[str]:

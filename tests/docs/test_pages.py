@@ -13,12 +13,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from markdown_it import MarkdownIt
 from omegaconf import OmegaConf
 
 from gluelamp.cli.app import plain
+from gluelamp.cli.main import SUBCOMMANDS
 from gluelamp.cli.method_pages import (
     TOKENS,
     configured_backbones,
@@ -41,19 +43,20 @@ PAGES = [
 PACKAGE = ROOT / "src" / "gluelamp"
 FOLDERS = ("src", "configs", "scripts", "tests", "docs", "benchmarks", "results", ".ci")
 PATH = re.compile(r"(?:[\w.<>*{},-]+/)+[\w.<>*{},-]*|\b\w+\.(?:py|yaml|toml|txt)\b")
-# Written by runs and therefore not in the repository.
+# Written by runs, or a user's own, and therefore not in the repository.
 WRITTEN = (
     *(f"results/{part}" for part in ("cache", "runs", "shared", "submissions", "tables", "report.html")),
     "glue_data/",
     "cola/",
+    "data/",
+    "my_package/",
 )
 # Only these commands exist, because PATH is empty: any other command fails the test.
 SHELL = "\n".join(
     [
         "set -eu; PATH=",
         "python() { printf '%s\\t' \"$@\"; echo; }",
-        # tests/docs/test_compare_page.py runs the subcommand without a configuration.
-        'gluelamp() { [ "$1" = compare ] || python "scripts/$1.py" "${@:2}"; }',
+        "gluelamp() { printf '%s\\t' gluelamp \"$@\"; echo; }",
         *(f"function {name} {{ :; }}" for name in ("python3", "pip", "make", "cp", "rm", ".venv/bin/pip")),
         "",
     ]
@@ -105,7 +108,7 @@ def test_the_paths_that_a_page_names_exist(page: Path) -> None:
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
-    """Yield each script's name and arguments, as Bash passes them."""
+    """Yield each script's path, or `gluelamp`, and its arguments, as Bash passes them."""
     for page in PAGES:
         for block in blocks(page, "bash"):
             done = subprocess.run(
@@ -161,15 +164,21 @@ def write_own_rows(path: Path) -> None:
 
 @pytest.mark.parametrize(("script", "line"), COMMANDS)
 def test_the_commands_of_the_pages_compose(script: str, line: str, tmp_path: Path) -> None:
-    assert (ROOT / script).is_file()
-    arguments = [
-        word.replace("DIR", str(tmp_path)) for word in shlex.split(line) if word not in ("-m", "--help")
-    ]
+    arguments = [word.replace("DIR", str(tmp_path)) for word in shlex.split(line)]
+    if script == "gluelamp":
+        config, *arguments = arguments
+        assert config in (*SUBCOMMANDS, "--help", "-sc")
+    else:
+        assert (ROOT / script).is_file()
+        config = Path(script).stem
+    if not (CONFIGS / f"{config}.yaml").is_file():
+        return  # not a command of Hydra
+    parsed = get_args_parser().parse_intermixed_args(arguments)
+    if parsed.config_dir:
+        return  # its choices are in a folder that does not exist
+    arguments = parsed.overrides
     for word in arguments:
         write_own_rows(Path(word.rpartition("=")[2]))
-    config = Path(script).stem
-    if not (CONFIGS / f"{config}.yaml").is_file():
-        return  # a benchmark, whose options are not Hydra's
     for job in jobs(config, arguments):
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             raw = plain(compose(config, overrides=job))

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gluelamp import __version__
 from gluelamp.cli.main import SUBCOMMANDS, main
+from gluelamp.records import find_runs
+from outside_package import install_outside
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def gluelamp(environment: dict[str, str], tmp_path: Path) -> Command:
+    """Run the command in a process of its own and in an empty folder, with a folder on Python's path."""
+    (tmp_path / "work").mkdir()
+
+    def run(*arguments: str, path: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "gluelamp", *arguments],
+            cwd=tmp_path / "work",
+            env={**environment, "PYTHONPATH": os.pathsep.join([environment["PYTHONPATH"], str(path)])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -37,13 +61,35 @@ def test_an_unknown_subcommand_is_one_sentence_and_code_2(
     assert err.count("\n") == 1
 
 
-def test_the_module_is_the_command(environment: dict[str, str], tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "gluelamp", "--version"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_the_module_is_the_command(gluelamp: Command) -> None:
+    done = gluelamp("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"gluelamp {__version__}\n", "")
+
+
+def test_a_method_of_an_installed_package_is_a_choice_like_any_other(
+    gluelamp: Command, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    site = install_outside(tmp_path / "site")
+    help_text = gluelamp("train", "--help", path=site).stdout
+    (methods,) = [line for line in help_text.splitlines() if line.startswith("method: ")]
+    assert ", norm_bias, " in methods
+
+    misspelt = gluelamp("train", "method=norm_bais", path=site)
+    assert misspelt.stderr.startswith("error: method 'norm_bais' is unknown; did you mean 'norm_bias'? ")
+    assert misspelt.returncode == 2
+
+    workers = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    short = ("trainer.epochs=1", "task.max_train_examples=16")
+    sweep = gluelamp("train", "-m", "method=norm_bias", *workers, *small, *short, path=site)
+    assert (sweep.returncode, sweep.stderr) == (0, "")
+    ((_, record),) = find_runs(tmp_path / "work" / "results")
+    assert (record.config.method.name, record.status) == ("norm_bias", "complete")
+
+
+def test_an_installed_method_without_a_config_is_named(gluelamp: Command, tmp_path: Path) -> None:
+    site = install_outside(tmp_path / "site")
+    (site / "outside" / "configs" / "method" / "norm_bias.yaml").unlink()
+    done = gluelamp("train", "method=norm_bias", path=site)
+    file = "outside/configs/method/norm_bias.yaml"
+    assert done.stderr == f"error: method 'norm_bias' has no config: its package needs the file {file}.\n"
+    assert done.returncode == 2

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import hydra
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
@@ -23,8 +23,9 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gluelamp.cli.summary import end_sweep
 from gluelamp.errors import InputError, unknown
+from gluelamp.experiments.compose import initialized_hydra, register_method_packages
 from gluelamp.experiments.overrides import refuse_renamed
-from gluelamp.package_data import CONFIGS
+from gluelamp.package_data import CONFIGS, installed_methods
 
 
 class RunFailedError(RuntimeError):
@@ -70,6 +71,7 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> NoRet
         if code:
             sys.exit(code)
 
+    register_method_packages()
     decorate = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
     try:
         # Before Hydra composes: it would call an old key unknown, and not name the new one.
@@ -116,6 +118,11 @@ def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> Inp
     """
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        if group == "method" and (target := installed_methods().get(name)):
+            folder = f"{target.partition('.')[0]}/configs/method"
+            return InputError(
+                f"method {name!r} has no config: its package needs the file {folder}/{name}.yaml."
+            )
         return unknown(group, name, error.options)
     # Hydra names the key in this message only
     match = re.search(r"Could not override '([^']+)'", str(error))
@@ -134,8 +141,10 @@ def _known_keys(config_name: str, overrides: Sequence[str], key: str) -> list[st
     # Only choices of config files are applied: the wrong key itself, and other values, could fail again.
     # An experiment is left out because it may be the source of the wrong key.
     choices = [word for word in overrides if re.fullmatch(r"(?!experiment)[\w/]+=[\w/]+", word)]
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    own_folder = get_args_parser().parse_known_args()[0].config_dir
+    if own_folder:
+        choices.append(f"hydra.searchpath=['file://{Path(own_folder).resolve()}']")
+    with initialized_hydra():
         try:
             config = compose(config_name, [word for word in choices if not word.startswith(f"{key}=")])
         except HydraException:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gluelamp.cli.app import RunFailedError, names, path
 from gluelamp.cli.summary import add_to_sweep, print_lines, print_scores
-from gluelamp.package_data import CONFIGS, PUBLISHED, refuse_reference
+from gluelamp.package_data import PUBLISHED, config_folders, refuse_reference
 
 _log = logging.getLogger(__name__)
 
@@ -118,7 +118,10 @@ def publish(raw: dict[str, Any]) -> None:
     """Add a CSV file of printed scores to those of one paper."""
     from gluelamp.reporting.published_scores import add_published
 
-    known = [{file.stem for file in (CONFIGS / group).glob("*.yaml")} for group in ("method", "backbone")]
+    known = [
+        {file.stem for folder in config_folders() for file in (folder / group).glob("*.yaml")}
+        for group in ("method", "backbone")
+    ]
     folder = _published(raw)
     if not folder.exists():  # the report reads one folder, and the numbers of the package belong to it
         shutil.copytree(PUBLISHED, folder)

@@ -29,18 +29,10 @@ _COMMANDS = "gluelamp.cli.commands"
 SUBCOMMANDS = {
     "train": Subcommand(f"{_COMMANDS}:train", "Train one run, or with -m a sweep."),
     "measure": Subcommand(f"{_COMMANDS}:measure", "Count, time or certify the cost of a method."),
-    "report": Subcommand(
-        "gluelamp.cli.commands:report", "Write tables, figures and the page of a results folder."
-    ),
-    "predict": Subcommand(
-        "gluelamp.cli.commands:predict", "Write the test server's files of a finished run."
-    ),
-    "export": Subcommand(
-        "gluelamp.cli.commands:export", "Write the model of a finished run for other libraries."
-    ),
-    "prepare": Subcommand(
-        "gluelamp.cli.commands:prepare", "Copy tasks to a local folder of checked Parquet."
-    ),
+    "report": Subcommand(f"{_COMMANDS}:report", "Write tables, figures and the page of a results folder."),
+    "predict": Subcommand(f"{_COMMANDS}:predict", "Write the test server's files of a finished run."),
+    "export": Subcommand(f"{_COMMANDS}:export", "Write the model of a finished run for other libraries."),
+    "prepare": Subcommand(f"{_COMMANDS}:prepare", "Copy tasks to a local folder of checked Parquet."),
     "compare": Subcommand(
         "gluelamp.cli.compare:main", "Compare predictions of any program on the same rows.", has_config=False
     ),

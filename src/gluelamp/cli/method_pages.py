@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.cli.app import plain
 from gluelamp.errors import InputError
+from gluelamp.experiments.compose import initialized_hydra
 from gluelamp.experiments.config import parse_method
 from gluelamp.experiments.measure import MeasureConfig, parse_measure
 from gluelamp.io import write_text
@@ -84,14 +85,14 @@ def write_method_pages(folder: Path) -> None:
 def configured_methods() -> dict[str, Method]:
     """Return the method of each config with its default options, by the name of the config."""
     names = sorted(path.stem for path in (CONFIGS / "method").glob("*.yaml"))
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialized_hydra():
         # The method's file alone composes far faster than a whole configuration.
         return {name: parse_method(plain(compose(f"method/{name}", ["+seed=0"]))["method"]) for name in names}
 
 
 def configured_backbones() -> list[BackboneConfig]:
     """Return one backbone config of each architecture; the first is the one that is counted."""
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialized_hydra():
         return [_parse(f"backbone={name}").backbone for name in ARCHITECTURES]
 
 

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, cast
 
 from gluelamp.errors import InputError
-from gluelamp.package_data import CONFIGS
+from gluelamp.package_data import config_folders, find_config
 
 # Old keys are not accepted silently: a script with them would run with the defaults of the new keys.
 RENAMED_KEYS = {
@@ -82,8 +82,8 @@ def run_overrides(
     words += [f"{section}.revision={revision}" for section, revision in revisions if revision]
     # A method's config also sets learning rates, so the trainer's defaults are those of the composed method.
     defaults = {**_composed("method", method), "task": _composed("task", task)["task"]}
-    if not (CONFIGS / "method" / f"{method}.yaml").is_file():
-        # a method of another package: its defaults are not known here, so all its options are written
+    if not find_config("method", method):
+        # a config of the user's own folder: its defaults are not known here, so all its options are written
         defaults["method"] = dict.fromkeys(config["method"])
     searched = {*_SEARCHED, *(defaults.get("search") or ())}
     if config["head"]["type"] != "two_layer":
@@ -109,30 +109,25 @@ def _differences(
 def _method_config(method: Mapping[str, Any]) -> str:
     """Return the config of a method's name or, if the name was given on the command line, of its class."""
     # A config without _target_ inherits it from another file, which is found by its class instead.
-    folder = CONFIGS / "method"
-    if (folder / f"{method['name']}.yaml").is_file():
+    if find_config("method", method["name"]):
         return str(method["name"])
     target = re.compile(rf"^  _target_: \S+\.{method['kind']}$", re.MULTILINE)
-    files = (path for path in sorted(folder.glob("*.yaml")) if target.search(path.read_text("utf-8")))
+    configs = (path for folder in config_folders() for path in sorted((folder / "method").glob("*.yaml")))
+    files = (path for path in configs if target.search(path.read_text("utf-8")))
     return next((path.stem for path in files), str(method["name"]))
 
 
 @cache
 def _composed(group: str, name: str) -> dict[str, dict[str, Any]]:
     """Return the configuration of a run with one choice, and else the defaults."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
+    from hydra import compose
     from omegaconf import OmegaConf
 
-    chosen = [f"{group}={name}"] if (CONFIGS / group / f"{name}.yaml").is_file() else []
-    # Hydra has one global state, and inside a script it is in use
-    state = GlobalHydra.instance().hydra
-    GlobalHydra.instance().hydra = None
-    try:
-        with initialize_config_dir(str(CONFIGS.resolve()), version_base="1.3"):
-            return cast("dict[str, Any]", OmegaConf.to_container(compose("train", overrides=chosen)))
-    finally:
-        GlobalHydra.instance().hydra = state
+    from gluelamp.experiments.compose import initialized_hydra
+
+    chosen = [f"{group}={name}"] if find_config(group, name) else []
+    with initialized_hydra():
+        return cast("dict[str, Any]", OmegaConf.to_container(compose("train", overrides=chosen)))
 
 
 def _text(value: object) -> str:

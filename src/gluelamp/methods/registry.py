@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 import yaml
 
 from gluelamp.errors import unknown
 from gluelamp.methods.base import Method
-from gluelamp.package_data import CONFIGS
-
-GROUP = "gluelamp.methods"
-"""The group of entry points by which a package adds methods: ``name = "package.module:Class"``."""
+from gluelamp.package_data import config_folders, find_config, installed_methods
 
 
 class Rates(NamedTuple):
@@ -35,19 +31,19 @@ def method_config(name: str) -> dict[str, dict[str, Any]]:
     """Return a method's config, together with that on which it is based.
 
     Args:
-        name: of a file in ``configs/method``, or of an entry point.
+        name: of a file in ``configs/method`` of this or of another package, or of an entry point.
 
     Returns:
         by section, ``method``, ``trainer`` and ``search``. Interpolations such as ``${seed}`` are not
-        resolved. Of a method of another package, its class alone.
+        resolved. Of a method of another package without a config, its class alone.
 
     Raises:
         InputError: if the name is unknown.
     """
-    path = CONFIGS / "method" / f"{name}.yaml"
-    if name in _external():
-        return {"method": {"_target_": _external()[name]}}
-    if not path.is_file():
+    path = find_config("method", name)
+    if path is None and name in installed_methods():
+        return {"method": {"_target_": installed_methods()[name]}}
+    if path is None:
         raise unknown("method", name, _names())
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     bases = [base for base in content.pop("defaults", []) if base != "_self_"]
@@ -80,12 +76,8 @@ def default_rates(method: Method) -> Rates | None:
 
 
 def _names() -> list[str]:
-    return sorted({path.stem for path in (CONFIGS / "method").glob("*.yaml")} | _external().keys())
-
-
-@cache
-def _external() -> dict[str, str]:
-    return {entry.name: entry.value.replace(":", ".") for entry in entry_points(group=GROUP)}
+    files = {path.stem for folder in config_folders() for path in (folder / "method").glob("*.yaml")}
+    return sorted(files | installed_methods().keys())
 
 
 def _class(target: str) -> type[Method]:
