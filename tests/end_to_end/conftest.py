@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 import gluelamp
+from gluelamp.cli import terminal
 from gluelamp.package_data import CONFIGS
 
 SCRIPTS = CONFIGS.parent / "scripts"
@@ -56,6 +57,7 @@ def run_in_process(patch: pytest.MonkeyPatch, folder: Path, script: str, *argume
     patch.setenv("HYDRA_FULL_ERROR", "1")  # so that the old value comes back
     patch.setattr(sys, "argv", [f"{script}.py", *arguments])
     patch.chdir(folder)
+    terminal.screen.cache_clear()  # a command shows a notice once
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:

@@ -74,9 +74,12 @@ def test_one_run_ends_with_a_line_about_its_score(
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     ((_, record),) = find_runs(tmp_path / "mine")
     assert (record.status, record.config.method.name) == ("complete", "hiwi")
-    score = record.metrics["best"]["matthews_correlation"]
+    held_out, best = (100 * record.metrics[key]["matthews_correlation"] for key in ("held_out", "best"))
     line = out.splitlines()[-1].partition("] ")[2]
-    assert line.startswith(f"tiny hiwi cola seed 0 (sample): matthews_correlation best {score:.4f} (epoch 1)")
+    assert line.startswith(
+        f"tiny hiwi cola seed 0 (sample): matthews_correlation {held_out:.2f} held out (cross-fitted), "
+        f"{best:.2f} best epoch (1), "
+    )
 
 
 def test_a_sweep_trains_each_combination_once(undisturbed: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import cache
 from math import atanh, sqrt
@@ -58,6 +58,9 @@ class FittedError(Exception):
 class UntilFitted:
     """A tracker that ends the training once 95 % of the examples are right."""
 
+    def step(self, trainer: Trainer) -> None:
+        pass
+
     def log(self, step: int, values: dict[str, float]) -> None:
         if values["accuracy"] >= 0.95:
             raise FittedError
@@ -94,7 +97,7 @@ def trainer_of(pretrained: tuple[Any, Any], compose: Compose, tmp_path: Path) ->
         *,
         faster: float = 1.0,
         blocks: int = BLOCKS,
-        tracker: UntilFitted | None = None,
+        trackers: Sequence[UntilFitted] = (),
         **knobs: Any,
     ) -> Trainer:
         raw = compose(f"method={name}", *options)
@@ -107,7 +110,7 @@ def trainer_of(pretrained: tuple[Any, Any], compose: Compose, tmp_path: Path) ->
 
         def new(adaptation: Adaptation, config: TrainerConfig, rates: Rates, place: Path) -> Trainer:
             profile = Profile(train, splits, rates, 0, place)
-            return Trainer(adaptation, task, [profile], config, 0, place, {}, tracker)
+            return Trainer(adaptation, task, [profile], config, 0, place, {}, trackers)
 
         model = build(task, blocks)
         torch.manual_seed(0)
@@ -131,7 +134,11 @@ def test_it_fits_64_real_examples(trainer_of: Train, data_folder: Path, name: st
     def fits(faster: float) -> bool:
         blocks = 6 if name in BANK else BLOCKS
         trainer = trainer_of(
-            *(name, options, task, rows, rows), faster=faster, blocks=blocks, tracker=UntilFitted(), **knobs
+            *(name, options, task, rows, rows),
+            faster=faster,
+            blocks=blocks,
+            trackers=[UntilFitted()],
+            **knobs,
         )
         try:
             trainer.run()

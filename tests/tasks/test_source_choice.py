@@ -15,6 +15,7 @@ from huggingface_hub.errors import OfflineModeIsEnabled, RevisionNotFoundError
 from pydantic import ValidationError
 
 from gluelamp.errors import InputError
+from gluelamp.tasks import benchmarks
 from gluelamp.tasks.catalogue import TASKS
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.data import load_task_data
@@ -29,6 +30,7 @@ BOTH_BENCHMARKS = pytest.mark.parametrize("task", ["stsb", "lamp2n"])
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(benchmarks, "_SILENT_HUBS", set())
     monkeypatch.delenv("GLUELAMP_DATA", raising=False)
     return tmp_path
 
@@ -125,6 +127,17 @@ def test_auto_falls_back_to_the_sample_with_a_warning(
     assert "rows from sample" in warning.getMessage()
     reason = "did not answer within 5 s (no network)" if task == "stsb" else "is not read from the network"
     assert reason in caplog.text.replace("\n", " ")
+
+
+def test_auto_does_not_ask_a_hub_again_that_did_not_answer(
+    hub: list[tuple], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(huggingface_hub.HfApi, "dataset_info", fail_with(OfflineModeIsEnabled("no network")))
+        assert load(source="auto").source == "sample"
+    assert load("cola", source="auto").source == "sample"  # of the same benchmark
+    assert hub == []
+    assert load(source="hub").source == "hub"  # who names the hub waits for it each time
 
 
 @BOTH_BENCHMARKS

@@ -23,6 +23,7 @@ from gluelamp.tasks.sample import generate
 from gluelamp.training import trainer as trainer_module
 from gluelamp.training.config import TrainerConfig
 from gluelamp.training.profile_state import Profile, Rates
+from gluelamp.training.trainer import Trainer
 from solo_trainer import SoloTrainer
 
 TRAIN_ROWS, VALIDATION_ROWS, MAX_LENGTH = 40, 24, 64
@@ -38,6 +39,10 @@ class Recorder:
 
     def __init__(self) -> None:
         self.logged: list[tuple[int, dict[str, float]]] = []
+        self.steps: list[int] = []
+
+    def step(self, trainer: Trainer) -> None:
+        self.steps.append(trainer.states[0].progress.step)
 
     def log(self, step: int, values: dict[str, float]) -> None:
         self.logged.append((step, dict(values)))
@@ -95,7 +100,7 @@ def make_trainer(
             seed,
             tmp_path / folder,
             PROVENANCE,
-            Recorder(),
+            [Recorder()],
         )
 
     return make

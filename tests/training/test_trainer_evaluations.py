@@ -60,7 +60,9 @@ def test_evaluations_come_at_their_steps_and_at_the_end(
     assert len(progress.losses) == 10
     for since, entry in zip([0, *steps], progress.history, strict=False):
         assert entry["train_loss"] == pytest.approx(np.mean(progress.losses[since : entry["step"]]))
-    assert trainer.tracker.logged == [(entry["step"], entry) for entry in progress.history]
+    (recorder,) = trainer.trackers
+    assert recorder.steps == list(range(1, progress.step + 1))
+    assert recorder.logged == [(entry["step"], entry) for entry in progress.history]
 
 
 def test_the_history_holds_scikit_learns_metrics_of_the_outputs(make_trainer: MakeTrainer) -> None:

@@ -1,7 +1,8 @@
-"""All jobs of a sweep are checked before the first one trains; a progress bar counts them."""
+"""All jobs of a sweep are checked before the first one trains; the terminal shows how many have ended."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,22 @@ from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, configure_log
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.utils import get_method
+from joblib import effective_n_jobs
 from omegaconf import DictConfig
-from rich.progress import Progress
 
 from gluelamp.cli.app import explain, plain, stop
 from gluelamp.cli.summary import end_sweep, start_sweep
+from gluelamp.cli.terminal import screen
+from gluelamp.cli.workers import receive_records, send_records
 from gluelamp.errors import InputError
-from gluelamp.experiments.progress import progress_bar
+from gluelamp.experiments.status import enable_updates
 from gluelamp.package_data import refuse_reference
+
+_log = logging.getLogger(__name__)
 
 
 def sweep_jobs(overrides: list[str]) -> list[list[str]]:
@@ -58,7 +63,8 @@ class SweepCallback(Callback):
 
     def __init__(self, parse: str | None = None) -> None:
         self.parse = parse
-        self.progress: Progress | None = None
+        # Workers have pickled copies of this object, and send their log records to this address.
+        self.address: str | None = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Compose and check every job: a sweep with a wrong value starts nothing."""
@@ -80,19 +86,32 @@ class SweepCallback(Callback):
             stop(explain(error, name, job))
         if self.parse:  # a sweep of measurements has no scores
             start_sweep(Path(config.results.root))
-        # other launchers run the jobs in processes of their own, where this bar is not visible
-        if config.hydra.runtime.choices["hydra/launcher"] == "basic":
-            self.progress = progress_bar()
-            self.progress.add_task("runs", total=len(jobs))
-            self.progress.start()
+        self._show_sweep(config, len(jobs))
+
+    def _show_sweep(self, config: DictConfig, jobs: int) -> None:
+        launcher = config.hydra.runtime.choices["hydra/launcher"]
+        if launcher not in ("basic", "joblib"):
+            return  # the runs of a cluster write logs of their own
+        configure_log(config.hydra.job_logging, config.hydra.verbose)
+        workers = 1
+        if launcher == "joblib":
+            workers = effective_n_jobs(config.hydra.launcher.n_jobs)
+            self.address = receive_records()
+        screen().start_sweep(jobs, workers)
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """Take note of the begin of a run. A worker sends all log records to the process of the sweep."""
+        if screen().bars:
+            enable_updates()  # here, because Hydra sets the levels of all loggers before each job
+        if self.address:
+            send_records(self.address)
+        _log.info("a run begins", extra={"event": "start"})
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        """Count a job."""
-        if self.progress:
-            self.progress.advance(self.progress.task_ids[0])
+        """Count a run."""
+        _log.info("a run has ended", extra={"event": "end"})
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Remove the bar and print the scores."""
-        if self.progress:
-            self.progress.stop()
+        """Remove the bars and print the scores."""
+        screen().close()
         end_sweep()

@@ -16,8 +16,8 @@ from gluelamp.backbones.load import BackboneConfig
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import HeadConfig, ResultsConfig, parse_sections
 from gluelamp.experiments.identity import identity
-from gluelamp.experiments.progress import progress_bar
 from gluelamp.experiments.record import package_versions
+from gluelamp.experiments.status import Status, report
 from gluelamp.io import locked, read_json, write_json
 from gluelamp.measurement.base import MeasuredModel, MeasurementKind, RecordHeader, Row
 from gluelamp.measurement.certificate import Certification
@@ -169,20 +169,18 @@ def measure_parts(kind: MeasurementKind, model: MeasuredModel, path: Path, name:
         InputError: if the file is damaged.
     """
     finished: dict[str, list[Row]] = read_json(path) if path.is_file() else {}
-    with progress_bar() as bar:
-        task = bar.add_task(name)
-        while True:
-            rows = [row for part_rows in finished.values() for row in part_rows]
-            # asked again after each round: a certificate adds parts while its timing is inconclusive
-            parts = {json.dumps(part, sort_keys=True): part for part in kind.parts(rows)}
-            missing = {key: part for key, part in parts.items() if key not in finished}
-            if not missing:
-                return rows
-            bar.update(task, total=len(parts), completed=len(parts) - len(missing))
-            measured = kind.measure(model, list(missing.values()))
-            for key, part_rows in zip(missing, measured, strict=True):
-                finished[key] = part_rows
-                write_json(path, finished)
-                bar.advance(task)
-                for row in part_rows:
-                    _log.info("%s %s", name, kind.summarise(row))
+    while True:
+        rows = [row for part_rows in finished.values() for row in part_rows]
+        # asked again after each round: a certificate adds parts while its timing is inconclusive
+        parts = {json.dumps(part, sort_keys=True): part for part in kind.parts(rows)}
+        missing = {key: part for key, part in parts.items() if key not in finished}
+        report(Status(name, len(finished), len(parts), f"{len(finished)} of {len(parts)} parts"))
+        if not missing:
+            return rows
+        measured = kind.measure(model, list(missing.values()))
+        for key, part_rows in zip(missing, measured, strict=True):
+            finished[key] = part_rows
+            write_json(path, finished)
+            report(Status(name, len(finished), len(parts), f"{len(finished)} of {len(parts)} parts"))
+            for row in part_rows:
+                _log.info("%s %s", name, kind.summarise(row))

@@ -10,6 +10,7 @@ from pathlib import Path
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.plan import Plan, plan_run
+from gluelamp.experiments.progress import RunProgress, score_text
 from gluelamp.experiments.record import new_record, write_predictions
 from gluelamp.experiments.tracking import open_tracker
 from gluelamp.experiments.training import encode_splits, train_per_user, train_shared
@@ -87,23 +88,24 @@ def _clear(folder: Path) -> None:
 def _train(plan: Plan) -> RunRecord:
     remove_partial_files(plan.folder)  # of a killed process; the run's lock is held
     train, validation = encode_splits(plan)
-    tracker = open_tracker(plan.config, plan.identity, plan.folder)
+    log = open_tracker(plan.config, plan.identity, plan.folder)
+    progress = RunProgress(_name(plan.config), plan.task)
     train_run = train_shared if plan.config.task.profiles == "shared" else train_per_user
     try:
-        record, outputs = train_run(plan, train, validation, tracker)
+        record, outputs = train_run(plan, train, validation, log, progress)
     except DivergedError as error:
         failed = new_record(plan, status="failed", history=error.history, error=str(error))
         write_record(plan.folder / "record.json", failed)
         raise
     finally:
-        # also after a failure, so that the tracker sends what it has
-        tracker.close()
+        # also after a failure, so that the log sends what it has
+        log.close()
     # The record is written after all other files: if it exists, the run is complete.
     write_predictions(plan.folder / "predictions.parquet", plan.task, train, validation, outputs)
     write_record(plan.folder / "record.json", record)
     # Only now: a run that is killed before its record exists resumes from these files.
     _remove_resume_files(plan.folder)
-    _log.info("%s; %s", _one_line(record), plan.folder)
+    _log.info("%s; %s", _one_line(plan, record), plan.folder)
     return record
 
 
@@ -114,12 +116,23 @@ def _remove_resume_files(folder: Path) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _one_line(record: RunRecord) -> str:
-    config, best, last = record.config, record.metrics["best"], record.metrics["last"]
-    metric = record.main_metric
+def _name(config: RunConfig) -> str:
+    return f"{config.backbone.name} {config.method_name} {config.task.name} seed {config.seed}"
+
+
+def _one_line(plan: Plan, record: RunRecord) -> str:
+    """Return the scores of a run, first the one whose epoch no row selected that it is scored on."""
+    titles = {
+        "held_out": "held out (cross-fitted)",
+        "best": f"best epoch ({record.metrics['best']['epoch']:g})",
+        "last": "last epoch",
+    }
+    scores = [
+        f"{score_text(plan.task, record.metrics[selection][record.main_metric])} {title}"
+        for selection, title in titles.items()
+        if selection in record.metrics
+    ]
     return (
-        f"{config.backbone.name} {config.method.name} {config.task.name} "
-        f"seed {config.seed} ({record.data.source}): {metric} best {best[metric]:.4f} "
-        f"(epoch {best['epoch']:g}), last {last[metric]:.4f}; "
-        f"{record.speed['samples_per_second']:.0f} samples/s"
+        f"{_name(plan.config)} ({record.data.source}): {record.main_metric} {', '.join(scores)}; "
+        f"{record.speed['samples_per_second']:,.0f} examples/s"
     )

@@ -1,4 +1,4 @@
-"""Trackers show the metrics of a run while it is training. The record does not depend on them."""
+"""Logs of the evaluations of a run while it is training. The record does not depend on them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig
 from gluelamp.io import read_json, write_json
+from gluelamp.training.trainer import Trainer
 
 
 class JsonLog:
@@ -27,6 +28,9 @@ class JsonLog:
         written = read_json(self.path)["evaluations"] if self.path.is_file() else []
         # by step: a resumed run repeats the evaluations after its last checkpoint
         self.entries: dict[int, Mapping[str, float]] = {entry["step"]: entry for entry in written}
+
+    def step(self, trainer: Trainer) -> None:
+        """Do nothing: only evaluations are logged."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add the values of a step."""

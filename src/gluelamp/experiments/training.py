@@ -19,7 +19,9 @@ from gluelamp.backbones.load import load_model, load_tokenizer
 from gluelamp.backbones.task_ids import accept_task_ids
 from gluelamp.errors import InputError
 from gluelamp.experiments.plan import Plan
+from gluelamp.experiments.progress import RunProgress
 from gluelamp.experiments.record import per_user_record, shared_record
+from gluelamp.experiments.tracking import JsonLog
 from gluelamp.experiments.users import Users
 from gluelamp.methods.base import Adaptation
 from gluelamp.methods.phases import adapt_untrained, run_phases
@@ -127,7 +129,9 @@ class AdaptedModel:
         }
 
 
-def adapt_model(plan: Plan, train: EncodedSplit, validation: Splits, folder: Path) -> AdaptedModel:
+def adapt_model(
+    plan: Plan, train: EncodedSplit, validation: Splits, folder: Path, progress: RunProgress
+) -> AdaptedModel:
     """Return a new model with the run's method, after the preliminary phases of the method.
 
     Args:
@@ -135,15 +139,17 @@ def adapt_model(plan: Plan, train: EncodedSplit, validation: Splits, folder: Pat
         train: the training rows of the phases.
         validation: the validation splits of the phases.
         folder: holds the checkpoints of the phases, in folders that begin with ``phase-``.
+        progress: of the run.
     """
     task, method, seed = plan.task, plan.config.method, plan.config.seed
 
     def new_trainer(adaptation: Adaptation, config: TrainerConfig, rates: Rates, place: Path) -> Trainer:
         profile = Profile(train, validation, rates, seed, place)
-        return Trainer(adaptation, task, [profile], config, seed, place, {})
+        return Trainer(adaptation, task, [profile], config, seed, place, {}, [progress])
 
     # Each phase is trained by the same trainer as the method, with the rates and epochs of the phase.
-    runner = PhaseRunner(new_trainer, task, train, plan.config.trainer, plan.rates, seed, folder)
+    trainer = plan.config.trainer
+    runner = PhaseRunner(new_trainer, task, train, trainer, plan.rates, seed, folder, progress)
     model = bare_model(plan)
     if method.phases():
         # A phase may take hours. An option that does not fit the model is refused before the first one.
@@ -158,20 +164,20 @@ def adapt_model(plan: Plan, train: EncodedSplit, validation: Splits, folder: Pat
 
 
 def train_shared(
-    plan: Plan, train: EncodedSplit, validation: Splits, tracker: Tracker
+    plan: Plan, train: EncodedSplit, validation: Splits, log: JsonLog, progress: RunProgress
 ) -> tuple[RunRecord, dict[str, Outputs]]:
     """Train one profile on all rows; return the record and the outputs by selection."""
     held_out = HeldOut(plan.task, validation)
-    adapted = adapt_model(plan, train, validation, plan.folder)
+    adapted = adapt_model(plan, train, validation, plan.folder, progress)
     counts = adapted.counts()  # before the trainer casts the model to another precision
     profile = Profile(train, validation, plan.rates, plan.config.seed, plan.folder, held_out=held_out)
-    (outcome,) = _new_trainer(plan, adapted, [profile], plan.folder, tracker).run()
+    (outcome,) = _new_trainer(plan, adapted, [profile], plan.folder, [log, progress]).run()
     record = shared_record(plan, counts, outcome, held_out, validation)
     return record, {**outcome.outputs, "held_out": held_out.outputs}
 
 
 def train_per_user(
-    plan: Plan, train: EncodedSplit, validation: Splits, tracker: Tracker
+    plan: Plan, train: EncodedSplit, validation: Splits, log: JsonLog, progress: RunProgress
 ) -> tuple[RunRecord, dict[str, Outputs]]:
     """Train a profile for each user; return the record and the outputs by selection.
 
@@ -185,17 +191,19 @@ def train_per_user(
         stack(adapt_untrained(config.method, bare_model(plan)), plan.task)
     start = None
     if config.task.profiles == "shared_then_per_user":
-        start = _shared_values(plan, train, validation)
+        with progress.part("the shared profile"):
+            start = _shared_values(plan, train, validation, progress)
     described: list[tuple[dict[str, Any], dict[str, str]]] = []
 
     def new_trainer(profiles: Sequence[Profile], place: Path) -> Trainer:
-        adapted = adapt_model(plan, profiles[0].train, profiles[0].validation, profiles[0].folder)
+        first = profiles[0]
+        adapted = adapt_model(plan, first.train, first.validation, first.folder, progress)
         if not described:  # the counts are the same for all users
             described.append((adapted.counts() | {"phases": None}, adapted.provenance))
         started = [replace(profile, start=start) for profile in profiles]
-        return _new_trainer(plan, adapted, started, place, continue_on_divergence=True)
+        return _new_trainer(plan, adapted, started, place, [progress], continue_on_divergence=True)
 
-    outcomes = users.train_profiles(new_trainer, plan.rates, config.seed)
+    outcomes = users.train_profiles(new_trainer, plan.rates, config.seed, progress)
     # One diverged user does not end the run. If all diverged, there is nothing to report.
     errors = [outcome.error for outcome in outcomes.values() if outcome.error]
     if len(errors) == len(outcomes):
@@ -206,20 +214,22 @@ def train_per_user(
         path = plan.folder / f"{selection}.profiles"
         users.store(path, selection, checksums, plan.effective["method"])
     record = per_user_record(plan, counts, users, outcomes, outputs)
-    # The trackers show means over users, which exist only after the last user is trained.
+    # The log has means over users, which exist only after the last user is trained.
     for entry in record.history:
-        tracker.log(int(entry["step"] or 0), {key: value or 0.0 for key, value in entry.items()})
+        log.log(int(entry["step"] or 0), {key: value or 0.0 for key, value in entry.items()})
     return record, outputs
 
 
-def _shared_values(plan: Plan, train: EncodedSplit, validation: Splits) -> dict[str, Tensor]:
+def _shared_values(
+    plan: Plan, train: EncodedSplit, validation: Splits, progress: RunProgress
+) -> dict[str, Tensor]:
     """Train one profile on the rows of all users; return its last values by full name."""
     # named like the folders of phases, so that it is removed with them after the run
     folder = plan.folder / "phase-shared"
     folder.mkdir(exist_ok=True)
-    adapted = adapt_model(plan, train, validation, folder)
+    adapted = adapt_model(plan, train, validation, folder, progress)
     profile = Profile(train, validation, plan.rates, plan.config.seed, folder)
-    trainer = _new_trainer(plan, adapted, [profile], folder)
+    trainer = _new_trainer(plan, adapted, [profile], folder, [progress])
     trainer.run()
     # the fp32 masters, because the values in the model may be rounded to bf16
     names = adapted.adaptation.trainable | adapted.adaptation.head
@@ -231,7 +241,7 @@ def _new_trainer(
     adapted: AdaptedModel,
     profiles: Sequence[Profile],
     folder: Path,
-    tracker: Tracker | None = None,
+    trackers: Sequence[Tracker],
     continue_on_divergence: bool = False,
 ) -> Trainer:
     return Trainer(
@@ -242,6 +252,6 @@ def _new_trainer(
         plan.config.seed,
         folder,
         adapted.provenance,
-        tracker,
+        trackers,
         continue_on_divergence,
     )

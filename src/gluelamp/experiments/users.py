@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig
+from gluelamp.experiments.progress import RunProgress
 from gluelamp.methods.base import Method
 from gluelamp.profiles import ProfileStore
 from gluelamp.tasks.config import TaskConfig
@@ -158,16 +159,21 @@ class Users:
         starts = range(0, len(names), self.per_pass)
         return {self.folder / f"group-{start}": names[start : start + self.per_pass] for start in starts}
 
-    def train_profiles(self, new_trainer: NewTrainer, rates: Rates, seed: int) -> dict[str, Outcome]:
+    def train_profiles(
+        self, new_trainer: NewTrainer, rates: Rates, seed: int, progress: RunProgress
+    ) -> dict[str, Outcome]:
         """Train the profiles of all users, group by group. A group that is finished is not trained again.
 
         Args:
             new_trainer: makes the trainer of a group.
             rates: peak learning rates.
             seed: the same for all users, so that a result does not depend on the other users.
+            progress: of the run.
         """
         outcomes: dict[str, Outcome] = {}
+        number = sum(map(len, self.groups.values()))
         for folder, names in self.groups.items():
+            progress.users(len(outcomes), len(names), number)
             profiles = [self._profile(name, folder / str(i), rates, seed) for i, name in enumerate(names)]
             try:
                 trained = new_trainer(profiles, folder).run()
@@ -175,7 +181,6 @@ class Users:
                 # raised by a preliminary phase; a method with phases trains one user at a time
                 trained = [Outcome(Progress(), {}, {}, {}, 0, str(error))]
             outcomes |= zip(names, trained, strict=True)
-            _log.info("%d users are trained; the last one is %s", len(outcomes), names[-1])
         return outcomes
 
     def _profile(self, name: str, folder: Path, rates: Rates, seed: int) -> Profile:

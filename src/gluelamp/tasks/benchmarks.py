@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LAMP_ROOT = Path("data/lamp")
+_SILENT_HUBS: set[str] = set()
+"""Names of benchmarks whose hub did not answer this process."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,15 @@ class Benchmark:
         if config.source == "local" or config.root:
             problem = "holds no rows of" if root.is_dir() else "is no folder with"
             raise InputError(f"{root} {problem} task {task.name!r}. {self.expected_files(task)}")
-        logger.info("%s: no local copy under %s", task.name, root)
-        try:
-            return self.read_hub(task, config)
-        except HubUnavailableError as error:
-            logger.info("%s: %s", task.name, error)
-            return self.read_sample(task)
+        # All runs of a sweep use one source: a hub that did not answer is not asked again.
+        if self.name not in _SILENT_HUBS:
+            try:
+                return self.read_hub(task, config)
+            except HubUnavailableError as error:
+                # without the task's name: the command line shows a sentence once
+                logger.info("Not every task is in %s. %s", root, error)
+                _SILENT_HUBS.add(self.name)
+        return self.read_sample(task)
 
 
 def _read_glue_hub(task: Task, config: DataConfig) -> Reading:

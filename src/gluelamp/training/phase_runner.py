@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,17 @@ from gluelamp.training.trainer import Trainer
 NewTrainer = Callable[[Adaptation, TrainerConfig, Rates, Path], Trainer]
 
 
+class PhaseTracker:
+    """Observes phases; this one ignores them. The trainer of a phase has trackers of its own."""
+
+    def part(self, name: str) -> AbstractContextManager[None]:
+        """Return a context in which the phase of a name runs."""
+        return nullcontext()
+
+    def count(self, done: int, total: int) -> None:
+        """Take note of the examples that a phase has scored."""
+
+
 @dataclass
 class PhaseRunner:
     """Runs the phases of one run, in order; a `gluelamp.methods.phases.RunPhase`.
@@ -44,6 +56,7 @@ class PhaseRunner:
         rates: the run's learning rates; a phase may have its own for the method's values.
         seed: of the run.
         folder: of the run.
+        tracker: observes the phases.
     """
 
     new_trainer: NewTrainer
@@ -53,6 +66,7 @@ class PhaseRunner:
     rates: Rates
     seed: int
     folder: Path
+    tracker: PhaseTracker = field(default_factory=PhaseTracker)
     reports: list[dict[str, Any]] = field(default_factory=list)
     """For each finished phase: its label, its history and its seconds."""
 
@@ -60,9 +74,10 @@ class PhaseRunner:
         """Run the next phase."""
         folder = self.folder / f"phase-{len(self.reports) + 1}"
         folder.mkdir(exist_ok=True)
-        if isinstance(phase, TrainingPhase):
-            return self._train(phase, adaptation, folder)
-        return self._score(phase, adaptation, folder)
+        with self.tracker.part(f"phase {len(self.reports) + 1} ({phase.label})"):
+            if isinstance(phase, TrainingPhase):
+                return self._train(phase, adaptation, folder)
+            return self._score(phase, adaptation, folder)
 
     def _score(self, phase: ScoringPhase, adaptation: Adaptation, folder: Path) -> Mapping[str, Tensor]:
         # A resumed run reads the scores: on another device they may round differently, and the selection with
@@ -71,7 +86,9 @@ class PhaseRunner:
         self.reports.append({"scores": phase.label, "examples": phase.examples})
         if not path.is_file():
             adaptation.model.to(choose_device(self.config.device))  # type: ignore[arg-type]  # `to` is decorated
-            scores = squared_gradients(phase, adaptation, self.task, self.train, self.seed)
+            scores = squared_gradients(
+                phase, adaptation, self.task, self.train, self.seed, self.tracker.count
+            )
             with atomic_write(path) as temporary:
                 save_file({name: value.cpu() for name, value in scores.items()}, temporary)
         return load_file(path)
@@ -93,7 +110,12 @@ class PhaseRunner:
 
 
 def squared_gradients(
-    phase: ScoringPhase, adaptation: Adaptation, task: Task | Mixture, train: EncodedSplit, seed: int
+    phase: ScoringPhase,
+    adaptation: Adaptation,
+    task: Task | Mixture,
+    train: EncodedSplit,
+    seed: int,
+    count: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Tensor]:
     """Return the sum over batches of the squared gradient of each trainable value.
 
@@ -106,6 +128,7 @@ def squared_gradients(
         task: the declaration.
         train: the rows to sample from.
         seed: of the sample.
+        count: called after each batch, with the number of finished examples and of all.
 
     Returns:
         By full name, sums of the trainable's shape.
@@ -123,6 +146,7 @@ def squared_gradients(
             gradients = torch.autograd.grad(loss, list(values.values()), retain_graph=len(targets) > 1)
             for name, gradient in zip(sums, gradients, strict=True):
                 sums[name].addcmul_(gradient, gradient, value=weight)
+        count(min(start + phase.batch_size, len(sample)), len(sample))
     return sums
 
 

@@ -18,6 +18,8 @@ from gluelamp.training.config import TrainerConfig
 from gluelamp.training.evaluation import Outputs
 from gluelamp.training.held_out import HeldOut
 
+_RECENT = 20  # steps whose mean loss is shown
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -158,6 +160,11 @@ class ProfileState:
     def unread_losses(self) -> int:
         """Number of losses that are not in `progress` yet."""
         return len(self._unread)
+
+    def recent_loss(self) -> float:
+        """Return the mean loss of the last steps, at most twenty. It waits for the device."""
+        unread = torch.stack(self._unread[-_RECENT:]).tolist() if self._unread else []
+        return float(np.mean((self.progress.losses[-_RECENT:] + unread)[-_RECENT:]))
 
     def read_losses(self) -> str | None:
         """Move the losses of the last steps to `progress`; return an error sentence if one is not finite."""

@@ -44,10 +44,13 @@ _LOSSES_BETWEEN_CHECKS = 50  # reading a loss waits for the device
 
 
 class Tracker(Protocol):
-    """Shows metrics while a run trains."""
+    """Observes a run while it trains."""
+
+    def step(self, trainer: Trainer) -> None:
+        """Take note of an optimiser step. It must not read a loss each time: that waits for the device."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Show the values of a step."""
+        """Take note of an evaluation after a step."""
 
 
 class DivergedError(RuntimeError):
@@ -96,7 +99,7 @@ class Trainer:
         seed: of the dropout masks; several profiles use one stream.
         folder: where the checkpoint is written.
         provenance: written into the task states; from `gluelamp.methods.storage.provenance`.
-        tracker: shows each evaluation, if there is one.
+        trackers: observe each step and each evaluation.
         continue_on_divergence: whether the training of the other profiles continues if one diverges; its
             outcome holds the reason. If False, the run ends.
 
@@ -114,11 +117,11 @@ class Trainer:
         seed: int,
         folder: Path,
         provenance: Mapping[str, str],
-        tracker: Tracker | None = None,
+        trackers: Sequence[Tracker] = (),
         continue_on_divergence: bool = False,
     ) -> None:
         self.adaptation, self.task, self.config = adaptation, task, config
-        self.folder, self.provenance, self.tracker = folder, provenance, tracker
+        self.folder, self.provenance, self.trackers = folder, provenance, trackers
         self.continue_on_divergence = continue_on_divergence
         self.device = choose_device(config.device)
         self.dtype = choose_dtype(config.precision, self.device)
@@ -191,6 +194,8 @@ class Trainer:
         for state, batch, loss in zip(active, batches, losses, strict=True):
             state.step(batch, loss)
         self.passes.sync_weights()
+        for tracker in self.trackers:
+            tracker.step(self)
         due = [state for state in active if state.evaluates_now]
         # Profiles with fewer rows have shorter epochs, so their evaluations fall on different steps. A
         # checkpoint holds all profiles; written at each evaluation, it would take longer than training.
@@ -240,8 +245,8 @@ class Trainer:
         best = progress.history[progress.best][main] if progress.best >= 0 else None
         is_best = best is None or sign * metrics[main] > sign * best
         entry = state.add_evaluation(outputs, metrics, is_best)
-        if self.tracker is not None:
-            self.tracker.log(progress.step, entry)
+        for tracker in self.trackers:
+            tracker.log(progress.step, entry)
         # Before the checkpoint: a run that is killed in between evaluates again and writes the same files.
         due = {"best": is_best, "last": progress.finished}
         for name in [name for name, is_due in due.items() if is_due]:
