@@ -143,6 +143,16 @@ def test_the_front_holds_the_methods_that_none_dominates(page: Page) -> None:
                 highest = max(highest, row["score"])
 
 
+def test_the_average_is_that_of_the_main_table(results: Path, page: Page) -> None:
+    main = Results(results, results / "published").main
+    averages = main[(main["task"] == "average") & (main["data"] == "local") & (main["head"] == "two_layer")]
+    shown = {row["method"]: row for row in page.rows("local-minilm-two-layer-average-1")}
+    assert set(shown) == set(averages["method"])
+    for row in averages.to_dict("records"):
+        for ours, theirs in (("score", "mean"), ("low", "low"), ("high", "high")):
+            assert shown[row["method"]][ours] == pytest.approx(100 * row[theirs], abs=0.006)
+
+
 def test_charts_have_descriptions_and_code_scrolls_by_keyboard(page: Page) -> None:
     descriptions = [chart["description"] for chart in page.charts.values()]
     assert "Score against bytes stored for the task: CoLA" in descriptions

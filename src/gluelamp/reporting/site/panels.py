@@ -15,7 +15,7 @@ import altair as alt
 import pandas as pd
 
 from gluelamp.records import RunRecord
-from gluelamp.reporting.labels import plural, task_name
+from gluelamp.reporting.labels import plural, task_name, task_names
 from gluelamp.reporting.rendering import POINTS
 from gluelamp.reporting.site import charts
 from gluelamp.reporting.site.charts import FAMILIES, Family
@@ -67,20 +67,28 @@ _SEARCH = (
 
 def score_panels(
     rows: pd.DataFrame,
+    averages: pd.DataFrame,
     tasks: Sequence[str],
     families: Mapping[str, Family],
     records: Mapping[Path, Sequence[RunRecord]],
 ) -> Iterator[Panels]:
-    """Yield the charts of scores: against each cost, and learning curves.
+    """Yield the charts of scores: their average, each task against each cost, and learning curves.
 
     Args:
         rows: of `gluelamp.reporting.summary.common_settings`, of one source of data and one backbone.
+        averages: of `gluelamp.reporting.summary.task_averages`, of the same rows.
         tasks: one chart each.
         families: by method.
         records: of the runs with all seeds, by the folder of the first.
     """
     shown = [family for family in FAMILIES.values() if family in families.values()]
     on_task = {task: rows[rows["task"] == task].to_dict("records") for task in tasks}
+    if len(averages):
+        sizes = rows.drop_duplicates("label")[["label", *_COLUMNS.values()]]
+        title = f"Average of {task_names(averages['tasks'].iloc[0])}"
+        cells = _costs(averages.merge(sizes, on="label").to_dict("records"), families, "stored_bytes")
+        chart = charts.trade_off(cells, "stored_bytes", shown, title)
+        yield Panels("average", "Average score against bytes stored for the task", _TRADE_OFF, [chart])
     for cost, title in charts.COSTS.items():
         specifications = [
             charts.trade_off(_costs(on_task[task], families, cost), cost, shown, task_name(task))
@@ -249,7 +257,9 @@ def figure_files(folder: Path, name: str, panels: Panels) -> dict[Path, bytes]:
 
 def figure(panels: Panels) -> dict[str, Any]:
     """Return one specification with all charts, in rows, and a legend."""
-    figure_charts = [chart.properties(width=_FIGURE_CHART_WIDTH) for chart in panels.charts]
+    columns = min(len(panels.charts), _FIGURE_COLUMNS)
+    width = _FIGURE_CHART_WIDTH * _FIGURE_COLUMNS // columns
+    figure_charts = [chart.properties(width=width) for chart in panels.charts]
     return charts.specification(alt.concat(*figure_charts, columns=_FIGURE_COLUMNS, title=panels.title))
 
 

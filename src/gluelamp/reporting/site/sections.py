@@ -17,7 +17,14 @@ from gluelamp.reporting.rendering import EMPTY, POINTS, Cell, Number, Range, Tab
 from gluelamp.reporting.site.charts import FAMILIES, Family
 from gluelamp.reporting.site.panels import Panels, score_panels
 from gluelamp.reporting.statistics import comparable, possibly_best
-from gluelamp.reporting.summary import GLUE_TASKS, SCOPE, BenchmarkTasks, by_benchmark, common_settings
+from gluelamp.reporting.summary import (
+    GLUE_TASKS,
+    SCOPE,
+    BenchmarkTasks,
+    by_benchmark,
+    common_settings,
+    task_averages,
+)
 from gluelamp.reporting.training_data import training_data_notes
 
 RECORD_SECTIONS = {
@@ -201,6 +208,7 @@ def _section(
     records = {folder: group.records for folder, group in groups.items()}
     # The summary has the tasks in the order of the benchmark.
     tasks = list(scope.loc[scope["task"].isin(rows["task"]), "task"].unique())
+    averages = task_averages(rows, "label", benchmark)
     first = rows.iloc[0]
     return Section(
         benchmark="" if benchmark is GLUE_TASKS else benchmark.title,
@@ -213,7 +221,7 @@ def _section(
         families=[family for family in order if family in families.values()],
         overview=_overview(rows, tasks, methods, groups),
         task_tables=[_task_table(on_task, groups) for _, on_task in scope.groupby("task", sort=False)],
-        panels=list(score_panels(rows, tasks, families, records)),
+        panels=list(score_panels(rows, averages, tasks, families, records)),
     )
 
 
