@@ -73,6 +73,7 @@ def test_the_commands_of_the_page_run(
         assert subcommand == "compare"
         monkeypatch.setattr(sys, "argv", ["gluelamp compare", *words])
         assert main() == 0, words
-        outputs.append(capsys.readouterr().out)
+        lines = capsys.readouterr().out.splitlines()
+        outputs.append("".join(f"{line.rstrip()}\n" for line in lines))
     assert len(outputs) >= 6
     assert blocks("text")[0] in outputs[3]

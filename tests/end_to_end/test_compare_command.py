@@ -62,10 +62,13 @@ def test_the_table_names_the_verdict_and_the_signatures(
 ) -> None:
     assert run(monkeypatch, "one.csv two.csv gold=gold.csv") == 0
     out = capsys.readouterr().out
-    assert "one     100.0 [100.0, 100.0]      1\n" in out
-    assert "tie is inconclusive" in out
-    assert "signature  metric:accuracy|files:1|labels:" in out
-    assert "not other seeds" in out
+    assert "\naccuracy, times 100, 4 rows, 95 % intervals\n" in out
+    assert ["one", "100.0", "[100.0,", "100.0]", "1"] in [line.split() for line in out.splitlines()]
+    assert "\nA tie is inconclusive: read the interval.\n" in out
+    assert "covers other examples, not other seeds" in out
+    shared, *own = [parse_signature(line.split(": ")[1]) for line in out.splitlines()[-3:]]
+    assert (shared["metric"], shared["rows"]) == ("accuracy", "4")
+    assert [list(one) for one in own] == [["sha256"], ["sha256"]]
 
 
 def test_csv_and_json_have_all_numbers_and_the_whole_signature(

@@ -165,6 +165,13 @@ def test_numbers_in_different_spellings_are_the_same_class(tmp_path: Path) -> No
     assert rows["score"].tolist() == [1.0, 1.0]
 
 
+def test_classes_that_are_no_equal_numbers_stay_apart() -> None:
+    labels = table(["1.50", 0.0, str(2**60), "v1"], "label")
+    equal, other = ["1.5", "-0", str(2**60), "v1"], [1.25, 1, str(2**60 + 1), "v1"]
+    rows = compare({"equal": table(equal), "other": table(other)}, labels)
+    assert rows["score"].tolist() == [1.0, 0.25]
+
+
 def test_none_and_na_are_labels_and_only_an_empty_cell_is_missing(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,prediction,label\n0,None,None\n1,NA,NA\n")
     assert compare({"a": tmp_path / "a.csv"})["score"].iloc[0] == 1
@@ -239,6 +246,11 @@ def sentences() -> list[tuple[str, dict[str, Any], str]]:
             "column",
             {"systems": {"a": good}, "labels": labels, "columns": {"prediction": "answr"}},
             "column 'answr' is unknown",
+        ),
+        (
+            "group",
+            {"systems": {"a": good}, "labels": labels, "columns": {"group": "question"}},
+            "a data frame of labels: column 'question' is unknown",
         ),
         ("group metric", {"systems": {"a": good}, "labels": labels, "metric": "exact_match"}, "group=COLUMN"),
     ]

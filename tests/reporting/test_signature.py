@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from gluelamp.records import FoundRun, find_runs
-from gluelamp.reporting import write_tables
+from gluelamp.reporting.rendering import Table, Text, texts
+from gluelamp.reporting.rendering.terminal import print_table
+from gluelamp.reporting.results import Results, write_tables
 from gluelamp.reporting.scores import score_table
 from gluelamp.reporting.signature import (
     KEYS,
@@ -87,8 +89,14 @@ def test_signatures_are_equal_exactly_if_all_settings_but_the_seed_are(
 def test_tables_print_the_common_part_once_and_the_csv_has_each_line(add_run: AddRun, tmp_path: Path) -> None:
     for method in ("pafi", "lora"):
         add_run(method, wrong=20)
-    written = {path.name: path.read_text() for path in write_tables(tmp_path)}
+    written = {path.name: path.read_text() for path in write_tables(Results(tmp_path, tmp_path))}
     assert written["glue_main.md"].count("Signature, shared by all scores: `benchmark:glue|task:rte|") == 1
     assert "\n% signature, shared by all scores: benchmark:glue|task:rte|" in written["glue_main.tex"]
     frame = pd.read_csv(tmp_path / "tables" / "glue_accuracy.csv")
     assert [parse_signature(line)["method"] for line in frame["signature"]] == frame["method"].tolist()
+
+
+def test_a_terminal_table_ends_with_the_signature_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    line = signature({"task": "rte", "options": "rank=8," * 60})
+    print_table(Table("Scores", texts("method"), [[Text("lora")]], signature=line))
+    assert capsys.readouterr().out.splitlines()[-1] == f"Signature, shared by all scores: {line}"

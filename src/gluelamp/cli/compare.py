@@ -63,7 +63,7 @@ def main() -> int:
         sys.stdout.write(USAGE)
         return 0 if words else 2
     try:
-        sys.stdout.write(_output(parse(words)))
+        _print(parse(words))
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -116,10 +116,11 @@ def _common(parts: Sequence[Sequence[str]]) -> int:
     return len(list(takewhile(lambda level: len(set(level)) == 1, zip(*parts, strict=False))))
 
 
-def _output(words: Words) -> str:
+def _print(words: Words) -> None:
     from gluelamp.reporting.compare import compare
     from gluelamp.reporting.rendering import as_csv
-    from gluelamp.reporting.rendering.text import table_as_text
+    from gluelamp.reporting.rendering.terminal import print_table
+    from gluelamp.reporting.signature import shared_signature
     from gluelamp.reporting.tables.comparison import comparison_table
 
     given = words.options
@@ -129,13 +130,17 @@ def _output(words: Words) -> str:
     options: dict[str, Any] = {name: given[name] for name in TEXTS if name in given}
     options |= {name: _number(name, given[name]) for name in NUMBERS if name in given}
     columns = {role: given[role] for role in ROLES if role in given}
-    frame = compare(words.systems, given.get("gold"), columns=columns, **options)
+    rows = compare(words.systems, given.get("gold"), columns=columns, **options)
     if form == "csv":
-        return as_csv(frame)
-    if form == "json":
-        rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-        return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
-    return table_as_text(comparison_table(frame))
+        sys.stdout.write(as_csv(rows))
+    elif form == "json":
+        records = rows.astype(object).where(rows.notna(), None).to_dict("records")
+        sys.stdout.write(json.dumps(records, indent=1, ensure_ascii=False) + "\n")
+    else:
+        print_table(comparison_table(rows))
+        _, own = shared_signature(rows["signature"].tolist())
+        lines = [f"{name}: {line}\n" for name, line in zip(rows["system"], own, strict=True) if line]
+        sys.stdout.write("".join(lines))
 
 
 def _number(name: str, text: str) -> float:

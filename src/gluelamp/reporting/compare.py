@@ -8,8 +8,9 @@ import pandas as pd
 
 from gluelamp import __version__
 from gluelamp.errors import InputError, unknown
-from gluelamp.reporting.matched_rows import encode, match_rows
-from gluelamp.reporting.prediction_files import PredictionFile, Reading, Source, read_gold, read_system
+from gluelamp.reporting.comparison.files import PredictionFile, Reading, Source, read_gold
+from gluelamp.reporting.comparison.matching import encode, match_rows
+from gluelamp.reporting.comparison.systems import read_system
 from gluelamp.reporting.signature import bootstrap_fields, signature
 from gluelamp.reporting.statistics import LEVEL, RESAMPLES, Predictions, compare_all, score_estimate
 from gluelamp.reporting.statistics.metrics import ERRORS
@@ -51,7 +52,7 @@ def compare(
         baseline: the system that the others are compared with; None for the first.
         columns: names of columns by role: ``id``, ``prediction``, ``label`` and ``group``. Rows of a group
             are resampled together. By default, usual names are looked for
-            (`gluelamp.reporting.prediction_files.ROLES`).
+            (`gluelamp.reporting.comparison.files.ROLES`).
         positive: the class of which f1 and roc_auc are.
         selection: of the epoch of runs: ``held_out``, ``best`` or ``last``; None for the first that exists.
         filter: which answers of samples with several filters.

@@ -33,6 +33,10 @@ def print_table(table: Table) -> None:
     for note in table.notes:
         text = "".join(span.text for span in parse(note))
         console.print(text, style="yellow", markup=False, highlight=False)
+    if table.signature:
+        # One line, however long: it is there to be copied.
+        text = f"Signature, shared by all scores: {table.signature}"
+        console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _rendered(table: Table) -> RichTable:

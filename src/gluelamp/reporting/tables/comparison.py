@@ -15,10 +15,11 @@ from gluelamp.reporting.rendering import (
     Number,
     Table,
     Text,
+    escape,
     numbers,
     texts,
 )
-from gluelamp.reporting.signature import parse_signature, shared_signature
+from gluelamp.reporting.signature import common_signature, parse_signature
 from gluelamp.reporting.statistics import COLLAPSED_FRACTION
 from gluelamp.reporting.statistics.metrics import ERRORS
 
@@ -26,14 +27,19 @@ _P = Format(significant=2)
 
 
 def comparison_table(rows: pd.DataFrame) -> Table:
-    """Return the table of `gluelamp.reporting.compare.compare`: a line per system, and the signatures."""
+    """Return the table of `gluelamp.reporting.compare.compare`: a line per system."""
     baseline = rows.loc[rows["verdict"].isna(), "system"].iloc[0]
     is_error = rows["metric"].iloc[0] in ERRORS
     score = Format(decimals=3) if is_error else POINTS
     difference = Format(decimals=3, sign=True) if is_error else DIFFERENCE
     lines = [_line(row, score, difference) for row in rows.to_dict("records")]
+    stated = parse_signature(rows["signature"].iloc[0])
+    unit = "in units of the labels, less is better" if is_error else "times 100"
+    level = 100 * float(stated["level"])
+    metric, size = stated["metric"].replace("_", " "), f"{int(stated['rows']):,} rows"
+    title = f"{metric}, {unit}, {size}, {level:g} % intervals"
     columns = [*texts("system"), *numbers("score", "seeds", f"difference to {baseline}", "p (Holm)")]
-    return Table("", [*columns, *texts("verdict")], lines, _notes(rows, is_error))
+    return Table(title, [*columns, *texts("verdict")], lines, _notes(rows), common_signature(rows))
 
 
 def _line(row: dict[Any, Any], score: Format, difference: Format) -> list[Cell]:
@@ -53,19 +59,15 @@ def _line(row: dict[Any, Any], score: Format, difference: Format) -> list[Cell]:
     ]
 
 
-def _notes(rows: pd.DataFrame, is_error: bool) -> list[str]:
-    first = parse_signature(rows["signature"].iloc[0])
-    metric, level = first["metric"].replace("_", " "), f"{100 * float(first['level']):g} %"
-    unit = "in units of the labels; less is better" if is_error else "times 100"
-    notes = ["", f"Score: {metric}, {unit}; {level} intervals. A tie is inconclusive: read the interval."]
+def _notes(rows: pd.DataFrame) -> list[str]:
+    notes = ["A tie is inconclusive: read the interval."]
     if (rows["seeds"] < 2).any():
         notes.append("A comparison with a system of one seed covers other examples, not other seeds.")
     collapsed = rows[rows["collapsed"] > 0]
     if len(collapsed):
         found = ", ".join(
-            f"{row['system']} {row['collapsed']} of {row['seeds']}" for row in collapsed.to_dict("records")
+            f"{escape(row['system'])} {row['collapsed']} of {row['seeds']}"
+            for row in collapsed.to_dict("records")
         )
         notes.append(f"Seeds with one prediction on {100 * COLLAPSED_FRACTION:g} % of the rows: {found}.")
-    common, own = shared_signature(list(rows["signature"]))
-    notes += ["", f"signature  {common}"]
-    return notes + [f"  {name}  {line}" for name, line in zip(rows["system"], own, strict=True)]
+    return notes

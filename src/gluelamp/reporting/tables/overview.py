@@ -18,6 +18,7 @@ from gluelamp.reporting.labels import (
 )
 from gluelamp.reporting.rendering import EMPTY, POINTS, Cell, Format, Number, Table, Text, numbers, texts
 from gluelamp.reporting.scores import SAMPLE, TRAINING_ROWS
+from gluelamp.reporting.signature import common_signature
 from gluelamp.reporting.summary import SCOPE, BenchmarkTasks, by_benchmark, summarise, task_averages
 from gluelamp.reporting.tables.lamp import SECTION, lamp_rows
 from gluelamp.reporting.tables.lamp_scores import PROFILE_NAMES
@@ -80,7 +81,7 @@ def _table(rows: pd.DataFrame, benchmark: BenchmarkTasks) -> Table:
     notes = [SAMPLE_NOTE.format(benchmark.title)] if first["data"].startswith(SAMPLE) else []
     notes += training_data_notes(rows)
     notes += [_COLLAPSED] if rows["collapsed"].fillna(0).any() else []
-    return Table(title, [*texts("method"), *columns], lines, notes)
+    return Table(title, [*texts("method"), *columns], lines, notes, common_signature(rows))
 
 
 def _score(row: dict[Any, Any]) -> Number:

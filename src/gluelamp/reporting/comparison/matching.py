@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from gluelamp.errors import InputError, unknown
-from gluelamp.reporting.prediction_files import PredictionFile
+from gluelamp.reporting.comparison.files import PredictionFile
 from gluelamp.reporting.statistics.metrics import MEAN, REGRESSION, ROC_AUC
 
 CLASS_METRICS = ("accuracy", "macro_f1", "matthews_correlation")
@@ -207,7 +207,11 @@ def _canonical(value: object) -> str | None:
         number = float(text)
     except ValueError:
         return text or None
-    return f"{number:.15g}" if math.isfinite(number) else None
+    if not math.isfinite(number):
+        return None
+    # Larger whole numbers have several spellings as one float; the sum turns -0.0 into 0.0.
+    is_exact = number.is_integer() and abs(number) < 2**53
+    return f"{number + 0.0:.0f}" if is_exact else text if number.is_integer() else repr(number)
 
 
 def _examples(values: Iterable[object]) -> str:
