@@ -1,11 +1,13 @@
 # gluelamp: make reproduce-glue and make test are the entry points; make help lists all targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-glue reproduce-lamp search tables report reference measure measure-large certificates method-pages docs prepare test test-learning test-browser lint format benchmark clean
+.PHONY: help setup reproduce-glue reproduce-lamp choose search tables report reference measure measure-large certificates method-pages docs prepare test test-learning test-browser lint format benchmark clean
 
 SCALE ?= demo
 DATA ?= auto
 ROOT ?=
 JOBS ?= 1
+BUDGET ?= 30
+ARGS ?=
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
@@ -44,6 +46,9 @@ reproduce-lamp: setup  ## train one profile per user of LaMP-2N, with a warm sta
 	$(SWEEP) experiment=lamp_bank
 	$(SWEEP) experiment=lamp_warm
 	$(MAKE) --no-print-directory report
+
+choose: setup  ## try methods on your own data and say which one to take: DATA=my.csv BUDGET=minutes ARGS='task.text=[text] task.label=label'
+	$(RUN) scripts/choose.py task.train=$(DATA) choose.budget_minutes=$(BUDGET) $(ARGS)
 
 search: setup  ## search each method's options with one budget, on training rows (hours; resumes if interrupted)
 	$(SWEEP) experiment=search

@@ -45,7 +45,10 @@ FOLDERS = ("src", "configs", "scripts", "tests", "docs", "benchmarks", "results"
 PATH = re.compile(r"(?:[\w.<>*{},-]+/)+[\w.<>*{},-]*|\b\w+\.(?:py|yaml|toml|txt)\b")
 # Written by runs, or a user's own, and therefore not in the repository.
 WRITTEN = (
-    *(f"results/{part}" for part in ("cache", "runs", "shared", "submissions", "tables", "report.html")),
+    *(
+        f"results/{part}"
+        for part in ("cache", "choose", "runs", "shared", "submissions", "tables", "report.html")
+    ),
     "glue_data/",
     "cola/",
     "data/",
@@ -184,8 +187,8 @@ def test_the_commands_of_the_pages_compose(script: str, line: str, tmp_path: Pat
             raw = plain(compose(config, overrides=job))
         if config == "measure":
             parse_measure(raw)
-        elif config in ("train", "predict", "export"):
-            own = ("predict", "format", "destination", "selection")
+        elif config in ("train", "predict", "export", "choose"):
+            own = ("choose", "predict", "format", "destination", "selection")
             check_run({key: value for key, value in raw.items() if key not in own})
 
 

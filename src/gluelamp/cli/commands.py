@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from gluelamp.cli.app import RunFailedError, names, path
+from gluelamp.cli.app import RunFailedError, names, path, plain
 from gluelamp.cli.summary import add_to_sweep, print_lines, print_scores
 from gluelamp.package_data import PUBLISHED, config_folders, refuse_reference
 
@@ -134,3 +134,42 @@ def _published(raw: dict[str, Any]) -> Path:
     if raw["published"] is None:
         return path(raw["results"]["root"], "results.root") / "published"
     return path(raw["published"], "published")
+
+
+def choose(raw: dict[str, Any]) -> None:
+    """Train several methods on one task within a budget, and print which one to take."""
+    from hydra import compose
+    from hydra.core.hydra_config import HydraConfig
+
+    from gluelamp.errors import InputError
+    from gluelamp.experiments.choose import ChooseConfig, train_within
+    from gluelamp.experiments.config import parse, parse_run
+    from gluelamp.experiments.plan import check_run
+    from gluelamp.io import write_text
+    from gluelamp.reporting.choice import choice_page
+    from gluelamp.reporting.rendering import page_files
+    from gluelamp.reporting.rendering.terminal import print_table
+
+    options = parse(ChooseConfig, raw["choose"], "choose")
+    words = HydraConfig.get().overrides.task
+    if given := [word for word in words if word.startswith(("method=", "seed=", "trial="))]:
+        raise InputError(f"{given[0]} is not allowed here. Name the methods with choose.methods=[A,B].")
+
+    def composed(method: str, seed: int) -> dict[str, Any]:
+        config = plain(compose("choose", overrides=[*words, f"method={method}", f"seed={seed}"]))
+        return {key: value for key, value in config.items() if key != "choose"}
+
+    raws = [{method: composed(method, seed) for method in options.methods} for seed in range(options.seeds)]
+    for one in raws[0].values():
+        check_run(one)
+    rounds = [{method: parse_run(one) for method, one in by_method.items()} for by_method in raws]
+    trials = train_within(rounds, 60 * options.budget_minutes)
+    merging = [method for method, config in rounds[0].items() if config.method.merges]
+    page = choice_page(trials.runs, merging, trials.left_out, trials.enough)
+    files = page_files(Path(rounds[0][options.methods[0]].results.root) / "choose", page)
+    for file, text in files.items():
+        write_text(file, text)
+    print_lines(*page.reading)
+    for table in page.tables:
+        print_table(table)
+    print_lines(*map(str, files))

@@ -36,6 +36,9 @@ SUBCOMMANDS = {
     "compare": Subcommand(
         "gluelamp.cli.compare:main", "Compare predictions of any program on the same rows.", has_config=False
     ),
+    "choose": Subcommand(
+        f"{_COMMANDS}:choose", "Try several methods on your data, and say which one to take."
+    ),
     "publish": Subcommand(f"{_COMMANDS}:publish", "Add printed numbers to those of the papers."),
 }
 
