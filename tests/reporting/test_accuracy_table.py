@@ -175,3 +175,17 @@ def test_superglue_has_its_own_tables_and_average(tmp_path: Path, add_run: AddRu
     assert [column.title for column in main.columns][-4:] == ["CB", "WiC", "AX-b", "mean of CB, WiC"]
     (main,) = [one for one in pages["glue_main"].tables if one.title.startswith("minilm")]
     assert [column.title for column in main.columns][-3:] == ["SST-2", "RTE", "mean of SST-2, RTE"]
+
+
+def test_a_table_on_other_rows_than_the_official_ones_lists_the_numbers(
+    tmp_path: Path, add_record: AddRecord
+) -> None:
+    add_record(held_out=0.4)
+    sentence = "train has 10 rows; the official split has 8,551"
+    add_record(held_out=0.4, deviations=(sentence,), fingerprint="e" * 64)
+    found = sections(tmp_path)
+    deviating = f"local (deviates) data, minilm_l6, linear head, {STRICT}"
+    assert any(
+        "not the official ones of GLUE" in line and f"CoLA: {sentence}." in line for line in found[deviating]
+    )
+    assert not any("official" in line for line in found[f"local data, minilm_l6, linear head, {STRICT}"])

@@ -322,7 +322,7 @@ def test_a_section_describes_its_data_and_names_diverged_and_failed_runs(tmp_pat
     add_run(tmp_path, "pafi", {}, error="out of memory")
     head, local, synthetic, failed = page(tmp_path).split("\n## ")
     assert "after the last epoch. No epoch is selected" in head
-    assert local.startswith("local (subset) data, lamp2n, minilm\n")
+    assert local.startswith("local (deviates) data, lamp2n, minilm\n")
     assert "".join(f"- {sentence}\n" for sentence in partial) in local
     assert "- Diverged trainings of lora, profiles per user: 3." in local
     for section, digits, minimum in ((local, "ffffffff", 20), (synthetic, "55555555", 25)):

@@ -67,8 +67,13 @@ def test_the_scores_table_has_a_row_per_metric_and_selection_with_all_settings(
     [
         ({}, "local"),
         ({"max_train_examples": 100}, "local (subset)"),
-        ({"deviations": ("train has 10 rows; the official split has 8,551",)}, "local (subset)"),
-        ({"deviations": ("validation has 9 rows; the official split has 1,043",)}, "local (subset)"),
+        ({"deviations": ("train has 10 rows; the official split has 8,551",)}, "local (deviates)"),
+        ({"deviations": ("validation has 9 rows; the official split has 1,043",)}, "local (deviates)"),
+        (
+            {"max_train_examples": 9, "deviations": ("train has 10 rows; the official split has 8,551",)},
+            "local (deviates) (subset)",
+        ),
+        ({"deviations": ("test_questions.json is missing",)}, "local (deviates)"),
         ({"deviations": ("test is missing; the official split has 1,063",)}, "local"),
         ({"source": "sample", "deviations": ("the rows are the bundled sample",)}, "sample"),
     ],

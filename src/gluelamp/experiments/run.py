@@ -16,6 +16,7 @@ from gluelamp.experiments.tracking import open_tracker
 from gluelamp.experiments.training import encode_splits, train_per_user, train_shared
 from gluelamp.io import locked, remove_partial_files
 from gluelamp.records import RunRecord, read_record, write_record
+from gluelamp.reporting.scores import data_label
 from gluelamp.training.trainer import DivergedError
 
 _log = logging.getLogger(__name__)
@@ -133,6 +134,6 @@ def _one_line(plan: Plan, record: RunRecord) -> str:
         if selection in record.metrics
     ]
     return (
-        f"{_name(plan.config)} ({record.data.source}): {record.main_metric} {', '.join(scores)}; "
+        f"{_name(plan.config)} ({data_label(record)} data): {record.main_metric} {', '.join(scores)}; "
         f"{record.speed['samples_per_second']:,.0f} examples/s"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,6 +22,9 @@ HEADS = {"two_layer": "two-layer head", "linear": "linear head"}
 """Titles of the types of the task head, that of the committed evidence first."""
 
 SAMPLE_NOTE = "The bundled sample is synthetic: it shows that the suite runs, and it is no evidence on {}."
+_DEVIATES_NOTE = (
+    "The rows of this table are not the official ones of {}, so its scores are comparable with no others"
+)
 
 COLLAPSED_MARK = "ᶜ"
 COLLAPSED_NOTE = (
@@ -105,6 +108,22 @@ def collapse_notes(rows: pd.DataFrame, label: str) -> list[str]:
         for row in marked.to_dict("records")
     ]
     return [COLLAPSED_NOTE.format(", ".join(cells))] if cells else []
+
+
+def data_notes(data: str, benchmark: str, deviations: Iterable[str] = ()) -> list[str]:
+    """Return the note of a table whose rows are not those of the benchmark.
+
+    Args:
+        data: the label of the data.
+        benchmark: its title.
+        deviations: the known differences from the official rows, if the table lists them.
+    """
+    if data.startswith("sample"):
+        return [SAMPLE_NOTE.format(benchmark)]
+    if "(deviates)" not in data:
+        return []
+    listed = "; ".join(deviations)
+    return [_DEVIATES_NOTE.format(benchmark) + (f": {listed}." if listed else ".")]
 
 
 def scope_title(rows: pd.DataFrame) -> str:

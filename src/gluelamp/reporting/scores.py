@@ -13,8 +13,10 @@ from gluelamp.records import FoundRun, RunRecord
 from gluelamp.reporting.labels import SELECTIONS, flatten
 from gluelamp.reporting.training_data import seen_datasets
 from gluelamp.tasks.catalogue import recorded_task
+from gluelamp.tasks.task import changes_scores
 
-SAMPLE, CUSTOM, SUBSET, TRAINING_ROWS = "sample", "custom", "(subset)", "(training rows)"
+SAMPLE, CUSTOM = "sample", "custom"
+DEVIATES, SUBSET, TRAINING_ROWS = "(deviates)", "(subset)", "(training rows)"
 FP32_BYTES = 4
 SIZES = ["trained", "trained_pct", "live_pct", "method_bytes", "stored_pct", "head_bytes", "shared_bytes"]
 COUNTS = ["trained", "method_bytes", "head_bytes", "shared_bytes"]
@@ -134,17 +136,15 @@ def data_label(record: RunRecord) -> str:
 
     Returns:
         ``"hub"``, ``"local"``, ``"sample"`` or ``"custom"``, followed by ``" (training rows)"`` if the scores
-        are on rows of the training split, and otherwise by ``" (subset)"`` if the configuration limits a
-        split, or if the training or validation rows deviate from the official ones.
+        are on rows of the training split, and otherwise by ``" (deviates)"`` if the training or validation
+        rows are not the official ones, and by ``" (subset)"`` if the configuration limits a split.
     """
     if is_trial(record):
         return f"{record.data.source} {TRAINING_ROWS}"
     settings = record.config_dict()["task"].items()
     is_limited = any(re.fullmatch("max_.*_examples", key) and value is not None for key, value in settings)
-    # Sentences on the test split are skipped: no score of this table is from it.
-    deviates = any(re.match("train|validation", sentence) for sentence in record.data.deviations)
-    source = record.data.source
-    return f"{source} {SUBSET}" if is_limited or deviates else source
+    deviates = any(map(changes_scores, record.data.deviations))
+    return " ".join([record.data.source, *[DEVIATES] * deviates, *[SUBSET] * is_limited])
 
 
 def is_trial(record: RunRecord) -> bool:
@@ -154,7 +154,7 @@ def is_trial(record: RunRecord) -> bool:
 
 def is_benchmark(data: str) -> bool:
     """Return whether data with this label have the rows of published scores: all rows of a benchmark."""
-    return not (data.startswith((SAMPLE, CUSTOM)) or data.endswith((SUBSET, TRAINING_ROWS)))
+    return not (data.startswith((SAMPLE, CUSTOM)) or data.endswith((DEVIATES, SUBSET, TRAINING_ROWS)))
 
 
 def has_users(record: RunRecord) -> bool:

@@ -16,7 +16,7 @@ from gluelamp.tasks.benchmarks import BENCHMARKS, task_benchmark
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.sources import Manifest, PreparedTask, data_root, read_manifest, write_manifest
 from gluelamp.tasks.tables import Reading, normalise
-from gluelamp.tasks.task import Task, TaskData
+from gluelamp.tasks.task import Task, TaskData, changes_scores
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +57,15 @@ def checked_data(task: Task, reading: Reading) -> TaskData:
     rows = ", ".join(f"{len(frame):,} {split}" for split, frame in splits.items())
     level = logging.WARNING if reading.source == "sample" else logging.INFO
     logger.log(level, "%s: %s rows from %s (%s)", task.name, rows, reading.source, reading.place)
+    deviations = tuple(dict.fromkeys((*reading.deviations, *_deviations(task, splits, reading.source))))
+    if any(map(changes_scores, deviations)):
+        logger.warning("%s: these are not the official rows: %s", task.name, "; ".join(deviations))
     return TaskData(
         task=task,
         source=reading.source,
         splits=splits,
         fingerprint=fingerprint(splits),
-        deviations=tuple(dict.fromkeys((*reading.deviations, *_deviations(task, splits, reading.source)))),
+        deviations=deviations,
         revision=reading.revision,
     )
 

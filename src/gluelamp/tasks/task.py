@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -111,3 +112,9 @@ class TaskData:
     deviations: tuple[str, ...] = ()
     revision: str | None = None
     declaration: CustomSection | None = None
+
+
+def changes_scores(deviation: str) -> bool:
+    """Return whether a sentence of `TaskData.deviations` is on rows that are trained on or scored."""
+    # The test split of GLUE and SuperGLUE is neither. The splits of LaMP are made from all of its files.
+    return re.match(r"train|validation|\w+_questions", deviation) is not None

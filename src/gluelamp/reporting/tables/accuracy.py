@@ -9,15 +9,28 @@ import pandas as pd
 from gluelamp.records import RunRecord
 from gluelamp.reporting.labels import (
     HEADS,
-    SAMPLE_NOTE,
     SELECTIONS,
     collapse_notes,
     collapsed_mark,
+    data_notes,
+    task_name,
     task_names,
 )
 from gluelamp.reporting.published_scores import Key as PublishedKey
-from gluelamp.reporting.rendering import EMPTY, Cell, Format, Number, Page, Range, Table, Text, numbers, texts
-from gluelamp.reporting.scores import SAMPLE, is_benchmark
+from gluelamp.reporting.rendering import (
+    EMPTY,
+    Cell,
+    Format,
+    Number,
+    Page,
+    Range,
+    Table,
+    Text,
+    escape,
+    numbers,
+    texts,
+)
+from gluelamp.reporting.scores import is_benchmark
 from gluelamp.reporting.signature import common_signature
 from gluelamp.reporting.statistics import TIES_NOTE, Predictions, comparable, possibly_best, rank_intervals
 from gluelamp.reporting.summary import GLUE_TASKS, SCOPE, BenchmarkTasks, by_benchmark, task_averages
@@ -67,7 +80,7 @@ def accuracy_page(rows: pd.DataFrame, failed: Sequence[RunRecord]) -> Page:
     main = rows[rows["is_main"].astype(bool)]
     for (data, backbone, head), scope in main.groupby(SCOPE, sort=False):
         for benchmark, part in by_benchmark(scope):
-            notes = [SAMPLE_NOTE.format(benchmark.title)] if data.startswith(SAMPLE) else []
+            notes = data_notes(data, benchmark.title, _deviations(part))
             # GLUE, with mixtures of any tasks, is the table without a further title.
             title = f"{data} data, {backbone}, {HEADS[head]}"
             title += "" if benchmark is GLUE_TASKS else f", {benchmark.title}"
@@ -76,6 +89,16 @@ def accuracy_page(rows: pd.DataFrame, failed: Sequence[RunRecord]) -> Page:
         tables.append(failed_runs(failed))
     data = rows.drop(columns="method").rename(columns={"variant": "method"})[ACCURACY_COLUMNS]
     return Page("glue_accuracy", "GLUE accuracy", _READING if len(rows) else (), data, tables)
+
+
+def _deviations(rows: pd.DataFrame) -> list[str]:
+    """Return the differences from the official rows, each with its task."""
+    tasks = rows.drop_duplicates("task")
+    return [
+        f"{task_name(task)}: {escape(sentence)}"
+        for task, sentences in zip(tasks["task"], tasks["deviations"], strict=True)
+        for sentence in sentences
+    ]
 
 
 def _scope_tables(

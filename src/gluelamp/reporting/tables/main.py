@@ -11,9 +11,9 @@ import pandas as pd
 
 from gluelamp.records import Measurement
 from gluelamp.reporting.labels import (
-    SAMPLE_NOTE,
     collapse_notes,
     collapsed_mark,
+    data_notes,
     scope_title,
     task_name,
     task_names,
@@ -212,7 +212,6 @@ def main_page(rows: pd.DataFrame, benchmark: BenchmarkTasks = GLUE_TASKS) -> Pag
 def _table(rows: pd.DataFrame, benchmark: BenchmarkTasks) -> Table:
     tasks = [task for task in (*benchmark.tasks, AVERAGE) if task in set(rows["task"])]
     lines = [line for _, method in rows.groupby("method", sort=False) for line in _lines(method, tasks)]
-    sample = [SAMPLE_NOTE.format(benchmark.title)] if rows["data"].iloc[0].startswith(SAMPLE) else []
     published = rows[["marks", "published_trained", "published_stored"]].astype(object).fillna("")
     marks = "".join(published.to_numpy().ravel())
     columns = [
@@ -220,7 +219,12 @@ def _table(rows: pd.DataFrame, benchmark: BenchmarkTasks) -> Table:
         *numbers("% trained", "% stored", *(_title(task, rows, benchmark) for task in tasks)),
     ]
     collapsed = collapse_notes(rows[rows["task"] != AVERAGE], "method")
-    notes = [*sample, *training_data_notes(rows), *legend(marks), *collapsed]
+    notes = [
+        *data_notes(rows["data"].iloc[0], benchmark.title),
+        *training_data_notes(rows),
+        *legend(marks),
+        *collapsed,
+    ]
     return Table(scope_title(rows), columns, lines, notes, common_signature(rows))
 
 

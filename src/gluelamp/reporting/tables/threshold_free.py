@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from gluelamp.reporting.labels import SAMPLE_NOTE, scope_title, task_name
+from gluelamp.reporting.labels import data_notes, scope_title, task_name
 from gluelamp.reporting.rendering import POINTS, Cell, Number, Page, Table, Text, numbers, texts
-from gluelamp.reporting.scores import SAMPLE
 from gluelamp.reporting.signature import common_signature
 from gluelamp.reporting.statistics import MATTHEWS_CROSS_FITTED, ROC_AUC, read_predictions
 from gluelamp.reporting.summary import BENCHMARKS, SCOPE, SCORE_COLUMNS, SETTING_NOTE, common_settings
@@ -132,7 +131,7 @@ def _table(rows: pd.DataFrame) -> Table:
     ]
     titles = [_TITLES.get(metric, metric.replace("_", " ")) for metric in metrics]
     benchmark = next(one.title for one in BENCHMARKS if first["task"].iloc[0] in one.tasks)
-    notes = [SAMPLE_NOTE.format(benchmark)] if first["data"].iloc[0].startswith(SAMPLE) else []
+    notes = data_notes(first["data"].iloc[0], benchmark)
     title = f"{scope_title(first)}, {task_name(first['task'].iloc[0])}"
     notes += training_data_notes(first)
     columns = [*texts("method"), *numbers(*titles, "collapsed")]
