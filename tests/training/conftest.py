@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from gluelamp.backbones.dropout import ATTENTION, set_dropout
 from gluelamp.backbones.load import BackboneConfig, find_checkpoint, load_model
-from gluelamp.methods.base import Method
+from gluelamp.methods.base import Method, Selection
 from gluelamp.methods.full import FullFineTuning
 from gluelamp.methods.lora import LoRA
 from gluelamp.methods.xpeft import XPeft
@@ -79,6 +79,7 @@ def make_trainer(
         task: str = "mrpc",
         seed: int = 0,
         rates: Rates | None = None,
+        selection: Selection | None = None,
         **options: Any,
     ) -> SoloTrainer:
         declaration = known_task(task)
@@ -87,7 +88,7 @@ def make_trainer(
         model = load_model(checkpoint, declaration.num_outputs, ATTENTION)
         if options.get("dropout") is not None:
             set_dropout(model, options["dropout"])
-        adaptation = method.adapt(model)
+        adaptation = method.adapt(model, selection)
         (tmp_path / folder).mkdir(exist_ok=True)
         defaults = {"epochs": 2, "batch_size": 8, "bucket_batches": 2, "precision": "fp32"}
         rate = RATES.get(type(method), 1e-2)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gluelamp.errors import InputError
-from gluelamp.methods import storage
+from gluelamp.methods import pretrained, storage
 from gluelamp.methods.changes.change import Change
 from gluelamp.methods.selection import SELECTION_PREFIX
 
@@ -74,6 +74,7 @@ class Adaptation:
         self.selection = dict(selection or {})
         self.objective = objective
         self.needs_every_token = needs_every_token
+        pretrained.guard(self)
 
     @property
     def trainable(self) -> dict[str, nn.Parameter]:
@@ -193,6 +194,21 @@ class Adaptation:
         """
         storage.load_task_state(Path(path), self, self._origin)
 
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
+        """Write the merged model for ``from_pretrained``; the model itself stays adapted.
+
+        The adapted model's own ``save_pretrained`` is this method, until `merge` or `detach`. Checkpoints of
+        ``transformers.Trainer`` resume; see `gluelamp.methods.pretrained.save_pretrained`.
+
+        Args:
+            save_directory: the folder.
+            options: of ``save_pretrained`` in ``transformers``.
+
+        Raises:
+            InputError: if the method cannot be merged; nothing is written then.
+        """
+        pretrained.save_pretrained(self, Path(save_directory), **options)
+
     @cached_property
     def _origin(self) -> dict[str, str]:
         for change in self.changes:
@@ -259,6 +275,7 @@ class Adaptation:
         """
         for change in self.changes:
             change.merge()
+        pretrained.unguard(self.model)
         return self.model
 
     def detach(self) -> PreTrainedModel:
@@ -269,6 +286,7 @@ class Adaptation:
         # In reverse order: a later change may be built on an earlier one.
         for change in reversed(self.changes):
             change.detach()
+        pretrained.unguard(self.model)
         return self.model
 
 

@@ -15,6 +15,7 @@ from gluelamp.backbones.anatomy import Anatomy, anatomy
 from gluelamp.errors import InputError
 from gluelamp.methods.adaptation import Adaptation, Forward, TaskLoss, one_pass
 from gluelamp.methods.changes.change import Change
+from gluelamp.methods.pretrained import refuse_adapted
 from gluelamp.methods.selection import Selection
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ class Method:
             selection = Selection()
         # Everything is frozen first, so that only what the method and the head unfreeze is trained.
         parts = anatomy(model)
+        refuse_adapted(model)
         self._check_model(model, parts)
         model.requires_grad_(False)
         # Counted before the changes, which may replace or add parameters.
