@@ -88,9 +88,9 @@ def test_only_the_methods_own_differences_count_as_open(
 ) -> None:
     spec, model = method("diff_pruning", "density=0.2"), tiny("bert")
     found = spec.phases()[0].method.adapt(tiny("bert")).task_state()
-    spec.select(model, anatomy(model), [found])
+    spec.selection_from_phases(model, anatomy(model), [found])
     assert not caplog.messages  # nothing was trained: all differences are zero, though the head is not
     first = next(name for name in found if name.endswith(".values"))
     found[first] = (torch.arange(found[first].numel()) < 7).view_as(found[first]).float()
-    spec.select(model, anatomy(model), [found])
+    spec.selection_from_phases(model, anatomy(model), [found])
     assert "closed all but 7 of the" in caplog.text

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, get_scheduler
 
 import gluelamp as gl
-from gluelamp.methods.phases import untrained_selection
+from gluelamp.methods.phase_loop import PhaseLoop
+from gluelamp.methods.phases import Phase, ScoringPhase, TrainingPhase, run_phases, untrained_selection
 from gluelamp.training.batches import collate, training_order
+from gluelamp.training.phase_runner import squared_gradients
 from gluelamp.training.profile_state import Rates
 from solo_trainer import SoloTrainer
 from tiny_models import same_bits
@@ -53,12 +57,15 @@ def own_trainer(name: str, make_trainer: MakeTrainer, backbone: Path) -> tuple[S
     selection = untrained_selection(METHODS[name], classifier(backbone))
     options = {"epochs": EPOCHS, "dropout": 0.0, "warmup_ratio": WARMUP / STEPS, "max_grad_norm": CLIP}
     trainer = make_trainer(method=METHODS[name], selection=selection, rates=RATES, **options)
-    adapted = adapted_classifier(name, backbone)
-    start = trainer.adaptation.trainable | trainer.adaptation.head
+    return trainer, with_values_of(trainer.adaptation, adapted_classifier(name, backbone))
+
+
+def with_values_of(other: gl.Adaptation, adapted: gl.Adaptation) -> gl.Adaptation:
+    start = other.trainable | other.head
     with torch.no_grad():
         for key, value in (adapted.trainable | adapted.head).items():
             value.copy_(start[key])
-    return trainer, adapted
+    return adapted
 
 
 def encoded(trainer: SoloTrainer, examples: Any) -> dict[str, Tensor]:
@@ -139,6 +146,54 @@ def test_both_loops_have_the_losses_of_the_suites_trainer(
     assert losses == pytest.approx(expected, abs=1e-5)
     assert hugging_face == pytest.approx(expected, abs=1e-5)
     assert max(expected) - min(expected) > 1e-2  # a model that does not learn would agree with anything
+
+
+class SameOrder:
+    """A dataloader with the batches of the suite's trainer, epoch after epoch."""
+
+    def __init__(self, trainer: SoloTrainer) -> None:
+        self.trainer, self.order = trainer, TrainerOrder(trainer)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        return (encoded(self.trainer, examples) for examples in self.order)
+
+
+def test_a_training_phase_over_a_dataloader_is_that_of_the_suite(
+    make_trainer: MakeTrainer, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    method = METHODS["lora"]
+    trainer = make_trainer(method=method, rates=RATES, epochs=EPOCHS, dropout=0.0)
+    adapted = with_values_of(trainer.adaptation, adapted_classifier("lora", tiny_backbone))
+    phase = TrainingPhase(method, "lora", EPOCHS, RATES.method)
+    found = PhaseLoop(SameOrder(trainer), 1.0, RATES.head)(phase, adapted)
+    trainer.run()
+    expected = load_file(tmp_path / "run" / "last.safetensors")
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, atol=1e-4, rtol=0)
+
+
+def test_fish_selects_what_it_selects_in_the_suite(make_trainer: MakeTrainer, tiny_backbone: Path) -> None:
+    trainer, method, seed = make_trainer(method=METHODS["lora"]), METHODS["fish"], 3
+    rows, task = trainer.profile.train, trainer.task
+
+    def suite(phase: Phase, adapted: gl.Adaptation) -> dict[str, Tensor]:
+        assert isinstance(phase, ScoringPhase)
+        return squared_gradients(phase, adapted, task, rows, seed)
+
+    expected = run_phases(method, classifier(tiny_backbone), suite).tensors
+    sample = np.random.default_rng(seed).permutation(len(rows))
+    batches = [
+        encoded(trainer, sample[start : start + 4]) for start in range(0, 16, 4)
+    ]  # padded, unlike there
+    found = method.select(classifier(tiny_backbone), batches).tensors
+    wanted = {(name, where) for name, values in expected.items() for where in values.tolist()}
+    selected = {(name, where) for name, values in found.items() for where in values.tolist()}
+    assert len(selected) == len(wanted) > 1000
+    assert len(selected & wanted) >= len(wanted) - 2  # scores at the threshold that are equal to rounding
 
 
 @pytest.mark.parametrize("name", METHODS)

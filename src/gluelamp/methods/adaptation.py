@@ -124,10 +124,11 @@ class Adaptation:
         Raises:
             InputError: if no rate is given and the method has no config.
         """
-        if learning_rate is None:
-            learning_rate, default_head_rate = _default_rates(self.method)
-            head_learning_rate = head_learning_rate or default_head_rate
-        groups = self.parameter_groups(learning_rate, head_learning_rate, weight_decay)
+        # The registry imports all methods, and these import this module.
+        from gluelamp.methods.registry import rates_or_default
+
+        rates = rates_or_default(self.method, learning_rate, head_learning_rate)
+        groups = self.parameter_groups(*rates, weight_decay)
         optimizer = torch.optim.AdamW(groups, betas=betas, eps=eps, fused=True)
         # PyTorch does not count a fused step as a write, so what a pass cached before it would stay.
         optimizer.register_step_post_hook(self._after_step)
@@ -288,14 +289,3 @@ class Adaptation:
             change.detach()
         pretrained.unguard(self.model)
         return self.model
-
-
-def _default_rates(method: Method) -> tuple[float, float | None]:
-    from gluelamp.methods.registry import default_rates  # it imports all methods, and these this module
-
-    rates = default_rates(method)
-    if rates is None:
-        raise InputError(
-            f"{type(method).__name__} has no config with learning rates: give optimizer() a learning_rate."
-        )
-    return rates

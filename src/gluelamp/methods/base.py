@@ -19,6 +19,7 @@ from gluelamp.methods.pretrained import refuse_adapted
 from gluelamp.methods.selection import Selection
 
 if TYPE_CHECKING:
+    from gluelamp.methods.phase_loop import Dataloader
     from gluelamp.methods.phases import Phase
 
 TaskKind = Literal["classification", "regression", "mixture"]
@@ -85,11 +86,48 @@ class Method:
         """
         raise NotImplementedError
 
+    def select(
+        self,
+        model: PreTrainedModel,
+        dataloader: Dataloader,
+        *,
+        learning_rate: float | None = None,
+        head_learning_rate: float | None = None,
+        weight_decay: float = 0.0,
+    ) -> Selection:
+        """Run the preliminary phases on a task's data; return what they select, for `adapt`.
+
+        Each phase runs on a copy of the model. A head that a phase trains is copied into the model, if what
+        follows starts with it. See `gluelamp.methods.phase_loop.PhaseLoop` for optimiser and schedule.
+
+        Args:
+            model: not adapted.
+            dataloader: batches of the model's inputs with ``labels``, moved to its device. Scores are
+                computed on its first examples: let it shuffle.
+            learning_rate: of phases that have none of their own; if None, both rates are those of the
+                method's config.
+            head_learning_rate: of the head; ``learning_rate`` if None.
+            weight_decay: on all values that phases train.
+
+        Returns:
+            nothing selected, for a method without phases.
+
+        Raises:
+            InputError: if the method or its loss does not suit the model, or no rate is known.
+        """
+        # These modules import this one.
+        from gluelamp.methods.phase_loop import PhaseLoop
+        from gluelamp.methods.phases import run_phases
+        from gluelamp.methods.registry import rates_or_default
+
+        rates = rates_or_default(self, learning_rate, head_learning_rate)
+        return run_phases(self, model, PhaseLoop(dataloader, *rates, weight_decay))
+
     def phases(self) -> tuple[Phase, ...]:
         """Return the preliminary phases, which run on the task's data before training; none by default."""
         return ()
 
-    def select(
+    def selection_from_phases(
         self, model: PreTrainedModel, parts: Anatomy, results: Sequence[Mapping[str, Tensor]]
     ) -> Selection:
         """Return what the phases select for the task; nothing by default.
@@ -154,7 +192,7 @@ class Method:
             model: of ``transformers``, with a head for sequence or token classification or for question
                 answering, or a bare encoder; see `gluelamp.backbones.anatomy.anatomy`. On any device, changed
                 in place.
-            selection: what the method's phases selected, from `gluelamp.methods.phases.run_phases` or
+            selection: what the method's phases selected, from `select` or
                 `gluelamp.methods.storage.read_selection`. Only a method with phases needs one.
 
         Raises:
@@ -164,8 +202,9 @@ class Method:
             if self.phases():
                 raise InputError(
                     f"{type(self).__name__} with these options has a preliminary phase, and adapt() got no "
-                    "selection. Make one with run_phases(), read one with read_selection() or, to count or "
-                    "to time without training, take untrained_selection()."
+                    "selection. Make one with select(model, dataloader), read that of a saved task with "
+                    "gluelamp.read_selection() or, to count or to time without training, take "
+                    "untrained_selection()."
                 )
             selection = Selection()
         # Everything is frozen first, so that only what the method and the head unfreeze is trained.

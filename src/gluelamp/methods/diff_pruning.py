@@ -181,11 +181,11 @@ class DiffPruning(TaskSparse):
         """Return the magnitudes of the differences."""
         return {name: value.abs() for name, value in result.items()}
 
-    def select(
+    def selection_from_phases(
         self, model: PreTrainedModel, parts: Anatomy, results: Sequence[Mapping[str, Tensor]]
     ) -> Selection:
         """Select the largest differences, which are also the initial values."""
-        selection = super().select(model, parts, results)
+        selection = super().selection_from_phases(model, parts, results)
         # Differences of closed gates are zero. If fewer are open than the mask holds, ties decide the rest.
         wanted = sum(len(indices) for indices in selection.tensors.values())
         values = [results[-1][f"{name}.values"] for name in self.candidates(model, parts)]

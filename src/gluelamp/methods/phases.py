@@ -2,7 +2,7 @@
 
 Most methods depend on the pre-trained weights alone. Some need the task first: a mask from gradients, or
 a trained head. Such a method returns its phases, in order, from `Method.phases`, and makes a `Selection`
-from their results in `Method.select`. The selection is stored with the task.
+from their results in `Method.selection_from_phases`. The selection is stored with the task.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def run_phases(method: Method, model: PreTrainedModel, run: RunPhase) -> Selecti
         if isinstance(phase, TrainingPhase) and phase.keeps_head:
             for name, value in method.head(anatomy(model)).items():
                 value.data.copy_(result[name])
-    return method.select(model, anatomy(model), results)
+    return method.selection_from_phases(model, anatomy(model), results)
 
 
 def untrained_selection(method: Method, model: PreTrainedModel) -> Selection:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from gluelamp.errors import unknown
+from gluelamp.errors import InputError, unknown
 from gluelamp.methods.base import Method
 from gluelamp.package_data import config_folders, find_config, installed_methods
 
@@ -52,6 +52,25 @@ def method_config(name: str) -> dict[str, dict[str, Any]]:
         for section, values in part.items():
             merged[section] = {**merged.get(section, {}), **values}
     return merged
+
+
+def rates_or_default(method: Method, learning_rate: float | None, head_rate: float | None) -> Rates:
+    """Return given learning rates or, if the first is None, those of a method's config.
+
+    Args:
+        method: see `default_rates`.
+        learning_rate: of the method's values.
+        head_rate: of the head; replaces that of the config, too.
+
+    Raises:
+        InputError: if neither is there.
+    """
+    if learning_rate is not None:
+        return Rates(learning_rate, head_rate)
+    rates = default_rates(method)
+    if rates is None:
+        raise InputError(f"{type(method).__name__} has no config with learning rates: give a learning_rate.")
+    return Rates(rates.method, head_rate or rates.head)
 
 
 def default_rates(method: Method) -> Rates | None:

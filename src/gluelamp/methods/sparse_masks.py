@@ -118,7 +118,7 @@ class TaskSparse(SparseWithPooler):
         """Return values of the budget that are not part of the mask; none by default."""
         return 0
 
-    def select(
+    def selection_from_phases(
         self, model: PreTrainedModel, parts: Anatomy, results: Sequence[Mapping[str, Tensor]]
     ) -> Selection:
         """Select the positions of the highest scores over all candidates together."""

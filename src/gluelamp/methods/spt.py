@@ -103,7 +103,7 @@ class Spt(Sparse):
         head = TrainingPhase(HeadOnly(), "head_only", self.head_warmup_epochs)
         dense = Dense(exclude=self.exclude, pooler=False)
         scoring = ScoringPhase(dense, "sensitivity", self.examples, self.batch_size)
-        # Scoring comes last: `select` reads the result of the last phase.
+        # Scoring comes last: `selection_from_phases` reads the result of the last phase.
         return (head, scoring) if self.head_warmup_epochs else (scoring,)
 
     def candidates(self, model: PreTrainedModel, parts: Anatomy) -> dict[str, Tensor]:
@@ -126,7 +126,7 @@ class Spt(Sparse):
         size = sizes[self.structure]
         return Structure(math.ceil(size / self.alpha), size)
 
-    def select(
+    def selection_from_phases(
         self, model: PreTrainedModel, parts: Anatomy, results: Sequence[Mapping[str, Tensor]]
     ) -> Selection:
         """Allocate the budget by the scores of the last phase."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from gluelamp.backbones import task_ids
 from gluelamp.hardware import choose_device
 from gluelamp.io import atomic_write
 from gluelamp.methods.base import Adaptation
+from gluelamp.methods.phase_loop import squared_gradients as sum_of_squares
 from gluelamp.methods.phases import Phase, ScoringPhase, TrainingPhase
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.mixture import Mixture
@@ -133,21 +134,19 @@ def squared_gradients(
     Returns:
         By full name, sums of the trainable's shape.
     """
-    model, values = adaptation.model.eval(), adaptation.trainable
-    sums = {name: torch.zeros_like(value) for name, value in values.items()}
+    model = adaptation.model.eval()
     sample = np.random.default_rng(seed).permutation(len(train))[: phase.examples]
-    for start in range(0, len(sample), phase.batch_size):
-        inputs, labels = collate(train, sample[start : start + phase.batch_size], model.device)
-        outputs = model(**inputs).logits
-        targets = _targets(phase, outputs, labels)
-        for weight, target in targets:
-            loss = task_loss(task, target, inputs.get(task_ids.KEY))(outputs)
-            # One forward pass serves all classes: its graph is freed only where there is a single target.
-            gradients = torch.autograd.grad(loss, list(values.values()), retain_graph=len(targets) > 1)
-            for name, gradient in zip(sums, gradients, strict=True):
-                sums[name].addcmul_(gradient, gradient, value=weight)
-        count(min(start + phase.batch_size, len(sample)), len(sample))
-    return sums
+
+    def losses() -> Iterator[list[tuple[float, Tensor]]]:
+        for start in range(0, len(sample), phase.batch_size):
+            inputs, labels = collate(train, sample[start : start + phase.batch_size], model.device)
+            outputs = model(**inputs).logits
+            ids = inputs.get(task_ids.KEY)
+            targets = _targets(phase, outputs, labels)
+            yield [(weight, task_loss(task, target, ids)(outputs)) for weight, target in targets]
+            count(min(start + phase.batch_size, len(sample)), len(sample))
+
+    return sum_of_squares(adaptation.trainable, losses())
 
 
 def _targets(phase: ScoringPhase, outputs: Tensor, labels: Tensor) -> list[tuple[float, Tensor]]:
