@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import gluelamp as gl
+from gluelamp import package_data
 from gluelamp.methods import registry
 from gluelamp.package_data import CONFIGS
 
@@ -72,14 +73,16 @@ def test_the_default_rates_are_those_of_the_nearest_config() -> None:
 
 
 def test_a_method_of_another_package_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = EntryPoint("my_bitfit", "gluelamp.methods.bitfit:BitFit", registry.GROUP)
-    caches = (registry.known_methods, registry.method_config, registry._external)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == registry.GROUP else [])
-    for cached in caches:
-        cached.cache_clear()
-    assert gl.methods()["my_bitfit"] is gl.BitFit
-    assert gl.method("my_bitfit", pooler=False) == gl.BitFit(pooler=False)
-    monkeypatch.undo()
-    for cached in caches:
-        cached.cache_clear()
+    entry = EntryPoint("my_bitfit", "gluelamp.methods.bitfit:BitFit", package_data.METHOD_GROUP)
+    with monkeypatch.context() as patch:
+        patch.setattr(package_data, "entry_points", lambda group: [entry])
+        forget()
+        assert gl.methods()["my_bitfit"] is gl.BitFit
+        assert gl.method("my_bitfit", pooler=False) == gl.BitFit(pooler=False)
+    forget()
     assert "my_bitfit" not in gl.methods()
+
+
+def forget() -> None:
+    registry.known_methods.cache_clear()
+    registry.method_config.cache_clear()
