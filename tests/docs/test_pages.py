@@ -188,7 +188,7 @@ def test_the_commands_of_the_pages_compose(script: str, line: str, tmp_path: Pat
         if config == "measure":
             parse_measure(raw)
         elif config in ("train", "predict", "export", "choose"):
-            own = ("choose", "predict", "format", "destination", "selection")
+            own = ("choose", "predict", "format", "destination", "selection", "push")
             check_run({key: value for key, value in raw.items() if key not in own})
 
 

@@ -1,7 +1,7 @@
 """What a change does to a model, as plain data: the terms in which other libraries store a method.
 
-`Change.form` returns one of these. `gluelamp.export` writes them in the formats of other libraries, so that a
-method needs no code for any format.
+`Change.form` returns one of these. `gluelamp.exporting` writes them in the formats of other libraries, so
+that a method needs no code for any format.
 """
 
 from __future__ import annotations

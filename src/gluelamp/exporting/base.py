@@ -8,10 +8,10 @@ from typing import Protocol
 
 from transformers import PreTrainedModel
 
-from gluelamp.backbones.anatomy import architecture_of, output_layer
+from gluelamp.backbones.anatomy import anatomy, output_layer
 from gluelamp.backbones.heads import LinearHead
 from gluelamp.errors import InputError
-from gluelamp.methods.base import Adaptation
+from gluelamp.methods.adaptation import Adaptation
 
 
 @dataclass(frozen=True)
@@ -20,18 +20,20 @@ class Origin:
 
     Args:
         base: the pre-trained model: a repository on the hub, or a folder.
+        outputs: number of outputs of the head.
         revision: commit on the hub.
         labels: of the classes, in the order of the outputs; empty for a regression.
     """
 
     base: str
+    outputs: int
     revision: str | None = None
     labels: tuple[str, ...] = ()
 
     @staticmethod
     def from_model(model: PreTrainedModel) -> Origin:
         """Return what the configuration of a model says."""
-        return Origin(str(model.config.name_or_path))
+        return Origin(str(model.config.name_or_path), model.config.num_labels or 1)
 
 
 class Export(Protocol):
@@ -47,11 +49,11 @@ def head_modules(adaptation: Adaptation) -> list[str]:
     Raises:
         InputError: if the head is a linear one that ``transformers`` does not have.
     """
-    architecture = architecture_of(adaptation.model)
-    if architecture.pooler is None and isinstance(output_layer(adaptation.model), LinearHead):
+    parts = anatomy(adaptation.model)
+    if parts.pooler is None and isinstance(output_layer(adaptation.model), LinearHead):
         raise InputError(
             f"In transformers the head of {adaptation.model.config.model_type!r} has two layers, and this "
             "head is linear. Export a model with head=two_layer."
         )
-    modules = (*architecture.head, *([architecture.pooler] if architecture.pooler else []))
-    return [path for path in modules if any(name.startswith(f"{path}.") for name in adaptation.head)]
+    modules = (*parts.head, *([parts.pooler] if parts.pooler else []))
+    return [part.path for part in modules if adaptation.head.keys() & set(part.parameter_names())]

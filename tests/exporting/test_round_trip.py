@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from gluelamp.errors import InputError
-from gluelamp.export import Format, export, prepare
+from gluelamp.exporting import Format, export, prepare
 from methods.cases import Case, GetMethod
 from methods.rows import ONE_OF_EACH, ROWS, Row
 from tiny_models import logits, tiny

@@ -4,7 +4,7 @@
     head_config.json, pytorch_model_head.bin      the task head
 
 The library needs another release of ``transformers`` than this package. So the files are written without it,
-and tests/export/library_adapters.py loads them in an environment of its own.
+and tests/exporting/library_adapters.py loads them in an environment of its own.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from transformers import PreTrainedModel
 from gluelamp.backbones.anatomy import anatomy, architecture_of, output_layer
 from gluelamp.backbones.heads import LinearHead
 from gluelamp.errors import InputError
-from gluelamp.export.base import Origin
+from gluelamp.exporting.base import Origin
 from gluelamp.io import write_json
-from gluelamp.methods.base import Adaptation
+from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.changes.forms import InsertedAdapter, Kronecker
 
 NAME = "gluelamp"

@@ -1,6 +1,6 @@
 """Export of an adapted model: a plain model of ``transformers``, or an adapter of another library.
 
-    export(adaptation, Path("folder"), "peft")
+    export(adaptation, "folder", "peft")
 
 Each format has one module. It reads what the changes do from their forms (`gluelamp.methods.changes.forms`),
 and never which method made them.
@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from gluelamp.errors import InputError
-from gluelamp.export.adapters import prepare_adapters
-from gluelamp.export.base import Export, Origin
-from gluelamp.export.merged import prepare_merged
-from gluelamp.export.peft import prepare_peft
-from gluelamp.methods.base import Adaptation
+from gluelamp.errors import InputError, unknown
+from gluelamp.exporting.adapters import prepare_adapters
+from gluelamp.exporting.base import Export, Origin
+from gluelamp.exporting.card import Evaluation, write_card
+from gluelamp.exporting.merged import prepare_merged
+from gluelamp.exporting.peft import prepare_peft
+from gluelamp.methods.adaptation import Adaptation
 
 Format = Literal["merged", "peft", "adapters"]
 
@@ -30,9 +31,14 @@ FORMATS: Mapping[Format, Callable[[Adaptation], Export]] = {
 
 
 def export(
-    adaptation: Adaptation, folder: Path, format: Format = "merged", origin: Origin | None = None
+    adaptation: Adaptation,
+    folder: str | Path,
+    format: Format = "merged",
+    *,
+    origin: Origin | None = None,
+    evaluation: Evaluation | None = None,
 ) -> Path:
-    """Write an adapted model. The adaptation is not changed.
+    """Write an adapted model with a model card. The adaptation is not changed.
 
     Args:
         adaptation: a method applied to a model, trained.
@@ -40,6 +46,7 @@ def export(
         format: ``merged``: a plain model of ``transformers``. ``peft``: an adapter of Hugging Face ``peft``.
             ``adapters``: an adapter of AdapterHub, for the library ``adapters``.
         origin: what the files say about the model; by default what the model's configuration says.
+        evaluation: the score of the model, for the card.
 
     Returns:
         The folder.
@@ -47,10 +54,12 @@ def export(
     Raises:
         InputError: if the format cannot hold the method, or the folder is not empty.
     """
+    folder, origin = Path(folder), origin or Origin.from_model(adaptation.model)
     check_empty(folder)
     prepared = prepare(adaptation, format)
     folder.mkdir(parents=True, exist_ok=True)
-    prepared.write(folder, origin or Origin.from_model(adaptation.model))
+    prepared.write(folder, origin)
+    write_card(folder, format, adaptation.method, origin, evaluation)
     return folder
 
 
@@ -70,6 +79,8 @@ def prepare(adaptation: Adaptation, format: Format) -> Export:
     Raises:
         InputError: if the format cannot hold the method, with the formats that can.
     """
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS)
     try:
         return FORMATS[format](adaptation)
     except InputError as error:

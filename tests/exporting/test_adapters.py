@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gluelamp.errors import InputError
-from gluelamp.export import export, prepare
+from gluelamp.exporting import export, prepare
 from gluelamp.methods.phases import adapt_untrained
 from methods.cases import GetMethod, make_case
 from methods.rows import ONE_OF_EACH, Row
@@ -61,7 +61,7 @@ def library(cases: Path) -> dict[str, Any]:
     """What the library computes for each cell; the test is skipped where it is not installed."""
     python = os.environ.get("GLUELAMP_ADAPTERS_PYTHON")
     if not python:
-        pytest.skip("GLUELAMP_ADAPTERS_PYTHON is not set; tests/export/library_adapters.py explains it")
+        pytest.skip("GLUELAMP_ADAPTERS_PYTHON is not set; tests/exporting/library_adapters.py explains it")
     script = Path(__file__).parent / "library_adapters.py"
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     printed = subprocess.run(

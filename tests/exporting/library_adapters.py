@@ -3,7 +3,7 @@
 The library pins a ``transformers`` that this package cannot use, so it runs in an environment of its own:
 
     python3 -m venv other && other/bin/pip install torch==2.13.0 adapters==1.3.0
-    GLUELAMP_ADAPTERS_PYTHON=other/bin/python pytest tests/export/test_adapters.py
+    GLUELAMP_ADAPTERS_PYTHON=other/bin/python pytest tests/exporting/test_adapters.py
 
 Each folder below the argument holds ``backbone`` (a plain model), ``exported`` and ``pass.pt`` (inputs and
 logits). The result is JSON: by folder, the largest difference of the logits, and the shapes of the tensors

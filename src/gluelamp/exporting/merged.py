@@ -8,8 +8,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from gluelamp.export.base import Origin, head_modules
-from gluelamp.methods.base import Adaptation
+from gluelamp.exporting.base import Origin, head_modules
+from gluelamp.methods.adaptation import Adaptation
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gluelamp.errors import InputError
-from gluelamp.export.base import Origin, head_modules
-from gluelamp.methods.base import Adaptation
+from gluelamp.exporting.base import Origin, head_modules
+from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.changes.forms import Form, LowRank, NewEntries, NewTensor, Tuner
 
 if TYPE_CHECKING:
