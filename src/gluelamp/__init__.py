@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 _MODULE_OF = {
     "InputError": "errors",
+    "export": "exporting",
     **dict.fromkeys(("measure", "method", "results", "train"), "api"),
     "methods": "methods",
     "Method": "methods.base",

@@ -5,6 +5,7 @@ from gluelamp.api import method as method
 from gluelamp.api import results as results
 from gluelamp.api import train as train
 from gluelamp.errors import InputError as InputError
+from gluelamp.exporting import export as export
 from gluelamp.methods.adamix import AdaMix as AdaMix
 from gluelamp.methods.adaptation import Adaptation as Adaptation
 from gluelamp.methods.adapter_bias import AdapterBias as AdapterBias

@@ -23,7 +23,8 @@ from adapters import AutoAdapterModel
 
 def loaded(folder: Path) -> dict[str, object]:
     """Return what the library computes and writes for one folder."""
-    model = AutoAdapterModel.from_pretrained(folder / "backbone").eval()
+    own = folder / "exported" / "backbone"  # of a method that trains other values, too
+    model = AutoAdapterModel.from_pretrained(own if own.exists() else folder / "backbone").eval()
     information: dict[str, list[str]] = {}
     name = model.load_adapter(str(folder / "exported"), set_active=True, loading_info=information)
     one_pass = torch.load(folder / "pass.pt")

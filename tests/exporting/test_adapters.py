@@ -35,7 +35,7 @@ ROWS = {
         Row("adamix", None, ("bottleneck=8",)),
         Row("loretta_adp", None, ("bottleneck=8",)),
     )
-}
+} | {"houlsby_with_norms": Row("houlsby", None, ("bottleneck=8",))}
 CELLS = [
     *((config, architecture) for config in ROWS for architecture in ("bert", "distilbert")),
     *(("houlsby", other) for other in ("roberta", "xlm-roberta", "electra", "deberta-v2")),
@@ -48,7 +48,7 @@ def cases(method: GetMethod, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a backbone, an export and a pass of each cell."""
     root = tmp_path_factory.mktemp("adapters")
     for config, architecture in CELLS:
-        case = make_case(ROWS[config], architecture, method(config, *ROWS[config].overrides))
+        case = make_case(ROWS[config], architecture, method(ROWS[config].config, *ROWS[config].overrides))
         folder = root / f"{config}-{architecture}"
         case.bare.save_pretrained(folder / "backbone")
         export(case.adaptation, folder / "exported", "adapters")
@@ -95,7 +95,7 @@ def test_the_files_have_the_names_and_shapes_of_the_library(
     assert written == json.loads(SHAPES.read_text("utf-8"))[name]
 
 
-@pytest.mark.parametrize("config", sorted({config for config, _ in ONE_OF_EACH} - ROWS.keys() | {"houlsby"}))
+@pytest.mark.parametrize("config", sorted({config for config, _ in ONE_OF_EACH} - ROWS.keys()))
 def test_what_is_no_bottleneck_adapter_is_refused(method: GetMethod, config: str) -> None:
     adaptation = adapt_untrained(method(config, *ONE_OF_EACH[config, "bert"].overrides), tiny("bert"))
     with pytest.raises(InputError, match=r"not possible: (AdapterHub holds|.* no adapter at '.*query')"):

@@ -11,6 +11,7 @@ from hydra import compose
 
 from gluelamp.backbones.load import BackboneConfig
 from gluelamp.cli.app import plain
+from gluelamp.cli.export_matrix import MARKER, export_matrix
 from gluelamp.errors import InputError
 from gluelamp.experiments.compose import initialized_hydra
 from gluelamp.experiments.config import parse_method
@@ -64,7 +65,7 @@ _log = logging.getLogger(__name__)
 
 
 def write_method_pages(folder: Path) -> None:
-    """Write ``methods.md`` and ``capabilities.md``, about every method config with its default options.
+    """Write ``methods.md``, ``capabilities.md`` and the matrix of ``export.md``, for the default options.
 
     Args:
         folder: usually ``docs``.
@@ -75,6 +76,8 @@ def write_method_pages(folder: Path) -> None:
     methods = configured_methods()
     write_text(folder / "methods.md", methods_page(methods))
     backbones = configured_backbones()
+    text = (folder / "export.md").read_text(encoding="utf-8").partition(MARKER)[0]
+    write_text(folder / "export.md", text + export_matrix(methods, backbones[0]))
     rows = []
     for name, method in methods.items():
         rows.append(find_capabilities(name, method, backbones))

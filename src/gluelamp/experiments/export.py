@@ -22,7 +22,7 @@ from gluelamp.exporting.push import check_token, push
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.phases import adapt_untrained
 from gluelamp.records import read_record
-from gluelamp.reporting.labels import SAMPLE_NOTE, SELECTIONS
+from gluelamp.reporting.labels import SELECTIONS
 from gluelamp.reporting.scores import SAMPLE, score_table
 from gluelamp.reporting.signature import with_signatures
 from gluelamp.reporting.summary import summarise
@@ -113,7 +113,6 @@ def _evaluation(folder: Path, task: Task, state: State) -> Evaluation:
     selections = ["last"] if state == "last" else ["held_out", "best"]
     score = rows[rows["is_main"] & rows["selection"].isin(selections)].iloc[0]  # the strictest comes first
     is_sample = record.data.source == SAMPLE
-    notes = [*record.data.deviations, *([SAMPLE_NOTE.format(task.name)] if is_sample else [])]
     return Evaluation(
         task=task.name,
         data=f"{record.data.source} data",
@@ -124,5 +123,5 @@ def _evaluation(folder: Path, task: Task, state: State) -> Evaluation:
         split=task.validation_splits[0],
         dataset=None if is_sample else _DATASETS.get(task.benchmark),
         signature=score["signature"],
-        notes=tuple(f"{note.removesuffix('.')}." for note in notes),
+        notes=tuple(f"{note[:1].upper()}{note[1:].removesuffix('.')}." for note in record.data.deviations),
     )

@@ -2,6 +2,7 @@
 
     adapter_config.json, pytorch_adapter.bin      the adapters
     head_config.json, pytorch_model_head.bin      the task head
+    backbone/                                     a plain model, if the method trains other values, too
 
 The library needs another release of ``transformers`` than this package. So the files are written without it,
 and tests/exporting/library_adapters.py loads them in an environment of its own.
@@ -10,6 +11,7 @@ and tests/exporting/library_adapters.py loads them in an environment of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,13 @@ from gluelamp.errors import InputError
 from gluelamp.exporting.base import Origin
 from gluelamp.io import write_json
 from gluelamp.methods.adaptation import Adaptation
-from gluelamp.methods.changes.forms import InsertedAdapter, Kronecker
+from gluelamp.methods.changes.forms import Form, InsertedAdapter, Kronecker, NewTensor
 
 NAME = "gluelamp"
 """Name of the adapter and of its head in the library."""
+
+BACKBONE = "backbone"
+"""Folder of a backbone of which other values were trained."""
 
 _VERSION = "adapters.1.3.0"  # of the format; without it the library takes "gelu" for an approximation
 
@@ -91,6 +96,7 @@ class HubAdapter:
         tensors: of the adapters.
         head_config: of the head.
         head: the tensors of the head.
+        backbone: the model without the adapters, if other values of it were trained, such as LayerNorms.
     """
 
     model: Mapping[str, Any]
@@ -98,9 +104,12 @@ class HubAdapter:
     tensors: Mapping[str, Tensor]
     head_config: Mapping[str, Any]
     head: Mapping[str, Tensor]
+    backbone: PreTrainedModel | None = None
 
     def write(self, folder: Path, origin: Origin) -> None:
-        """Write the four files."""
+        """Write the four files, and the backbone into a folder of its own if it was trained, too."""
+        if self.backbone is not None:
+            self.backbone.save_pretrained(folder / BACKBONE)
         model = {**self.model, "model_name": origin.base, "name": NAME, "version": _VERSION}
         write_json(folder / "adapter_config.json", {**model, "config": self.config})
         labels = {label: number for number, label in enumerate(origin.labels)} or None
@@ -114,19 +123,16 @@ def prepare_adapters(adaptation: Adaptation) -> HubAdapter:
     """Return an adaptation as an adapter of AdapterHub.
 
     Raises:
-        InputError: if the method is not made of bottleneck adapters alone, or if the library lacks the
-            architecture.
+        InputError: if the method inserts no bottleneck adapters or changes other parts of a pass, or if the
+            library lacks the architecture.
     """
     model = adaptation.model
     forms = [change.form() for change in adaptation.changes]
     adapters = [form for form in forms if isinstance(form, InsertedAdapter)]
     if not adapters:
         raise InputError("AdapterHub holds bottleneck adapters, and this method inserts none.")
-    if len(adapters) < len(forms):
-        raise InputError(
-            "AdapterHub holds bottleneck adapters and a head, and this method also changes other parts of "
-            "the model. If these are LayerNorms, method.train_layer_norm=false leaves them as they are."
-        )
+    if any(not isinstance(form, InsertedAdapter | NewTensor) for form in forms):
+        raise InputError("AdapterHub holds bottleneck adapters, and this method has other parts, too.")
     kind = model.config.model_type
     if kind not in _ARCHITECTURES:
         raise InputError(
@@ -152,7 +158,19 @@ def prepare_adapters(adaptation: Adaptation) -> HubAdapter:
         {**config, "mh_adapter": "attention" in used, "output_adapter": "ffn" in used},
         tensors,
         *_head(model),
+        backbone=None if len(adapters) == len(forms) else _with_new_tensors(adaptation, forms),
     )
+
+
+def _with_new_tensors(adaptation: Adaptation, forms: Sequence[Form | None]) -> PreTrainedModel:
+    """Return a copy of the model with the trained tensors of the backbone, without the adapters."""
+    twin = deepcopy(adaptation)
+    for change, form in zip(reversed(twin.changes), reversed(forms), strict=True):
+        if isinstance(form, InsertedAdapter):
+            change.detach()
+        else:
+            change.merge()
+    return twin.model
 
 
 def _place(model: PreTrainedModel, path: str) -> tuple[str, str]:

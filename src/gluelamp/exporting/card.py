@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gluelamp import __version__
+from gluelamp.exporting.adapters import BACKBONE
 from gluelamp.exporting.base import Origin
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def write_card(
         tags=["gluelamp", *(["adapter-transformers"] if format == "adapters" else [])],
         eval_results=[_result(evaluation)] if evaluation else None,
     )
-    code = _CODE[format].replace("BASE", origin.base).replace("FOLDER", folder.name)
+    base = f"{folder.name}/{BACKBONE}" if (folder / BACKBONE).is_dir() else origin.base
+    code = _CODE[format].replace("BASE", base).replace("FOLDER", folder.name)
     code = code.replace("OUTPUTS", str(origin.outputs))
     parts = [
         f"---\n{data.to_yaml()}\n---",
