@@ -5,6 +5,7 @@
 SCALE ?= demo
 DATA ?= auto
 ROOT ?=
+HEAD ?=
 JOBS ?= 1
 BUDGET ?= 30
 ARGS ?=
@@ -14,13 +15,13 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 SOURCE = data=$(DATA) $(if $(ROOT),data.root=$(ROOT))
 PARALLEL := $(if $(filter-out 1,$(JOBS)),hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS))
-SWEEP = $(RUN) scripts/train.py -m $(SOURCE) $(PARALLEL)
+SWEEP = $(RUN) scripts/train.py -m $(SOURCE) $(PARALLEL) $(if $(HEAD),head=$(HEAD))
 
 help:  ## list every target
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 18
 	@echo
 	@echo "SCALE=demo|small|mpnet|paper (now $(SCALE))  DATA=auto|hub|local|sample (now $(DATA))  ROOT=DIR of local data"
-	@echo "JOBS=N parallel runs (now $(JOBS))"
+	@echo "JOBS=N parallel runs (now $(JOBS))  HEAD=two_layer|linear (linear: that of the committed runs)"
 
 setup: $(INSTALLED)  ## create .venv with the tested versions of all packages
 

@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import pearsonr, spearmanr, ttest_rel
 from sklearn.metrics import (
     accuracy_score,
     f1_score,
@@ -191,6 +191,18 @@ def test_an_error_of_seeds_alone_has_students_interval() -> None:
     score = score_estimate(accuracies(correct))
     half = 4.303 * right.std(ddof=1) / np.sqrt(3)  # Student's t, 2 degrees of freedom, 97.5 %
     assert (score.high - score.low) / 2 == pytest.approx(half, rel=0.05)
+
+
+def test_pairs_of_seeds_have_the_interval_of_a_paired_t_test() -> None:
+    right = np.array([[0.22, 0.31, 0.42, 0.48], [0.21, 0.30, 0.42, 0.46]])  # by side and seed
+    # So many rows that their error is small
+    sides = [accuracies(np.arange(40_000) < 40_000 * side[:, None]) for side in right]
+    paired = difference(*sides, pair_seeds=True)
+    expected = ttest_rel(*(side.scores for side in sides)).confidence_interval(0.95)
+    assert (paired.low, paired.high) == pytest.approx(expected, rel=0.02)
+    unpaired = difference(*sides)
+    assert unpaired.value == paired.value
+    assert unpaired.error > 3 * paired.error
 
 
 @pytest.mark.parametrize(("metric", "least"), [("accuracy", 0.0), ("matthews_correlation", -1.0)])

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gluelamp.cli.app import RunFailedError, names, path, plain
-from gluelamp.cli.summary import add_to_sweep, print_lines, print_scores
-from gluelamp.package_data import PUBLISHED, config_folders, refuse_reference
+from gluelamp.cli.summary import add_to_sweep, print_lines, print_report
+from gluelamp.package_data import PUBLISHED, REFERENCE, config_folders, refuse_reference
 
 _log = logging.getLogger(__name__)
 
@@ -107,11 +107,12 @@ def report(raw: dict[str, Any]) -> None:
             f"published={published} is not a folder; name a folder of papers' numbers, or leave the option "
             "out for those of the package."
         )
-    results = Results(root, published)
+    is_reference = root.resolve() == REFERENCE.resolve()
+    reference = None if is_reference or not REFERENCE.is_dir() else REFERENCE
+    results = Results(root, published, reference)
     for part in parts:
         writers[part](results)
-    print_scores(results.scores, results.accuracy)
-    print_lines(f"tables: {root / 'tables'}", f"page: {root / 'report.html'}", f"runs: {root / 'runs'}")
+    print_report(results)
 
 
 def publish(raw: dict[str, Any]) -> None:

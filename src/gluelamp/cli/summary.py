@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from gluelamp.package_data import REFERENCE
+
 if TYPE_CHECKING:
     import pandas as pd
+
+    from gluelamp.reporting.results import Results
 
 # The folder in which each job of a sweep names its run. It is an environment variable, because that reaches
 # the jobs of every launcher.
@@ -54,6 +58,25 @@ def end_sweep() -> None:
         print_scores(score_table([(run, read_record(run / "record.json")) for run in runs]))
         other = "" if root == Path("results") else f" results.root={root}"
         print_lines(f"runs: {root / 'runs'}", f"tables and page: run `gluelamp report{other}`")
+
+
+def print_report(results: Results) -> None:
+    """Print the scores of a results folder, their differences to the reference, and the paths of the files.
+
+    Args:
+        results: of the folder, whose tables or page are written.
+    """
+    from gluelamp.reporting.rendering.terminal import print_table
+    from gluelamp.reporting.tables.reference import reference_page
+
+    print_scores(results.scores, results.accuracy)
+    if len(results.against_reference):
+        for table in reference_page(results.against_reference).tables:
+            print_table(table)
+    if not REFERENCE.is_dir():
+        print_lines("The project's own results are in a clone only, so there is no comparison with them.")
+    paths = {"tables": "tables", "page": "report.html", "runs": "runs"}
+    print_lines(*(f"{name}: {results.root / path}" for name, path in paths.items()))
 
 
 def print_scores(scores: pd.DataFrame, summary: pd.DataFrame | None = None) -> None:

@@ -33,6 +33,7 @@ from gluelamp.reporting.tables.accuracy import accuracy_page, accuracy_rows
 from gluelamp.reporting.tables.lamp import lamp_page, lamp_rows
 from gluelamp.reporting.tables.main import main_page, main_rows
 from gluelamp.reporting.tables.matched_masks import matched_rows
+from gluelamp.reporting.tables.reference import reference_page, reference_rows
 from gluelamp.reporting.tables.search import search_page, search_rows, trial_rows
 from gluelamp.reporting.tables.sparse_masks import sparse_page, sparse_rows
 from gluelamp.reporting.tables.threshold_free import (
@@ -53,10 +54,12 @@ class Results:
     Args:
         root: the results folder.
         published: the folder of the papers' numbers.
+        reference: another results folder, whose scores are compared with those of this one.
     """
 
     root: Path
     published: Path
+    reference: Path | None = None
 
     @cached_property
     def runs(self) -> list[FoundRun]:
@@ -123,6 +126,12 @@ class Results:
         return search_rows(trial_rows(find_runs(self.root / "search")))
 
     @cached_property
+    def against_reference(self) -> pd.DataFrame:
+        """The scores of this folder and of the reference."""
+        committed = find_runs(self.reference) if self.reference else []
+        return reference_rows(self.accuracy, score_table(committed))
+
+    @cached_property
     def claims(self) -> pd.DataFrame:
         """The claims and their verdicts."""
         # A claim that holds only with the optimistic selection of the epoch, or at the threshold of the head,
@@ -180,6 +189,8 @@ class Results:
             yield certificates_page(self.certificates)
         if len(self.search):
             yield search_page(self.search)
+        if len(self.against_reference):
+            yield reference_page(self.against_reference)
 
 
 def write_tables(results: Results) -> list[Path]:
@@ -187,8 +198,9 @@ def write_tables(results: Results) -> list[Path]:
 
     These are ``claims``, the papers' tables ``glue_main``, ``superglue_main``, ``sparse_masks`` and
     ``xpeft``, ``threshold_free`` (scores of tasks with two classes that need no decision threshold), one
-    table per kind of measurement, ``certificates``, ``lamp`` (all scores of tasks with users) and
-    ``glue_accuracy`` (all scores of the other tasks). The same records give the same bytes. A table without
+    table per kind of measurement, ``certificates``, ``lamp`` (all scores of tasks with users),
+    ``glue_accuracy`` (all scores of the other tasks) and ``reference`` (the differences to a reference).
+    The same records give the same bytes. A table without
     records is not written.
 
     Args:

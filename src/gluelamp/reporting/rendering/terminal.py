@@ -29,7 +29,8 @@ def print_table(table: Table) -> None:
         shown = _rendered(replace(table, rows=[list(map(_without_interval, row)) for row in table.rows]))
     console.print()
     console.print(table.title, style="bold", markup=False, highlight=False)
-    console.print(shown)
+    if table.rows:
+        console.print(shown)
     for note in table.notes:
         text = "".join(span.text for span in parse(note))
         console.print(text, style="yellow", markup=False, highlight=False)

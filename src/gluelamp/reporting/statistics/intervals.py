@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import Protocol
 
 import numpy as np
 
@@ -21,6 +22,22 @@ little better or worse than the majority baseline is decided by a few rows near 
 _BLOCK = 50  # resamples at once: limits the memory on large tasks, and fits the CPU caches on small ones
 BOOTSTRAP_SEED = 0
 """The same resamples for all methods of a task: comparisons are paired by row."""
+
+
+class SeedScores(Protocol):
+    """Scores of several seeds, on all rows and on bootstrap samples of them."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds."""
+
+    @property
+    def scores(self) -> np.ndarray:
+        """On all rows, shape (seeds,)."""
+
+    @property
+    def resampled(self) -> np.ndarray:
+        """On the resamples, shape (seeds, resamples)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +125,7 @@ class Estimate:
         return max(self.value - half_width, self.limits[0]), min(self.value + half_width, self.limits[1])
 
 
-def estimate(value: float, resampled: np.ndarray, sides: Sequence[Predictions]) -> Estimate:
+def estimate(value: float, resampled: np.ndarray, sides: Sequence[SeedScores]) -> Estimate:
     """Return an estimate with its standard error over examples and seeds.
 
     The squared error is the sum of two parts:
@@ -130,7 +147,7 @@ def estimate(value: float, resampled: np.ndarray, sides: Sequence[Predictions]) 
     Args:
         value: a mean over seeds, or a difference of two.
         resampled: the same on bootstrap samples of the rows, shape (resamples,).
-        sides: the predictions of the one or two methods.
+        sides: the predictions of the one or two methods, or the differences of two, seed by seed.
     """
     # The variance over seeds needs two seeds of every side.
     fewest = min(len(side.seeds) for side in sides)
@@ -144,7 +161,7 @@ def estimate(value: float, resampled: np.ndarray, sides: Sequence[Predictions]) 
     return Estimate(round(float(value), _DIGITS) + 0.0, float(np.sqrt(variance)), float(freedom))
 
 
-def _row_noise(side: Predictions) -> float:
+def _row_noise(side: SeedScores) -> float:
     """Return the part of the variance over examples that is due to differences between seeds."""
     # What all seeds have in common on a resample is no noise of rows: the score on all rows is subtracted.
     deviations = side.resampled - side.scores[:, None]

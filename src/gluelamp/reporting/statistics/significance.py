@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gluelamp.errors import InputError, unknown
-from gluelamp.reporting.statistics.intervals import LEVEL, Estimate, Predictions, estimate, score_estimate
+from gluelamp.reporting.statistics.intervals import (
+    LEVEL,
+    Estimate,
+    Predictions,
+    SeedScores,
+    estimate,
+    score_estimate,
+)
 
 COLUMNS = ["method", "difference", "low", "high", "p", "p_holm", "verdict", "seeds", "collapsed"]
 
@@ -21,24 +29,41 @@ TIES_NOTE = (
 )
 
 
-def difference(first: Predictions, second: Predictions) -> Estimate:
+def difference(first: Predictions, second: Predictions, pair_seeds: bool = False) -> Estimate:
     """Return first - second of the mean scores, by a bootstrap that is paired by example.
 
-    Both methods are scored on the same resamples of the rows. Seeds are not paired, although runs with the
-    same seed share the order of the examples: three pairs have two degrees of freedom, half of those of six
-    runs. If runs with the same seed are correlated, these intervals are wider than necessary. See
+    Both methods are scored on the same resamples of the rows. By default seeds are not paired, although runs
+    with the same seed share the order of the examples: three pairs have two degrees of freedom, half of those
+    of six runs. If runs with the same seed are correlated, these intervals are wider than necessary. See
     `gluelamp.reporting.statistics.intervals.estimate`.
+
+    Args:
+        first: of one method.
+        second: of the other.
+        pair_seeds: whether runs with the same seed are paired, if both sides have the same seeds. It is for
+            two trainings of one method, such as on two machines, whose runs are strongly correlated.
 
     Raises:
         InputError: if the rows or the metrics differ.
     """
     if first.metric != second.metric or not np.array_equal(first.labels, second.labels):
         raise InputError("Two methods can be compared only in the same metric on the same rows.")
-    return estimate(
-        first.scores.mean() - second.scores.mean(),
-        first.resampled.mean(axis=0) - second.resampled.mean(axis=0),
-        [first, second],
-    )
+    scores, resampled = first.scores.mean() - second.scores.mean(), first.resampled.mean(axis=0)
+    sides: list[SeedScores] = [first, second]
+    if pair_seeds and first.seeds == second.seeds:
+        sides = [
+            SeedDifferences(first.seeds, first.scores - second.scores, first.resampled - second.resampled)
+        ]
+    return estimate(scores, resampled - second.resampled.mean(axis=0), sides)
+
+
+@dataclass(frozen=True, eq=False)
+class SeedDifferences:
+    """The differences of two methods, seed by seed; see `SeedScores`."""
+
+    seeds: tuple[int, ...]
+    scores: np.ndarray
+    resampled: np.ndarray
 
 
 def compare_all(methods: Mapping[str, Predictions], reference: str, level: float = LEVEL) -> pd.DataFrame:
