@@ -17,6 +17,7 @@ _MODULE_OF = {
     "InputError": "errors",
     "export": "exporting",
     **dict.fromkeys(("measure", "method", "results", "train"), "api"),
+    "compare": "reporting.compare",
     "methods": "methods",
     "Method": "methods.base",
     "Adaptation": "methods.adaptation",

@@ -41,6 +41,7 @@ from gluelamp.methods.spt import Spt as Spt
 from gluelamp.methods.storage import Summary as Summary
 from gluelamp.methods.storage import read_selection as read_selection
 from gluelamp.methods.xpeft import XPeft as XPeft
+from gluelamp.reporting.compare import compare as compare
 
 __version__: str
 FISH = Fish

@@ -381,3 +381,23 @@ def test_the_same_command_gives_the_same_numbers(labels: np.ndarray) -> None:
     first, second = compare(**arguments), compare(**arguments)
     pd.testing.assert_frame_equal(first, second)
     assert list(first) == COLUMNS
+
+
+def test_the_mean_of_scores_is_of_samples_alone(tmp_path: Path, labels: np.ndarray) -> None:
+    with pytest.raises(InputError, match="metric 'mean' is unknown"):
+        compare({"a": table(labels)}, table(labels, "label"), metric="mean")
+    rows = compare({"a": samples(tmp_path / "a.jsonl", [1, 0])})
+    assert (rows["metric"].iloc[0], rows["score"].iloc[0]) == ("acc", 0.5)
+
+
+@pytest.mark.parametrize("values", [[0.5, 3.0], ["text", "text"], [[0, 1, 2], [0, 1, 2]]])
+def test_scores_of_samples_that_are_not_from_0_to_1_are_refused(tmp_path: Path, values: list[Any]) -> None:
+    lines = [
+        {"doc_id": place, "target": "0", "filtered_resps": ["0"], "brier": value, "acc": 1.0}
+        for place, value in enumerate(values)
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(InputError, match="'brier' are not scores between 0 and 1"):
+        compare({"a": path})
+    assert compare({"a": path}, metric="acc")["score"].iloc[0] == 1

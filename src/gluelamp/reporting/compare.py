@@ -9,11 +9,11 @@ import pandas as pd
 from gluelamp import __version__
 from gluelamp.errors import InputError, unknown
 from gluelamp.reporting.comparison.files import PredictionFile, Reading, Source, read_gold
-from gluelamp.reporting.comparison.matching import encode, match_rows
+from gluelamp.reporting.comparison.matching import METRICS, encode, match_rows
 from gluelamp.reporting.comparison.systems import read_system
-from gluelamp.reporting.signature import bootstrap_fields, signature
+from gluelamp.reporting.signature import bootstrap_fields, parse_signature, signature
 from gluelamp.reporting.statistics import LEVEL, RESAMPLES, Predictions, compare_all, score_estimate
-from gluelamp.reporting.statistics.metrics import ERRORS
+from gluelamp.reporting.statistics.metrics import ERRORS, MEAN
 
 COLUMNS = [
     *("system", "score", "low", "high", "seeds", "collapsed"),
@@ -76,6 +76,8 @@ def compare(
             f"resamples={resamples} confidence={confidence} is not allowed: give at least 100 resamples, and "
             "a confidence from 0.5 to below 1, such as 0.95."
         )
+    if metric == MEAN:  # of scores in samples alone
+        raise unknown("metric", metric, METRICS)
     reading = Reading(columns or {}, metric, labels is not None, selection, filter)
     files = {name: _read_each(source, reading) for name, source in systems.items()}
     gold = read_gold(labels, reading) if labels is not None else None
@@ -98,7 +100,9 @@ def compare(
         _differences(predictions, baseline, confidence), on="system", how="left"
     )
     lines = [_signature(files[name], gold, metric, predictions[name], confidence) for name in predictions]
-    return table.assign(metric=metric, signature=lines)[COLUMNS]
+    # Scores that a file of samples holds have the name of the file.
+    names = [parse_signature(line)["metric"] for line in lines]
+    return table.assign(metric=names, signature=lines)[COLUMNS]
 
 
 def _checked_baseline(names: Sequence[str], baseline: str | None) -> str:
