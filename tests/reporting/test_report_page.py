@@ -124,12 +124,14 @@ def test_every_button_has_its_dialog_and_links_lead_to_records(results: Path, pa
     assert all((results / link).is_file() for link in records)
 
 
-def test_a_dialog_has_settings_versions_seeds_and_the_command(page: Page) -> None:
+def test_a_dialog_has_settings_versions_seeds_the_signature_and_the_command(page: Page) -> None:
     dialog = page.dialog("layer_norm on MRPC")
     for text in ("torch: 2.13.0", "name: layer_norm", "learning_rate: 0.003", "fingerprint: mrpc-local"):
         assert text in dialog
     assert "python scripts/train.py -m backbone=minilm method=layer_norm task=mrpc data=local" in dialog
     assert "seed=0,1" in dialog
+    assert "task:mrpc|metric:accuracy|backbone:minilm" in dialog
+    assert "|selection:held_out|epochs:5|learning_rate:0.003|head_learning_rate:0.005|seeds:0,1|" in dialog
 
 
 def test_the_front_holds_the_methods_that_none_dominates(page: Page) -> None:
