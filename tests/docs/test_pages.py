@@ -53,6 +53,8 @@ WRITTEN = (
     "cola/",
     "data/",
     "my_package/",
+    "my_configs/",
+    "configs/local/",
 )
 # Only these commands exist, because PATH is empty: any other command fails the test.
 SHELL = "\n".join(

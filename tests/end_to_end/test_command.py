@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from gluelamp import __version__
 from gluelamp.cli.main import SUBCOMMANDS, main
+from gluelamp.package_data import CONFIGS
 from gluelamp.records import find_runs
 from outside_package import install_outside
 
@@ -86,6 +88,38 @@ def test_a_method_of_an_installed_package_is_a_choice_like_any_other(
     assert (record.config.method.name, record.status) == ("norm_bias", "complete")
 
 
+def test_the_wheel_works_in_an_empty_folder_and_writes_nothing_into_itself(
+    environment: dict[str, str], small: tuple[str, ...], tmp_path: Path
+) -> None:
+    wheel = pytest.importorskip("hatchling.builders.wheel")
+    (file,) = wheel.WheelBuilder(str(CONFIGS.parent)).build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(tmp_path / "site")  # as pip installs it
+    before = files(tmp_path / "site")
+    (tmp_path / "work").mkdir()
+    environment = {**environment, "PYTHONPATH": str(tmp_path / "site"), "PYTHONDONTWRITEBYTECODE": "1"}
+    for arguments in (
+        ("train", "method=bitfit", "trainer.epochs=1", "task.max_train_examples=16", *small),
+        ("report", "what=[tables]"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "gluelamp", *arguments],
+            cwd=tmp_path / "work",
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "work" / "results" / "tables" / "glue_accuracy.md").is_file()
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["results"]
+    assert files(tmp_path / "site") == before
+
+
+def files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
 def test_an_installed_method_without_a_config_is_named(gluelamp: Command, tmp_path: Path) -> None:
     site = install_outside(tmp_path / "site")
     (site / "outside" / "configs" / "method" / "norm_bias.yaml").unlink()
@@ -93,3 +127,40 @@ def test_an_installed_method_without_a_config_is_named(gluelamp: Command, tmp_pa
     file = "outside/configs/method/norm_bias.yaml"
     assert done.stderr == f"error: method 'norm_bias' has no config: its package needs the file {file}.\n"
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "choices"),
+    [
+        ("gluelamp pre", ["predict", "prepare"]),
+        ("gluelamp train method=paf", ["method=pafi"]),
+        (
+            "gluelamp measure -m what=parameters backbone=roberta",
+            ["backbone=roberta_base", "backbone=roberta_large"],
+        ),
+        ("gluelamp train method=pafi method.dens", ["method.density="]),
+        ("gluelamp compare ", []),
+    ],
+)
+def test_bash_completes_subcommands_choices_and_keys(
+    environment: dict[str, str], tmp_path: Path, line: str, choices: list[str]
+) -> None:
+    program = tmp_path / "bin" / "gluelamp"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m gluelamp "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    code = """
+eval "$(gluelamp -sc install=bash)"
+COMP_LINE=$1; COMP_POINT=${#COMP_LINE}; words=($COMP_LINE); COMP_CWORD=$((${#words[@]} - 1))
+hydra_bash_completion
+printf "%s\\n" "${COMPREPLY[@]}"
+"""
+    done = subprocess.run(
+        ["bash", "-c", code, "bash", line],
+        cwd=tmp_path,
+        env={**environment, "PATH": f"{program.parent}{os.pathsep}{environment['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (sorted(done.stdout.split()), done.stderr) == (choices, "")

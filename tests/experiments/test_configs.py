@@ -40,7 +40,7 @@ def override_of(path: Path) -> str:
 def test_the_groups_are_those_of_the_primary_configuration() -> None:
     defaults = OmegaConf.load(CONFIGS / "train.yaml").defaults
     named = {str(group) for entry in defaults if entry != "_self_" for group in entry}
-    assert named - {"experiment"} == set(GROUPS)
+    assert named - {"experiment", "debug", "optional local"} == set(GROUPS)
     assert len(CONFIG_FILES) > 30
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from importlib import import_module
 from typing import NamedTuple, NoReturn
@@ -49,6 +51,8 @@ def main() -> NoReturn:
     if name in ("--help", "-h"):
         sys.stdout.write(_help())
         sys.exit(0)
+    if name in ("--shell-completion", "-sc"):
+        _complete(arguments)
     if name == "--version":
         sys.stdout.write(f"gluelamp {__version__}\n")
         sys.exit(0)
@@ -73,6 +77,24 @@ def run(name: str) -> NoReturn:
 
         run_app(function, name)
     sys.exit(function())
+
+
+def _complete(arguments: list[str]) -> NoReturn:
+    """Write names of subcommands for a shell, or what Hydra completes after one, or Hydra's script."""
+    sys.argv = ["gluelamp", "--shell-completion", *arguments]
+    if not any(word.startswith("query=") for word in arguments):
+        run("train")  # the script that install=SHELL writes is the same for all
+    line = os.environ.get("COMP_LINE", "")
+    complete = re.match(r"\s*\S+\s+(\S+)\s(.*)", line)
+    if complete is None:
+        start = line.partition(" ")[2].strip()
+        sys.stdout.write("".join(f"{name}\n" for name in SUBCOMMANDS if name.startswith(start)))
+        sys.exit(0)
+    name, rest = complete.groups()
+    if name not in SUBCOMMANDS or not SUBCOMMANDS[name].has_config:
+        sys.exit(0)
+    os.environ["COMP_LINE"] = f"gluelamp {rest}"
+    run(name)
 
 
 def _help() -> str:

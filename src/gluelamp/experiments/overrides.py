@@ -126,6 +126,8 @@ def _composed(group: str, name: str) -> dict[str, dict[str, Any]]:
     from gluelamp.experiments.compose import initialized_hydra
 
     chosen = [f"{group}={name}"] if find_config(group, name) else []
+    if find_config("local", "default"):
+        chosen.append("~local")  # the defaults of this machine are not those of others
     with initialized_hydra():
         return cast("dict[str, Any]", OmegaConf.to_container(compose("train", overrides=chosen)))
 
