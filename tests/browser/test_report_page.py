@@ -99,7 +99,7 @@ def test_a_dialog_opens_and_closes_by_keyboard(opened: Browser) -> None:
     dialog = opened.find("dialog")
     assert dialog.is_displayed()
     assert "full on CoLA" in dialog.text
-    assert "python scripts/train.py -m backbone=minilm method=full task=cola" in dialog.text
+    assert "gluelamp train -m backbone=minilm method=full task=cola" in dialog.text
     assert "seed=0,1" in dialog.text
     opened.press(Keys.ESCAPE)
     assert not dialog.is_displayed()

@@ -27,7 +27,7 @@ CONFIG_FILES = sorted(
 SWEEPS = sorted(
     path
     for path in (CONFIGS / "experiment").glob("*.yaml")
-    if "scripts/train.py" in path.read_text(encoding="utf-8")
+    if "# gluelamp train" in path.read_text(encoding="utf-8")
 )
 
 Compose = Callable[..., dict[str, Any]]
@@ -85,7 +85,7 @@ def test_the_jobs_of_an_experiment_pass_the_check_of_a_sweep(compose: Compose, s
 def test_an_experiment_starts_with_the_command_that_runs_it(sweep: Path) -> None:
     comment = [line for line in sweep.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
     multirun = "-m " if "sweeper" in sweep.read_text(encoding="utf-8") else ""
-    assert any(f"python scripts/train.py {multirun}{override_of(sweep)}" in line for line in comment)
+    assert any(f"gluelamp train {multirun}{override_of(sweep)}" in line for line in comment)
 
 
 def test_the_command_line_replaces_the_values_of_an_experiment() -> None:

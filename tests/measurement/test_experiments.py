@@ -19,7 +19,7 @@ from methods.rows import ROWS
 EXPERIMENTS = sorted(
     path
     for path in (CONFIGS / "experiment").glob("*.yaml")
-    if "scripts/measure.py" in path.read_text(encoding="utf-8")
+    if "# gluelamp measure" in path.read_text(encoding="utf-8")
 )
 MERGES = {row.config: row.merges for row in reversed(ROWS) if "bert" in row.on}
 each = pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda path: path.stem)
@@ -36,7 +36,7 @@ def jobs_of(experiment: Path, *keys: str) -> list[list[str]]:
 def test_each_job_parses_and_the_file_starts_with_its_command(
     composed: Callable[..., dict[str, Any]], experiment: Path
 ) -> None:
-    command = f"# python scripts/measure.py -m experiment={experiment.stem}\n"
+    command = f"# gluelamp measure -m experiment={experiment.stem}\n"
     assert command in experiment.read_text(encoding="utf-8")
     jobs = jobs_of(experiment)
     for job in (jobs[0], jobs[-1]):

@@ -183,7 +183,7 @@ def test_a_forced_source_that_is_not_available_is_an_error(monkeypatch: pytest.M
         load(source="hub")
     with pytest.raises(InputError, match="no folder with task 'stsb'"):
         load(source="local")
-    sentence = r"scripts/prepare\.py data=hub tasks=\[lamp2n\] destination=data/lamp"
+    sentence = r"gluelamp prepare data=hub tasks=\[lamp2n\] destination=data/lamp"
     with pytest.raises(InputError, match=sentence):
         load("lamp2n", source="hub")
 

@@ -218,7 +218,7 @@ def write_tables(results: Results) -> list[Path]:
     if not pages:
         raise InputError(
             f"There are no records in {root}. Run `make reproduce-glue`, or a single run with "
-            "`python scripts/train.py`, or a measurement with `python scripts/measure.py`."
+            "`gluelamp train`, or a measurement with `gluelamp measure`."
         )
     # All pages are rendered before the first is written: after an error, the old tables are unchanged.
     files = {file: text for page in pages for file, text in page_files(root / "tables", page).items()}

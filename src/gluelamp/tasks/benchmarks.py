@@ -155,7 +155,7 @@ def _score_lamp(
 def _refuse_lamp_hub(task: Task, config: DataConfig) -> Reading:
     raise HubUnavailableError(
         f"Task {task.name!r} is not read from the network. Download its files once: "
-        f"python scripts/prepare.py data=hub tasks=[{task.name}] destination={_LAMP_ROOT}; "
+        f"gluelamp prepare data=hub tasks=[{task.name}] destination={_LAMP_ROOT}; "
         "then set data=local."
     )
 

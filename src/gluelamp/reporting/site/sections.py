@@ -94,7 +94,7 @@ class RunGroup:
         # Hydra's multirun trains one run per seed.
         sweep = ["-m"] if len(self.records) > 1 else []
         seeds = ",".join(str(record.config.seed) for record in self.records)
-        return shlex.join(["python", "scripts/train.py", *sweep, *words, f"seed={seeds}"])
+        return shlex.join(["gluelamp", "train", *sweep, *words, f"seed={seeds}"])
 
     def facts(self, section: str) -> list[tuple[str, Mapping[str, Any]]]:
         """Return the different contents of a section of the records, each with the seeds that have it."""
