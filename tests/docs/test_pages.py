@@ -153,6 +153,11 @@ def jobs(config: str, arguments: list[str]) -> list[list[str]]:
     return [[options[i % len(options)] for options in values.values()] for i in range(longest)] or [[]]
 
 
+def test_the_page_of_the_command_lists_the_subcommands() -> None:
+    page = (ROOT / "docs" / "command.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([a-z]+)` \|", page, re.MULTILINE)) == set(SUBCOMMANDS)
+
+
 def write_own_rows(path: Path) -> None:
     """Write the rows of a task on own data, if a command names such a file."""
     rows = [
