@@ -47,7 +47,7 @@ PATH = re.compile(r"(?:[\w.<>*{},-]+/)+[\w.<>*{},-]*|\b\w+\.(?:py|yaml|toml|txt)
 WRITTEN = (
     *(
         f"results/{part}"
-        for part in ("cache", "choose", "runs", "shared", "submissions", "tables", "report.html")
+        for part in ("cache", "choose", "debug", "runs", "shared", "submissions", "tables", "report.html")
     ),
     "glue_data/",
     "cola/",
