@@ -85,7 +85,7 @@ def test_a_selection_is_adapted_trained_and_saved(method: gl.Method, tmp_path: P
         optimizer.zero_grad()
     expected = logits(adapted.model)
     adapted.save(tmp_path / "task.safetensors")
-    again = method.adapt(tiny("bert"), gl.read_selection(tmp_path / "task.safetensors"))
+    again = method.adapt(tiny("bert"), gl.read_selection(str(tmp_path / "task.safetensors")))
     again.load(tmp_path / "task.safetensors")
     assert torch.equal(logits(again.model), expected)
     restored = again.detach().state_dict()

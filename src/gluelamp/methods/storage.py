@@ -165,7 +165,7 @@ def load_task_state(path: Path, adaptation: Adaptation, origin: Mapping[str, str
     adaptation.load_task_state(state)
 
 
-def read_selection(path: Path) -> Selection:
+def read_selection(path: str | Path) -> Selection:
     """Return what a run's phases selected, from its task state; empty for a method without phases.
 
     Args:
@@ -174,7 +174,7 @@ def read_selection(path: Path) -> Selection:
     Raises:
         InputError: if the file is missing or damaged.
     """
-    return Selection(below(_read(path)[0], SELECTION_PREFIX))
+    return Selection(below(_read(Path(path))[0], SELECTION_PREFIX))
 
 
 def write_shared_state(folder: Path, adaptation: Adaptation, origin: Mapping[str, str]) -> None:
