@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     "InputError": "errors",
     "export": "exporting",
-    **dict.fromkeys(("measure", "method", "results", "train"), "api"),
+    **dict.fromkeys(("measure", "method", "results", "train", "trained"), "api"),
     "compare": "reporting.compare",
     "methods": "methods",
     "Method": "methods.base",

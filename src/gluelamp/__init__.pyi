@@ -4,6 +4,7 @@ from gluelamp.api import measure as measure
 from gluelamp.api import method as method
 from gluelamp.api import results as results
 from gluelamp.api import train as train
+from gluelamp.api import trained as trained
 from gluelamp.errors import InputError as InputError
 from gluelamp.exporting import export as export
 from gluelamp.methods.adamix import AdaMix as AdaMix

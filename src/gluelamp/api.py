@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gluelamp.experiments.config import RunConfig
+    from gluelamp.methods.adaptation import Adaptation
     from gluelamp.methods.base import Method
     from gluelamp.records import RunRecord
 
@@ -67,18 +69,43 @@ def train(
         InputError: on bad input, before any training.
         DivergedError: if the training diverged.
     """
-    from gluelamp.experiments.config import parse_run
     from gluelamp.experiments.run import execute
 
-    choices: dict[str, Any] = {
-        "method": method,
-        "task": task,
-        "data": data,
-        "results": {"root": str(results)},
-    }
-    if root is not None:
-        choices["data.root"] = str(root)
-    return execute(parse_run(_composed("train", {**choices, **overrides})))
+    return execute(_run_config(method, task, data, root, results, overrides))
+
+
+def trained(
+    method: str = "lora",
+    task: str = "cola",
+    data: str = "auto",
+    *,
+    root: str | Path | None = None,
+    results: str | Path = "results",
+    selection: Literal["best", "last"] = "best",
+    **overrides: Any,
+) -> Adaptation:
+    """Return the model of a finished run with its method, in evaluation mode on the CPU.
+
+    The arguments are those with which `train` or the command trained it.
+
+    Args:
+        method: name of a method's config.
+        task: name of a task's config.
+        data: ``auto``, ``local``, ``hub`` or ``sample``.
+        root: folder of local data.
+        results: the results folder.
+        selection: the values of the best epoch on the validation rows, or of the last.
+        overrides: other keys of the configuration, as for `train`.
+
+    Raises:
+        InputError: if the run is not complete, or each user has a profile.
+    """
+    from gluelamp.experiments.finished import load_trained
+    from gluelamp.experiments.plan import plan_run
+
+    return load_trained(
+        plan_run(_run_config(method, task, data, root, results, overrides)), selection, "sdpa"
+    )
 
 
 def measure(
@@ -125,6 +152,22 @@ def results(root: str | Path = "results") -> pd.DataFrame:
     from gluelamp.reporting.scores import score_table
 
     return score_table(find_runs(Path(root)))
+
+
+def _run_config(
+    method: str,
+    task: str,
+    data: str,
+    root: str | Path | None,
+    results: str | Path,
+    overrides: Mapping[str, Any],
+) -> RunConfig:
+    from gluelamp.experiments.config import parse_run
+
+    choices = {"method": method, "task": task, "data": data, "results.root": results}
+    if root is not None:
+        choices["data.root"] = root
+    return parse_run(_composed("train", {**choices, **overrides}))
 
 
 def _composed(config_name: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from typing import Any
 import hydra
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from safetensors.torch import load_file
 
 import gluelamp as gl
 from gluelamp.api import _composed
 from gluelamp.experiments.config import parse_run
 from gluelamp.experiments.plan import plan_run
 from gluelamp.package_data import CONFIGS
+from tiny_models import same_bits
 
 SMALL = {
     "trainer": {"epochs": 1, "batch_size": 8, "precision": "fp32", "device": "cpu"},
@@ -33,9 +35,14 @@ def test_a_run_is_that_of_the_command_line(
         *("trainer.epochs=1", "trainer.batch_size=8", "trainer.precision=fp32", "trainer.device=cpu"),
         *("task.max_train_examples=16", f"results.root={tmp_path}", "seed=1"),
     )
-    assert (
-        plan_run(parse_run(compose(*words))).folder == next(tmp_path.glob("runs/*/*/*/*/record.json")).parent
-    )
+    folder = next(tmp_path.glob("runs/*/*/*/*/record.json")).parent
+    assert plan_run(parse_run(compose(*words))).folder == folder
+
+    adapted = gl.trained("hiwi", "cola", "sample", results=tmp_path, **SMALL, **backbone, seed=1)
+    stored = load_file(folder / "best.safetensors")
+    assert all(same_bits(value, stored[name]) for name, value in adapted.task_state().items())
+    with pytest.raises(gl.InputError, match="not complete"):
+        gl.trained("hiwi", "cola", "sample", results=tmp_path, **SMALL, **backbone, seed=2)
 
     scores = gl.results(tmp_path)
     assert set(scores["method"]) == {"hiwi"}
