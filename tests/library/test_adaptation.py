@@ -53,10 +53,12 @@ def test_method_and_head_have_their_own_rates() -> None:
     assert [group["lr"] for group in defaults] == [1e-2, 5e-3]
 
 
-def test_a_step_is_seen_by_the_next_pass_although_a_pass_came_before_it() -> None:
+@pytest.mark.parametrize("options", [{"fused": True}, {"foreach": True}, {}], ids=str)
+def test_a_step_is_seen_by_the_next_pass_although_a_pass_came_before_it(options: dict[str, bool]) -> None:
     for method in (gl.PaFi(density=0.2), gl.XPEFT(mask="soft", num_adapters=4)):
         adapted = method.adapt(tiny("bert"))
-        optimizer = adapted.optimizer(1e-2)
+        logits(adapted.model)
+        optimizer = torch.optim.AdamW(adapted.parameter_groups(1e-2), **options)
         adapted.loss({**batch(), "labels": LABELS}).backward()
         before = logits(adapted.model)  # caches what depends on the values before the step
         optimizer.step()
@@ -64,6 +66,15 @@ def test_a_step_is_seen_by_the_next_pass_although_a_pass_came_before_it() -> Non
         assert not torch.equal(before, after)
         adapted.invalidate()
         assert torch.equal(after, logits(adapted.model))
+
+
+def test_a_step_of_the_own_optimiser_is_seen_after_any_pass() -> None:
+    adapted = gl.PaFi(density=0.2).adapt(tiny("bert"))
+    optimizer = adapted.optimizer(1e-2)
+    adapted.loss({**batch(), "labels": LABELS}).backward()
+    before = adapted.model(**batch()).logits  # recorded by autograd, and so not repeated for the next pass
+    optimizer.step()
+    assert not torch.equal(before, logits(adapted.model))
 
 
 def test_the_loss_is_the_models_own_plus_what_the_method_adds() -> None:

@@ -235,3 +235,29 @@ def test_a_checkpoint_of_hugging_face_trainer_resumes(
             cls.from_pretrained(half)
     bare, restored = classifier(tiny_backbone).state_dict(), resumed.detach().state_dict()
     assert all(same_bits(restored[key], value) for key, value in bare.items() if key not in resumed.head)
+
+
+def test_hugging_face_trainer_reloads_its_best_checkpoint_and_saves_an_ordinary_model(
+    make_trainer: MakeTrainer, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    rows = dataset(make_trainer(method=METHODS["lora"]))
+    adapted = adapted_classifier("pafi", tiny_backbone)
+    best = {"eval_strategy": "epoch", "load_best_model_at_end": True, "metric_for_best_model": "loss"}
+    trainer = transformers.Trainer(
+        model=adapted.model,
+        args=arguments(tmp_path / "out", save_strategy="epoch", **best),
+        train_dataset=rows,
+        eval_dataset=rows[:16],
+        data_collator=padded,
+        optimizers=(adapted.optimizer(RATES.method, RATES.head), None),
+    )
+    trainer.train()
+    losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), abs=1e-6)
+    trainer.save_model(str(tmp_path / "final"))
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "final").eval()
+    inputs = padded(rows)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            loaded(**inputs).logits, adapted.model.eval()(**inputs).logits, atol=1e-5, rtol=0
+        )

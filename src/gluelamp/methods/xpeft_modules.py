@@ -185,8 +185,12 @@ class SelectedAdapter(Adapter):
     def _current(self) -> SummedAdapter:
         tensors = (self.mask_down.logits, self.mask_up.logits, self.bank_down)
         # torch.func.functional_call replaces the parameters by plain tensors for one pass. Inference tensors
-        # have no version. Neither may enter the cache.
-        cacheable = all(isinstance(one, nn.Parameter) and not one.is_inference() for one in tensors[:2])
+        # have no version. Values with a gradient may be changed by a fused step, which torch does not count.
+        # None of them may enter the cache.
+        cacheable = all(
+            isinstance(one, nn.Parameter) and not one.is_inference() and one.grad is None
+            for one in tensors[:2]
+        )
         if self.training or torch.is_grad_enabled() or not cacheable:
             self.invalidate()
             return self.summed()

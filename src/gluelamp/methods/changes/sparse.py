@@ -71,7 +71,11 @@ class SparseDelta(SharedByRows, Parametrization):
         if not self._is_written():
             with torch.no_grad():
                 original.view(-1).index_copy_(0, self.positions, self.before + self.delta)
-            self._written = weakref.ref(self.delta), self.delta._version
+            # PyTorch does not count the step of a fused optimiser as a write, and an evaluation may come
+            # between backward pass and step. A step needs a gradient: with one, the next pass writes again.
+            # Passes that autograd records must not, as above.
+            if torch.is_grad_enabled() or self.delta.grad is None:
+                self._written = weakref.ref(self.delta), self.delta._version
         return _GradientAtPositions.apply(original, self.delta, self.positions, self)
 
     def invalidate(self) -> None:
