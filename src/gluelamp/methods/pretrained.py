@@ -74,8 +74,8 @@ def save_pretrained(adaptation: Adaptation, folder: Path, **options: Any) -> Non
         raise InputError(
             f"save_pretrained() writes the merged model, and {type(adaptation.method).__name__} cannot be "
             "merged here. Call adapted.save(PATH) for the values of the task, "
-            "gluelamp.export.export(adapted, FOLDER, FORMAT) for other libraries, or detach() first, to "
-            "write the backbone alone."
+            "gluelamp.export(adapted, FOLDER, FORMAT) for other libraries, or detach() first, to write the "
+            "backbone alone."
         ) from error
     options.pop("state_dict", None)  # the caller's is that of the adapted model
     merged.save_pretrained(folder, **options)
