@@ -77,8 +77,8 @@ def test_one_run_ends_with_a_line_about_its_score(
     held_out, best = (100 * record.metrics[key]["matthews_correlation"] for key in ("held_out", "best"))
     line = out.splitlines()[-1].partition("] ")[2]
     assert line.startswith(
-        f"tiny hiwi cola seed 0 (sample): matthews_correlation {held_out:.2f} held out (cross-fitted), "
-        f"{best:.2f} best epoch (1), "
+        f"tiny hiwi cola seed 0 on sample (subset) data: matthews_correlation {held_out:.2f} held out "
+        f"(cross-fitted), {best:.2f} best epoch (1), "
     )
 
 

@@ -183,7 +183,7 @@ def test_mnli_plain_validation_and_test_are_the_matched_ones(tmp_path: Path) -> 
     assert "train has 1 rows; the official split has 392,702" in data.deviations
 
 
-def test_official_row_counts_leave_no_deviation(tmp_path: Path) -> None:
+def test_official_row_counts_leave_no_deviation(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     counts = {"train": 635, "validation": 71, "test": 146}
     splits = {
         split: [(i, "a", "b", -1 if split == "test" else i % 2) for i in range(count)]
@@ -191,8 +191,20 @@ def test_official_row_counts_leave_no_deviation(tmp_path: Path) -> None:
     }
     as_jsonl(tmp_path, "wnli", splits)
     assert local("wnli", tmp_path).deviations == ()
+    assert not caplog.messages
     as_jsonl(tmp_path, "wnli", {"test": splits["test"][1:]})
     assert local("wnli", tmp_path).deviations == ("test has 145 rows; the official split has 146",)
+    assert not caplog.messages  # no score is on test rows
+
+
+def test_other_rows_than_the_official_ones_are_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    as_jsonl(tmp_path, "wnli", {"train": [(0, "a", "b", 1)], "validation": [(0, "a", "b", 0)]})
+    local("wnli", tmp_path)
+    assert caplog.messages[0].startswith(
+        "wnli: these are not the official rows: train has 1 rows; the official split has 635; "
+    )
 
 
 @pytest.mark.parametrize("folder", [".", "glue", "glue_data"])
@@ -209,7 +221,7 @@ def test_rows_are_logged_with_their_folder_and_each_split_has_one_file(
     as_jsonl(tmp_path, "cola", COLA)
     assert local("cola", tmp_path).source == "local"
     assert f"2 train, 1 validation, 1 test rows from local ({tmp_path})" in caplog.text
-    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]  # the numbers of rows
     frames("cola", COLA)["test"].to_parquet(tmp_path / "cola" / "test.parquet")
     with pytest.raises(InputError, match=r"test\.jsonl and .*test\.parquet both hold"):
         local("cola", tmp_path)

@@ -134,6 +134,6 @@ def _one_line(plan: Plan, record: RunRecord) -> str:
         if selection in record.metrics
     ]
     return (
-        f"{_name(plan.config)} ({data_label(record)} data): {record.main_metric} {', '.join(scores)}; "
+        f"{_name(plan.config)} on {data_label(record)} data: {record.main_metric} {', '.join(scores)}; "
         f"{record.speed['samples_per_second']:,.0f} examples/s"
     )
