@@ -35,7 +35,7 @@ def test_the_cheapest_of_the_possibly_best_that_add_no_latency_is_recommended(ru
 def test_the_sentences_name_the_ties_the_cheapest_and_the_uncertainty(runs: list[FoundRun]) -> None:
     page = choice_page(runs, MERGING, ["lora"], "Take 9 minutes.")
     first, alternatives, certainty, baseline, left_out = page.reading
-    assert first.startswith("**Take `hiwi`**: 88.0 [")
+    assert first.startswith("**Take hiwi**: 88.0 [")
     assert first.endswith("4,000 bytes per task, adds no latency. No method is significantly better.")
     assert alternatives == (
         "Not distinguishable from the best: `full`, `hiwi`, `xpeft`. The cheapest of them in bytes is "

@@ -149,6 +149,7 @@ def choose(raw: dict[str, Any]) -> None:
     from gluelamp.io import write_text
     from gluelamp.reporting.choice import choice_page
     from gluelamp.reporting.rendering import page_files
+    from gluelamp.reporting.rendering.markdown import parse as parse_markdown
     from gluelamp.reporting.rendering.terminal import print_table
 
     options = parse(ChooseConfig, raw["choose"], "choose")
@@ -170,7 +171,7 @@ def choose(raw: dict[str, Any]) -> None:
     files = page_files(Path(rounds[0][options.methods[0]].results.root) / "choose", page)
     for file, text in files.items():
         write_text(file, text)
-    print_lines(*page.reading)
+    print_lines(*("".join(span.text for span in parse_markdown(text)) for text in page.reading))
     for table in page.tables:
         print_table(table)
     print_lines(*map(str, files))

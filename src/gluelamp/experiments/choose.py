@@ -108,7 +108,7 @@ def _fits(trials: Trials, configs: Mapping[str, RunConfig], number: int, left: f
     needed = sum(trials.seconds[name] for name, config in configs.items() if not _is_complete(config))
     fits = needed <= left
     _log.info(
-        "%d of the seeds done; the next one takes about %s of the %s that are left%s",
+        "seeds done: %d; a further one takes about %s of the %s that are left%s",
         *(number, _duration(needed), _duration(max(left, 0)), "" if fits else ", and is left out"),
     )
     return fits

@@ -24,11 +24,12 @@ from gluelamp.reporting.rendering import (
     texts,
 )
 from gluelamp.reporting.scores import score_table
+from gluelamp.reporting.signature import common_signature, with_signatures
 from gluelamp.reporting.statistics import Predictions, compare_all, difference, rank_intervals, score_estimate
 from gluelamp.reporting.summary import summarise
 from gluelamp.tasks.task import ERRORS, Task
 
-BASELINE = "majority baseline"
+BASELINE = "majority"
 COLUMNS = [
     *("method", "mean", "low", "high", "seeds", "difference", "difference_low", "difference_high"),
     *(
@@ -42,10 +43,12 @@ COLUMNS = [
     ),
 ]
 _READING = (
-    "*Difference* is to the best mean, with its 95 % interval by a bootstrap paired by example. In bold: no "
-    "method is significantly better (p < 0.05 after Holm's correction over all comparisons of the method). "
-    "*Bytes* are those that each task stores, without the head, which every method has. A method that merges "
-    "into the backbone's weights adds no latency. *Seconds* are those of one training.",
+    "*Score*, with its 95 % interval over examples and seeds; with one seed, over examples alone. *To the "
+    "best*: the difference to the best mean, by a bootstrap paired by example. *May be best*: no method is "
+    "significantly better (p < 0.05 after Holm's correction over all comparisons of the method).",
+    "*Bytes*: stored by each task, without the head, which every method has; *shared bytes*: stored once for "
+    "all tasks. *Seconds*: of one training. *Latency*: none if the method merges into the backbone's "
+    "weights. *To majority*: against the most frequent class of the scored rows, or their median.",
     "The learning rates are the defaults of each method. They were not tuned on this data, and tuning may "
     "change the order.",
 )
@@ -95,7 +98,7 @@ def choice_rows(runs: Sequence[FoundRun], merging: Collection[str]) -> pd.DataFr
 
 
 def _scored(runs: Sequence[FoundRun]) -> pd.DataFrame:
-    summary = summarise(score_table(runs))
+    summary = with_signatures(summarise(score_table(runs)))
     rows = summary[summary["is_main"].astype(bool)]
     selection = "held_out" if (rows["selection"] == "held_out").any() else "last"
     rows = rows[(rows["selection"] == selection) & rows["predictions"].notna()]
@@ -153,7 +156,11 @@ def choice_page(
     title = f"{task_name(first['task'])}, {metric}; {scope_title(scored)}"
     name = first["task"]
     return Page(
-        name, f"Which method for {name}", tuple(filter(None, sentences)), rows, [_table(title, rows, form)]
+        name,
+        f"Which method for {name}",
+        tuple(filter(None, sentences)),
+        rows,
+        [_table(title, rows, scored, form)],
     )
 
 
@@ -161,7 +168,7 @@ def _recommendation(rows: pd.DataFrame, form: Format) -> str:
     row = rows.set_index("method").loc[recommended(rows)]
     latency = "adds latency" if row["adds_latency"] else "adds no latency"
     return (
-        f"**Take `{row.name}`**: {_interval(row, form)}, {int(row['method_bytes']):,} bytes per task, "
+        f"**Take {row.name}**: {_interval(row, form)}, {int(row['method_bytes']):,} bytes per task, "
         f"{latency}. No method is significantly better."
     )
 
@@ -207,7 +214,7 @@ def _against_baseline(rows: pd.DataFrame, form: Format) -> str:
     baseline = rows[rows["method"] == BASELINE].iloc[0]
     others = rows[rows["method"] != BASELINE]
     worse = others.loc[others["vs_baseline"] != "better", "method"]
-    constant = f"the {BASELINE} ({form.text(baseline['mean'])})"
+    constant = f"the {BASELINE} baseline ({form.text(baseline['mean'])})"
     if len(worse) == len(others):
         return f"No method is significantly better than {constant}: train longer, or collect more rows."
     if len(worse):
@@ -223,22 +230,25 @@ def _interval(row: Mapping[str, float] | pd.Series, form: Format) -> str:
     return f"{form.text(row['mean'])} [{form.text(row['low'])}, {form.text(row['high'])}]"
 
 
-def _table(title: str, rows: pd.DataFrame, form: Format) -> Table:
+def _table(title: str, rows: pd.DataFrame, scored: pd.DataFrame, form: Format) -> Table:
     columns = [
         *texts("method"),
-        *numbers("score [95 %]", "difference to the best", "bytes", "shared bytes", "seconds"),
-        *texts("adds latency", f"against the {BASELINE}"),
+        *numbers("score", "to the best"),
+        *texts("may be best"),
+        *numbers("bytes", "shared bytes", "seconds"),
+        *texts("latency", "to majority"),
     ]
     signed = replace(form, sign=True)
     lines: list[list[Cell]] = [
         [
             Text(row["method"], bold=row["possibly_best"] is True),
-            Number(row["mean"], form, row["low"], row["high"], bold=row["possibly_best"] is True),
+            Number(row["mean"], form, row["low"], row["high"]),
             Number(row["difference"], signed, row["difference_low"], row["difference_high"]),
+            Text({True: "yes", False: "no"}.get(row["possibly_best"], "")),
             *(Number(row[column], COUNT) for column in ("method_bytes", "shared_bytes", "seconds")),
-            Text({True: "yes", False: "no"}.get(row["adds_latency"], "")),
+            Text({True: "added", False: "none"}.get(row["adds_latency"], "")),
             Text("" if pd.isna(row["vs_baseline"]) else row["vs_baseline"]),
         ]
         for row in rows.to_dict("records")
     ]
-    return Table(title, columns, lines, list(_READING))
+    return Table(title, columns, lines, list(_READING), common_signature(scored))
