@@ -58,6 +58,9 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> NoRet
         config_name: the primary configuration.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises errors here, and does not print them
+    # These libraries print their warnings themselves; those of all others end at Hydra's `job_logging`.
+    for library in ("TRANSFORMERS", "DATASETS", "HF_HUB"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
 
     def job(config: DictConfig) -> None:
         # without -m Hydra ignores the sweep of an experiment, and would train one run of it

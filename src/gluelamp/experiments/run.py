@@ -7,6 +7,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.plan import Plan, plan_run
@@ -14,6 +16,7 @@ from gluelamp.experiments.progress import RunProgress, score_text
 from gluelamp.experiments.record import new_record, write_predictions
 from gluelamp.experiments.tracking import open_tracker
 from gluelamp.experiments.training import encode_splits, train_per_user, train_shared
+from gluelamp.hardware import multiplies_bf16
 from gluelamp.io import locked, remove_partial_files
 from gluelamp.records import RunRecord, read_record, write_record
 from gluelamp.reporting.scores import data_label
@@ -88,9 +91,11 @@ def _clear(folder: Path) -> None:
 
 def _train(plan: Plan) -> RunRecord:
     remove_partial_files(plan.folder)  # of a killed process; the run's lock is held
+    progress = RunProgress(_name(plan.config), plan.task)
+    if plan.dtype is torch.bfloat16 and not multiplies_bf16(plan.device):
+        _log.warning("This processor has no bf16 instructions: products are computed in fp32 and rounded.")
     train, validation = encode_splits(plan)
     log = open_tracker(plan.config, plan.identity, plan.folder)
-    progress = RunProgress(_name(plan.config), plan.task)
     train_run = train_shared if plan.config.task.profiles == "shared" else train_per_user
     try:
         record, outputs = train_run(plan, train, validation, log, progress)
@@ -125,7 +130,7 @@ def _one_line(plan: Plan, record: RunRecord) -> str:
     """Return the scores of a run, first the one whose epoch no row selected that it is scored on."""
     titles = {
         "held_out": "held out (cross-fitted)",
-        "best": f"best epoch ({record.metrics['best']['epoch']:g})",
+        "best": f"best epoch ({record.metrics['best']['epoch']:.3g})",
         "last": "last epoch",
     }
     scores = [
