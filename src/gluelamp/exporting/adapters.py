@@ -27,6 +27,7 @@ from gluelamp.exporting.base import Origin
 from gluelamp.io import write_json
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.changes.forms import Form, InsertedAdapter, Kronecker, NewTensor
+from gluelamp.methods.pretrained import unguard
 
 NAME = "gluelamp"
 """Name of the adapter and of its head in the library."""
@@ -170,6 +171,7 @@ def _with_new_tensors(adaptation: Adaptation, forms: Sequence[Form | None]) -> P
             change.detach()
         else:
             change.merge()
+    unguard(twin.model)  # nothing of the method is left in it
     return twin.model
 
 
