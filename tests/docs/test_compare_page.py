@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 
 from gluelamp.cli.compare import main
 from gluelamp.package_data import CONFIGS
+from gluelamp.reporting.compare import compare
 
 ROOT = CONFIGS.parent
 PAGE = ROOT / "docs" / "compare.md"
@@ -77,3 +78,24 @@ def test_the_commands_of_the_page_run(
         outputs.append("".join(f"{line.rstrip()}\n" for line in lines))
     assert len(outputs) >= 6
     assert blocks("text")[0] in outputs[3]
+
+
+def test_csv_files_of_the_committed_runs_have_the_difference_of_the_committed_table(tmp_path: Path) -> None:
+    systems = {}
+    for method in ("pafi", "lt_sft"):
+        files = sorted(
+            (ROOT / "results/reference/runs/minilm" / method / "cola").glob("*/predictions.parquet")
+        )
+        systems[method] = [tmp_path / f"{method}-{number}.csv" for number in range(len(files))]
+        for file, copy in zip(files, systems[method], strict=True):
+            rows = pd.read_parquet(file).query("selection == 'held_out'").sample(frac=1, random_state=0)
+            rows = rows.assign(prediction=(rows["output_1"] > rows["output_0"]).astype(int))
+            rows[["idx", "prediction"]].to_csv(copy, index=False)
+            rows[["idx", "label"]].to_csv(tmp_path / "gold.csv", index=False)
+    found = compare(systems, tmp_path / "gold.csv", metric="matthews_correlation").iloc[1]
+    table = pd.read_csv(ROOT / "results/reference/tables/sparse_masks.csv")
+    is_row = (table["label"] == "lt_sft") & (table["task"] == "cola") & (table["equal"] == "trained values")
+    expected = table[is_row].iloc[0]
+    pairs = {"difference": "vs_pafi", "difference_low": "vs_pafi_low", "difference_high": "vs_pafi_high"}
+    for column, name in {**pairs, "p": "vs_pafi_p", "score": "mean", "low": "low", "high": "high"}.items():
+        assert found[column] == pytest.approx(expected[name], abs=1e-6)  # the table has six decimals
