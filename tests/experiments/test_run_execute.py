@@ -82,13 +82,13 @@ def test_counts_and_bytes_are_those_of_the_formula_and_the_file(tiny_run: TinyRu
     assert sum(value.numel() for value in load_file(file).values()) == trained + head
 
 
-def test_a_finished_run_leaves_these_files_and_no_path_of_this_machine(
+def test_a_finished_run_leaves_these_files_and_no_path_of_this_machine_in_its_record(
     finished_run: RunConfig, tmp_path: Path
 ) -> None:
     folder = run_folder(finished_run)
     assert {path.name for path in folder.iterdir()} == {
         *(".lock", "record.json", "log.json", "predictions.parquet"),
-        *("best.safetensors", "last.safetensors"),
+        *("best.safetensors", "last.safetensors", "paths.json"),
     }
     assert {path.name for path in (tmp_path / "results").iterdir()} == {"runs", "cache"}
     log = json.loads((folder / "log.json").read_text(encoding="utf-8"))

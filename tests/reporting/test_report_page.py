@@ -128,8 +128,8 @@ def test_a_dialog_has_settings_versions_seeds_the_signature_and_the_command(page
     dialog = page.dialog("layer_norm on MRPC")
     for text in ("torch: 2.13.0", "name: layer_norm", "learning_rate: 0.003", "fingerprint: mrpc-local"):
         assert text in dialog
-    assert "gluelamp train -m backbone=minilm method=layer_norm task=mrpc data=local" in dialog
-    assert "seed=0,1" in dialog
+    assert "gluelamp train -m backbone=minilm method=layer_norm task=mrpc data=local seed=0,1" in dialog
+    assert "data/glue" in dialog  # where the rows are read from, if no folder is named
     assert "task:mrpc|metric:accuracy|backbone:minilm" in dialog
     assert "|selection:held_out|epochs:5|learning_rate:0.003|head_learning_rate:0.005|seeds:0,1|" in dialog
 

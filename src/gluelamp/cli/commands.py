@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gluelamp.cli.app import RunFailedError, names, path, plain
 from gluelamp.cli.summary import add_to_sweep, print_lines, print_report
 from gluelamp.package_data import PUBLISHED, REFERENCE, config_folders, refuse_reference
+
+if TYPE_CHECKING:
+    from gluelamp.records import RunRecord
 
 _log = logging.getLogger(__name__)
 
@@ -109,10 +113,21 @@ def report(raw: dict[str, Any]) -> None:
         )
     is_reference = root.resolve() == REFERENCE.resolve()
     reference = None if is_reference or not REFERENCE.is_dir() else REFERENCE
-    results = Results(root, published, reference)
+    results = Results(root, published, reference, _words(root))
     for part in parts:
         writers[part](results)
     print_report(results)
+
+
+def _words(root: Path) -> Callable[[Path, RunRecord], list[str]]:
+    """Return a function that returns the words of the command which trains a run again."""
+    from gluelamp.experiments.overrides import as_word
+    from gluelamp.experiments.retrain import retrain_overrides
+
+    # The default folder is not named, nor that of the committed results, into which no run writes.
+    is_named = root != Path("results") and root.resolve() != REFERENCE.resolve()
+    place = [f"results.root={as_word(str(root.absolute()))}"] if is_named else []
+    return lambda folder, record: [*retrain_overrides(folder, record), *place]
 
 
 def publish(raw: dict[str, Any]) -> None:

@@ -7,10 +7,12 @@ import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gluelamp.experiments.config import RunConfig
 from gluelamp.tasks.config import CUSTOM_OPTIONS
+
+if TYPE_CHECKING:  # a report reads identities and must not load the methods
+    from gluelamp.experiments.config import RunConfig
 
 # Settings that cannot change a result: where files are, and how fast a run is. Data and backbone are
 # identified by the checksums of their content instead, so that a run has the same name on every machine.

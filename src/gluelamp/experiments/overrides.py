@@ -93,7 +93,7 @@ def run_overrides(
         words += _differences(section, values, defaults[section], searched)
     words.append(f"trainer.precision={_PRECISIONS.get(trainer['precision'], trainer['precision'])}")
     options = [(key, *key.partition(".")[::2]) for key in sorted(searched)]
-    return words + [f"{key}={_text(config[section][option])}" for key, section, option in options]
+    return words + [f"{key}={as_word(config[section][option])}" for key, section, option in options]
 
 
 def _differences(
@@ -103,7 +103,7 @@ def _differences(
         # a key that is missing in a task's config has the only value that the task allows
         is_named = key in defaults.keys() - {"kind", "precision"} and f"{section}.{key}" not in searched
         if is_named and values[key] != defaults[key]:
-            yield f"{section}.{key}={_FILES.get(key) or _text(values[key])}"
+            yield f"{section}.{key}={_FILES.get(key) or as_word(values[key])}"
 
 
 def _method_config(method: Mapping[str, Any]) -> str:
@@ -132,9 +132,10 @@ def _composed(group: str, name: str) -> dict[str, dict[str, Any]]:
         return cast("dict[str, Any]", OmegaConf.to_container(compose("train", overrides=chosen)))
 
 
-def _text(value: object) -> str:
+def as_word(value: object) -> str:
+    """Return a value as Hydra reads it in a word of the command line, without the quotes of a shell."""
     if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{_text(inner)}" for key, inner in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{as_word(inner)}" for key, inner in value.items()) + "}"
     # Hydra reads the lists, numbers and null of JSON. It does not read mappings with quoted keys.
     if isinstance(value, tuple | list | bool | int | float) or value is None:
         return json.dumps(value, separators=(",", ":"))

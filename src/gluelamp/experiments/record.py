@@ -21,9 +21,11 @@ from gluelamp.experiments.users import Users, mean_history, mean_speed
 from gluelamp.hardware import describe_device
 from gluelamp.io import atomic_write
 from gluelamp.records import RUN_SCHEMA, RunRecord
+from gluelamp.tasks.benchmarks import task_benchmark
 from gluelamp.tasks.encoding import EncodedSplit
 from gluelamp.tasks.metrics import roc_auc
 from gluelamp.tasks.mixture import Mixture
+from gluelamp.tasks.sources import data_root
 from gluelamp.tasks.task import Task
 from gluelamp.training.evaluation import Outputs
 from gluelamp.training.held_out import HeldOut
@@ -68,6 +70,18 @@ def new_record(plan: Plan, **results: Any) -> RunRecord:
         "device": describe_device(plan.device, plan.dtype),
     }
     return RunRecord(**(fields | results))
+
+
+def machine_paths(plan: Plan) -> dict[str, str]:
+    """Return the absolute paths of the files that a run reads, by the keys of its configuration.
+
+    They are no part of the record, which is the same on every machine.
+    """
+    config, data = plan.config, plan.data[0]
+    paths = {"backbone.path": config.backbone.path, "method.bank": getattr(config.method, "bank", None)}
+    if data.source == "local":
+        paths["data.root"] = str(data_root(config.data.root, task_benchmark(data.task).default_root))
+    return {key: str(Path(path).expanduser().absolute()) for key, path in paths.items() if path}
 
 
 def _protocol(plan: Plan) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.plan import Plan, plan_run
 from gluelamp.experiments.progress import RunProgress, score_text
-from gluelamp.experiments.record import new_record, write_predictions
+from gluelamp.experiments.record import machine_paths, new_record, write_predictions
+from gluelamp.experiments.retrain import PATHS
 from gluelamp.experiments.tracking import open_tracker
 from gluelamp.experiments.training import encode_splits, train_per_user, train_shared
 from gluelamp.hardware import multiplies_bf16
-from gluelamp.io import locked, remove_partial_files
+from gluelamp.io import locked, remove_partial_files, write_json
 from gluelamp.records import RunRecord, read_record, write_record
 from gluelamp.reporting.scores import data_label
 from gluelamp.training.trainer import DivergedError
@@ -108,6 +109,7 @@ def _train(plan: Plan) -> RunRecord:
         log.close()
     # The record is written after all other files: if it exists, the run is complete.
     write_predictions(plan.folder / "predictions.parquet", plan.task, train, validation, outputs)
+    write_json(plan.folder / PATHS, machine_paths(plan))
     write_record(plan.folder / "record.json", record)
     # Only now: a run that is killed before its record exists resumes from these files.
     _remove_resume_files(plan.folder)

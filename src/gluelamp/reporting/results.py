@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +47,12 @@ from gluelamp.reporting.training_data import training_data_notes
 from gluelamp.tasks.glue import GLUE
 
 
+def recorded_words(folder: Path, record: RunRecord) -> Sequence[str]:
+    """Return the words of a record or, if it is of an earlier release without them, the names in it."""
+    names = [f"{part}={getattr(record.config, part).name}" for part in ("backbone", "method", "task")]
+    return record.overrides or [*names, f"data={record.data.source}"]
+
+
 @dataclass(frozen=True)
 class Results:
     """The content of a results folder; each part is read and computed once.
@@ -55,11 +61,14 @@ class Results:
         root: the results folder.
         published: the folder of the papers' numbers.
         reference: another results folder, whose scores are compared with those of this one.
+        words: returns the words of a command line that trains a run again, without the seed, from the folder
+            and the record of the run.
     """
 
     root: Path
     published: Path
     reference: Path | None = None
+    words: Callable[[Path, RunRecord], Sequence[str]] = recorded_words
 
     @cached_property
     def runs(self) -> list[FoundRun]:

@@ -99,7 +99,7 @@ def gather(results: Results) -> Contents:
     if not (results.runs or pages):
         raise InputError(f"No records below {results.root}: there is nothing to report.")
     # Claims and LaMP have sections of their own; all other pages are folded under "Tables".
-    groups = run_groups(results.accuracy, results.runs, results.root)
+    groups = run_groups(results)
     failed = results.failed(with_users=False)
     timed = results.measurements["latency"]
     return Contents(

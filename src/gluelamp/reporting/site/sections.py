@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from gluelamp.records import FoundRun, RunRecord
+from gluelamp.records import RunRecord
 from gluelamp.reporting.labels import HEADS, SELECTIONS, collapse_notes, collapsed_mark, task_name
 from gluelamp.reporting.rendering import EMPTY, POINTS, Cell, Number, Range, Table, Text, numbers, texts
+from gluelamp.reporting.results import Results
 from gluelamp.reporting.site.charts import FAMILIES, Family
 from gluelamp.reporting.site.panels import Panels, score_panels
 from gluelamp.reporting.statistics import comparable, possibly_best
@@ -54,6 +55,7 @@ class RunGroup:
         records: one per seed, in the order of seeds.
         links: from the page to the records' files.
         signature: of the score under the strictest selection of the epoch.
+        words: of the command line that trains the runs again, without the seeds.
     """
 
     slug: str
@@ -65,6 +67,7 @@ class RunGroup:
     records: Sequence[RunRecord]
     links: Sequence[str]
     signature: str
+    words: Sequence[str]
 
     @property
     def record(self) -> RunRecord:
@@ -83,18 +86,16 @@ class RunGroup:
 
     @property
     def command(self) -> str:
-        """The command line that trains all seeds again.
-
-        Records of earlier releases do not hold the words of their command line. For them, the command names
-        backbone, method, task and data, without other settings.
-        """
-        config, data = self.record.config, self.record.data
-        names = [f"{part}={getattr(config, part).name}" for part in ("backbone", "method", "task")]
-        words = self.record.overrides or [*names, f"data={data.source}"]
+        """The command line that trains all seeds again."""
         # Hydra's multirun trains one run per seed.
         sweep = ["-m"] if len(self.records) > 1 else []
         seeds = ",".join(str(record.config.seed) for record in self.records)
-        return shlex.join(["gluelamp", "train", *sweep, *words, f"seed={seeds}"])
+        return shlex.join(["gluelamp", "train", *sweep, *self.words, f"seed={seeds}"])
+
+    @property
+    def needs_root(self) -> bool:
+        """Whether the command reads local rows without naming their folder."""
+        return "data=local" in self.words and not any(word.startswith("data.root=") for word in self.words)
 
     def facts(self, section: str) -> list[tuple[str, Mapping[str, Any]]]:
         """Return the different contents of a section of the records, each with the seeds that have it."""
@@ -151,22 +152,20 @@ class Section:
         return f"{self.data} data" + (f", {self.benchmark}" if self.benchmark else "")
 
 
-def run_groups(summary: pd.DataFrame, runs: Sequence[FoundRun], root: Path) -> dict[Path, RunGroup]:
+def run_groups(results: Results) -> dict[Path, RunGroup]:
     """Return the group of each run, by the run's folder.
 
     Args:
-        summary: of `gluelamp.reporting.summary.summarise`.
-        runs: all runs.
-        root: the results folder, in which the page is written.
+        results: of the folder in which the page is written.
     """
-    records = dict(runs)
+    records, summary = dict(results.runs), results.accuracy
     # One row per group: a summary has the strictest selection of the epoch first.
     keys = [*SCOPE, "variant", "task"]
     rows = summary[summary["is_main"].astype(bool)].drop_duplicates(keys)
     groups: dict[Path, RunGroup] = {}
     for number, row in enumerate(rows.sort_values(keys).to_dict("records"), start=1):
         folders = row["folders"]
-        links = [f"{folder.relative_to(root).as_posix()}/record.json" for folder in folders]
+        links = [f"{folder.relative_to(results.root).as_posix()}/record.json" for folder in folders]
         group = RunGroup(
             slug=f"runs-{number}",
             data=row["data"],
@@ -177,6 +176,7 @@ def run_groups(summary: pd.DataFrame, runs: Sequence[FoundRun], root: Path) -> d
             records=[records[folder] for folder in folders],
             links=links,
             signature=row["signature"],
+            words=results.words(folders[0], records[folders[0]]),
         )
         groups |= dict.fromkeys(folders, group)
     return groups
