@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gluelamp.errors import InputError
+from gluelamp.package_data import REFERENCE
 from gluelamp.records import Measurement
 from gluelamp.reporting.measurements import measurement_rows
 from gluelamp.reporting.results import Results
@@ -98,6 +99,20 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in again} == first
     write_run(tmp_path, "pafi", "cola", 0)
     assert rendered(tmp_path).source == rendered(tmp_path).source
+
+
+def test_the_head_states_whose_numbers_these_are_and_of_what(page: Page) -> None:
+    title = "GLUE with minilm (22.6 M parameters): your runs"
+    assert f"<title>{title}</title>" in page.source
+    for text in ("Your runs", "local, sample", "cross-fitted (2-fold) epoch selection", "commit 0000000"):
+        assert text in page.source[: page.source.index("</dl>")], text
+    complete = 4 * 4 * 2 + 2  # methods, tasks and seeds; and two runs on the sample
+    assert f"<dt>Runs</dt><dd>{complete}</dd>" in page.source
+
+
+def test_the_committed_page_is_called_that_of_the_project() -> None:
+    source = (REFERENCE / "report.html").read_text(encoding="utf-8")
+    assert "<h1>gluelamp <span>Committed results of the gluelamp project</span></h1>" in source
 
 
 def test_the_page_is_one_small_file(page: Page) -> None:

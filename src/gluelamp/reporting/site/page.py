@@ -22,6 +22,7 @@ from gluelamp.reporting.rendering.html import inline, symbol_html, table_html
 from gluelamp.reporting.results import Results
 from gluelamp.reporting.site.charts import DARK, LIGHT, specification
 from gluelamp.reporting.site.panels import Panels, figure_files, latency_panels, search_panels
+from gluelamp.reporting.site.provenance import Head, page_head
 from gluelamp.reporting.site.sections import RECORD_SECTIONS, RunGroup, Section, run_groups, sections
 from gluelamp.reporting.tables.accuracy import failed_runs
 
@@ -34,7 +35,7 @@ class Contents:
     """Everything on the page.
 
     Args:
-        runs: the number of complete runs.
+        head: whose numbers these are, and of what.
         claims: with their verdicts; None without records for them.
         sections: scores, by source of data, backbone and head.
         lamp: the tables of tasks with users; None without such runs.
@@ -45,7 +46,7 @@ class Contents:
         groups: the runs that scores open.
     """
 
-    runs: int
+    head: Head
     claims: Page | None
     sections: Sequence[Section]
     lamp: Page | None
@@ -102,10 +103,11 @@ def gather(results: Results) -> Contents:
     groups = run_groups(results)
     failed = results.failed(with_users=False)
     timed = results.measurements["latency"]
+    parts = sections(results.accuracy, groups)
     return Contents(
-        runs=sum(record.status == "complete" for _, record in results.runs),
+        head=page_head(results, parts),
         claims=pages.pop("claims", None),
-        sections=sections(results.accuracy, groups),
+        sections=parts,
         lamp=pages.pop("lamp", None),
         latencies=list(latency_panels(measurement_rows(timed))) if timed else [],
         searches=list(search_panels(results.search)) if len(results.search) else [],
