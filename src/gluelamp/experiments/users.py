@@ -69,7 +69,8 @@ def _check_per_user(config: RunConfig) -> None:
             f"task.profiles={task.profiles}: the rows are sampled from those of all users, and some users "
             "would have none. Take task.max_train_examples=null, and task.max_users for fewer users."
         )
-    if task.profiles == "shared_then_per_user" and type(config.method).select is not Method.select:
+    selects = type(config.method).selection_from_phases is not Method.selection_from_phases
+    if task.profiles == "shared_then_per_user" and selects:
         raise InputError(
             f"task.profiles=shared_then_per_user is not allowed with method {config.method_name!r}, "
             "which selects what it trains for each user: the shared values do not fit that selection. Take "
