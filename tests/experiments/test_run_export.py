@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard, constants
 from peft import AutoPeftModelForSequenceClassification
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -16,6 +17,7 @@ from gluelamp.experiments.export import ExportConfig, export_run
 from gluelamp.experiments.finished import load_trained
 from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute
+from gluelamp.records import read_record
 
 TEXTS = ["The painter sold film 1.", "The town was in the park."]
 
@@ -51,6 +53,28 @@ def test_a_run_as_an_adapter_of_peft_gives_the_outputs_of_the_run(
         outputs = loaded(**inputs).logits
         expected = load_trained(plan_run(config), "best", "sdpa").model(**inputs).logits
     torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_card_has_the_score_of_the_run(finished_run: RunConfig, tmp_path: Path) -> None:
+    record = read_record(plan_run(finished_run).folder / "record.json")
+    for selection, source in (("best", "held_out"), ("last", "last")):
+        choice = ExportConfig(destination=str(tmp_path / selection), selection=selection)
+        card = ModelCard.load(export_run(finished_run, choice) / "README.md")
+        (result,) = card.data.eval_results
+        assert result.metric_type == record.main_metric
+        assert result.metric_value == pytest.approx(record.metrics[source][record.main_metric])
+        assert f"|selection:{source}|" in card.text
+        assert "bundled synthetic sample" in card.text
+
+
+def test_a_run_is_uploaded_only_with_a_token(
+    finished_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
+    with pytest.raises(InputError, match="needs a token"):
+        export_run(finished_run, ExportConfig(destination=str(tmp_path / "new"), push="org/name"))
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_run_that_cannot_be_exported_is_refused(tiny_run: Callable[..., RunConfig], tmp_path: Path) -> None:

@@ -108,8 +108,7 @@ def _base(plan: Plan) -> tuple[str, str | None]:
 def _evaluation(folder: Path, task: Task, state: State) -> Evaluation:
     """Return the main score of a run's task state, by the strictest selection of the epoch that it has."""
     record = read_record(folder / "record.json")
-    scores = score_table([(folder, record)]).assign(version=record.versions.get("gluelamp"))
-    rows = with_signatures(summarise(scores))
+    rows = with_signatures(summarise(score_table([(folder, record)])))
     selections = ["last"] if state == "last" else ["held_out", "best"]
     score = rows[rows["is_main"] & rows["selection"].isin(selections)].iloc[0]  # the strictest comes first
     is_sample = record.data.source == SAMPLE

@@ -59,7 +59,7 @@ def export(
     prepared = prepare(adaptation, format)
     folder.mkdir(parents=True, exist_ok=True)
     prepared.write(folder, origin)
-    write_card(folder, format, adaptation.method, origin, evaluation)
+    write_card(folder, format, adaptation, origin, evaluation)
     return folder
 
 

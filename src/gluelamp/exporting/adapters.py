@@ -23,11 +23,10 @@ from transformers import PreTrainedModel
 from gluelamp.backbones.anatomy import anatomy, architecture_of, output_layer
 from gluelamp.backbones.heads import LinearHead
 from gluelamp.errors import InputError
-from gluelamp.exporting.base import Origin
+from gluelamp.exporting.base import Origin, head_kind
 from gluelamp.io import write_json
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.changes.forms import Form, InsertedAdapter, Kronecker, NewTensor
-from gluelamp.methods.pretrained import unguard
 
 NAME = "gluelamp"
 """Name of the adapter and of its head in the library."""
@@ -128,6 +127,10 @@ def prepare_adapters(adaptation: Adaptation) -> HubAdapter:
             library lacks the architecture.
     """
     model = adaptation.model
+    if head_kind(model).peft != "SEQ_CLS":
+        raise InputError(
+            "For AdapterHub, heads of text classification are exported, and this model has none."
+        )
     forms = [change.form() for change in adaptation.changes]
     adapters = [form for form in forms if isinstance(form, InsertedAdapter)]
     if not adapters:
@@ -166,13 +169,14 @@ def prepare_adapters(adaptation: Adaptation) -> HubAdapter:
 def _with_new_tensors(adaptation: Adaptation, forms: Sequence[Form | None]) -> PreTrainedModel:
     """Return a copy of the model with the trained tensors of the backbone, without the adapters."""
     twin = deepcopy(adaptation)
-    for change, form in zip(reversed(twin.changes), reversed(forms), strict=True):
+    adapters = []
+    for change, form in zip(twin.changes, forms, strict=True):
         if isinstance(form, InsertedAdapter):
-            change.detach()
+            adapters.append(change)
         else:
             change.merge()
-    unguard(twin.model)  # nothing of the method is left in it
-    return twin.model
+    twin.changes = tuple(adapters)
+    return twin.detach()
 
 
 def _place(model: PreTrainedModel, path: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from transformers import PreTrainedModel
 
@@ -36,6 +36,39 @@ class Origin:
         return Origin(str(model.config.name_or_path), model.config.num_labels or 1)
 
 
+class HeadKind(NamedTuple):
+    """The kind of a model's head.
+
+    Args:
+        suffix: of the name of the model's class.
+        peft: the task type in ``peft``.
+        auto_class: the class of ``transformers`` that loads the model.
+        pipeline: the pipeline of ``transformers``.
+    """
+
+    suffix: str
+    peft: str
+    auto_class: str
+    pipeline: str
+
+
+_HEAD_KINDS = (
+    HeadKind(
+        "ForSequenceClassification", "SEQ_CLS", "AutoModelForSequenceClassification", "text-classification"
+    ),
+    HeadKind(
+        "ForTokenClassification", "TOKEN_CLS", "AutoModelForTokenClassification", "token-classification"
+    ),
+    HeadKind("ForQuestionAnswering", "QUESTION_ANS", "AutoModelForQuestionAnswering", "question-answering"),
+    HeadKind("", "FEATURE_EXTRACTION", "AutoModel", "feature-extraction"),
+)
+
+
+def head_kind(model: PreTrainedModel) -> HeadKind:
+    """Return the kind of a model's head; that of a model with another head, or none, is the last."""
+    return next(kind for kind in _HEAD_KINDS if type(model).__name__.endswith(kind.suffix))
+
+
 class Export(Protocol):
     """An adapted model in one format."""
 
@@ -50,7 +83,8 @@ def head_modules(adaptation: Adaptation) -> list[str]:
         InputError: if the head is a linear one that ``transformers`` does not have.
     """
     parts = anatomy(adaptation.model)
-    if parts.pooler is None and isinstance(output_layer(adaptation.model), LinearHead):
+    is_linear = parts.classifies_texts and isinstance(output_layer(adaptation.model), LinearHead)
+    if is_linear and parts.pooler is None:
         raise InputError(
             f"In transformers the head of {adaptation.model.config.model_type!r} has two layers, and this "
             "head is linear. Export a model with head=two_layer."

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from gluelamp import __version__
 from gluelamp.exporting.adapters import BACKBONE
-from gluelamp.exporting.base import Origin
+from gluelamp.exporting.base import Origin, head_kind
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
+    from gluelamp.methods.adaptation import Adaptation
     from gluelamp.methods.base import Method
 
 
@@ -51,18 +52,18 @@ _LIBRARIES = {"merged": "transformers", "peft": "peft", "adapters": "adapter-tra
 _CODE = {
     "merged": """from transformers import pipeline
 
-classify = pipeline("text-classification", "FOLDER")
+model = pipeline("{pipeline}", "{folder}")
 """,
     "peft": """from peft import PeftModel
-from transformers import AutoModelForSequenceClassification
+from transformers import {auto_class}
 
-model = AutoModelForSequenceClassification.from_pretrained("BASE", num_labels=OUTPUTS)
-model = PeftModel.from_pretrained(model, "FOLDER")
+model = {auto_class}.from_pretrained("{base}", num_labels={outputs})
+model = PeftModel.from_pretrained(model, "{folder}")
 """,
     "adapters": """from adapters import AutoAdapterModel
 
-model = AutoAdapterModel.from_pretrained("BASE")
-model.load_adapter("FOLDER", set_active=True)
+model = AutoAdapterModel.from_pretrained("{base}")
+model.load_adapter("{folder}", set_active=True)
 """,
 }
 
@@ -74,19 +75,20 @@ _CONTENT = {
 
 
 def write_card(
-    folder: Path, format: str, method: Method, origin: Origin, evaluation: Evaluation | None
+    folder: Path, format: str, adaptation: Adaptation, origin: Origin, evaluation: Evaluation | None
 ) -> None:
     """Write ``README.md``.
 
     Args:
         folder: of the exported files.
         format: of the files.
-        method: with its options.
+        adaptation: what was exported.
         origin: of the model.
         evaluation: the score of the model, if it is known.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
+    kind = head_kind(adaptation.model)
     data = ModelCardData(
         # a folder on this machine has no meaning on the hub
         base_model=None if Path(origin.base).exists() else origin.base,
@@ -96,17 +98,23 @@ def write_card(
         license_name="not-stated",
         metrics=[evaluation.metric] if evaluation else None,
         model_name=folder.name,
-        pipeline_tag="text-classification",
+        pipeline_tag=kind.pipeline,
         tags=["gluelamp", *(["adapter-transformers"] if format == "adapters" else [])],
         eval_results=[_result(evaluation)] if evaluation else None,
     )
     base = f"{folder.name}/{BACKBONE}" if (folder / BACKBONE).is_dir() else origin.base
-    code = _CODE[format].replace("BASE", base).replace("FOLDER", folder.name)
-    code = code.replace("OUTPUTS", str(origin.outputs))
+    code = _CODE[format].format(
+        base=base,
+        folder=folder.name,
+        outputs=origin.outputs,
+        auto_class=kind.auto_class,
+        pipeline=kind.pipeline,
+    )
+    described = f"{_described(adaptation.method)} on `{origin.base}`, trained with gluelamp {__version__}."
     parts = [
         f"---\n{data.to_yaml()}\n---",
         f"# {folder.name}",
-        f"{_described(method)} on `{origin.base}`, trained with gluelamp {__version__}. {_CONTENT[format]}",
+        f"{described} {_CONTENT[format]}",
         f"## Load it\n\n```python\n{code}```",
         *([_labels(origin)] if origin.labels else []),
         *(_score(evaluation) if evaluation else []),

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gluelamp.errors import InputError
-from gluelamp.exporting.base import Origin, head_modules
+from gluelamp.exporting.base import Origin, head_kind, head_modules
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.changes.forms import Form, LowRank, NewEntries, NewTensor, Tuner
 
@@ -42,17 +42,19 @@ class PeftAdapter:
         tuner: the tuner.
         modules: the parameters of the other modules, by full name.
         modules_to_save: the paths of these modules.
+        task_type: of ``peft``, by the kind of the head.
     """
 
     tuner: Tuner
     modules: Mapping[str, Tensor]
     modules_to_save: Sequence[str]
+    task_type: str
 
     def write(self, folder: Path, origin: Origin) -> None:
         """Write both files."""
         config: Any = deepcopy(self.tuner.config)  # not every configuration of peft has all fields
         config.base_model_name_or_path, config.revision = origin.base, origin.revision
-        config.task_type, config.inference_mode = "SEQ_CLS", True
+        config.task_type, config.inference_mode = self.task_type, True
         config.modules_to_save = list(self.modules_to_save)
         config.save_pretrained(str(folder))
         tensors = {**self.tuner.tensors, **{_PREFIX + name: value for name, value in self.modules.items()}}
@@ -74,8 +76,12 @@ def prepare_peft(adaptation: Adaptation) -> PeftAdapter:
     values = {f"{path}.{name}": value for path in norms for name, value in _values(model, path).items()}
     others = [form for form in forms if getattr(form, "path", None) not in norms]
     if norms and not others:
-        return PeftAdapter(_layer_norms(norms, values), adaptation.head, modules_to_save)
-    return PeftAdapter(_tuner(model, others), {**values, **adaptation.head}, [*modules_to_save, *norms])
+        tuner, values, norms = _layer_norms(norms, values), {}, []
+    else:
+        tuner = _tuner(model, others)
+    return PeftAdapter(
+        tuner, {**values, **adaptation.head}, [*modules_to_save, *norms], head_kind(model).peft
+    )
 
 
 def _values(model: PreTrainedModel, path: str) -> dict[str, Tensor]:
@@ -109,8 +115,8 @@ def _tuner(model: PreTrainedModel, forms: Sequence[Form | None]) -> Tuner:
         other = [form.name for form in entries if form not in weights]
         raise InputError(
             "peft's tuner of single entries (SUPERTUNING) holds weights of linear layers, and this mask also "
-            f"has entries in {len(other)} other tensors, such as {other[0]!r}. A mask without them can be "
-            "exported: method.exclude='embeddings|bias'."
+            f"has entries in other tensors, such as {other[0]!r}. A mask without them can be exported: "
+            "method.exclude='embeddings|bias'."
         )
     raise InputError("peft has no tuner that computes the same function as this method.")
 
