@@ -14,7 +14,7 @@ from gluelamp.errors import InputError
 from gluelamp.experiments.finished import PredictConfig, write_test_predictions
 from gluelamp.experiments.plan import plan_run
 from gluelamp.experiments.run import execute
-from gluelamp.reporting import write_tables
+from gluelamp.reporting.results import Results, write_tables
 
 if TYPE_CHECKING:
     from gluelamp.experiments.config import RunConfig
@@ -80,7 +80,7 @@ def test_tables_are_made_from_the_declarations_in_the_records(
     score = ("task.label=score", "task.metrics=[mae,pearson]", "task.name=scores")
     users = ("task.user=who", "task.profiles=per_user", "task.min_user_rows=3", "task.name=personal")
     mean_of_users = [execute(run(*options)) for options in ((), score, users)][2].metrics["last"]["accuracy"]
-    write_tables(tmp_path / "results")
+    write_tables(Results(tmp_path / "results", tmp_path / "published"))
     tables = tmp_path / "results" / "tables"
     rows = pd.read_csv(tables / "glue_accuracy.csv").set_index(["task", "metric"])
     assert set(rows["data"]) == {"custom"}

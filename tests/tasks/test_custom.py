@@ -180,7 +180,10 @@ def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path, text: str, messa
         ({"name": "cola"}, r"task.name='cola' is not allowed"),
         ({"validation": "none.csv"}, r"none.csv does not exist"),
         ({"validation": "rows.xlsx"}, r"task.validation='rows.xlsx' is not allowed: .*\.parquet"),
-        ({"validation": "org/name:dev"}, r"org/name:dev: .*hub did not answer .*Save the split as a Parquet"),
+        (
+            {"validation": "org/name:dev"},
+            r"org/name:dev cannot be read: .*hub did not answer.*Save the split as a Parquet",
+        ),
     ],
 )
 def test_a_wrong_option_is_refused(train: Callable[..., str], options: dict[str, Any], message: str) -> None:

@@ -13,7 +13,6 @@ from gluelamp.records import FoundRun
 from gluelamp.reporting.labels import plural, scope_title, task_name
 from gluelamp.reporting.rendering import (
     COUNT,
-    POINTS,
     Cell,
     Format,
     Number,
@@ -21,13 +20,14 @@ from gluelamp.reporting.rendering import (
     Table,
     Text,
     numbers,
+    score_format,
     texts,
 )
 from gluelamp.reporting.scores import score_table
 from gluelamp.reporting.signature import common_signature, with_signatures
 from gluelamp.reporting.statistics import Predictions, compare_all, difference, rank_intervals, score_estimate
 from gluelamp.reporting.summary import summarise
-from gluelamp.tasks.task import ERRORS, Task
+from gluelamp.tasks.task import Task
 
 BASELINE = "majority"
 COLUMNS = [
@@ -143,7 +143,7 @@ def choice_page(
     """
     rows, scored = choice_rows(runs, merging), _scored(runs)
     first = scored.iloc[0]
-    form = Format(decimals=3) if first["metric"] in ERRORS else POINTS
+    form = score_format(first["metric"])
     sentences = [
         _recommendation(rows, form),
         _alternatives(rows),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -91,59 +92,55 @@ def _path(place: str) -> Path:
 
 
 def _table(place: str, config: CustomTaskConfig, data: DataConfig, split: str) -> Table:
-    """Read the columns of one split: ``idx``, texts and user, and ``label`` as text or number."""
+    """Return one split with the columns ``idx``, texts and user and, except for test rows, ``label``."""
+    table = _all_columns(place, data, split)
+    if table.rows.empty:
+        raise InputError(f"{table.origin} has no rows.")
+    # Classes and users may be numbers in one file and texts in another.
+    as_text = {config.user: config.user} if config.user else {}
+    if split != "test":
+        as_text["label"] = config.label
+    try:
+        require_columns(table.origin, table.rows.columns, (*config.text, *as_text.values()))
+    except InputError as error:
+        raise InputError(f"{error} Name yours with task.text=[...], task.label and task.user.") from error
+    columns: dict[str, Any] = {"idx": range(len(table.rows))}
+    columns |= {column: checked_texts(table, column).tolist() for column in config.text}
+    columns |= {column: _as_texts(table, name) for column, name in as_text.items()}
+    return replace(table, rows=pd.DataFrame(columns, index=table.rows.index))
+
+
+def _all_columns(place: str, data: DataConfig, split: str) -> Table:
     path = _path(place)
     on_hub = None if path.is_file() else _HUB.fullmatch(place)
     if on_hub:
-        table = _hub_table(place, on_hub, data)
-    elif path.suffix in _READERS:
-        table = _READERS[path.suffix](path)
-    else:
-        raise InputError(
-            f"task.{split}={place!r} is not allowed: it must be a file whose name ends in "
-            f"{', '.join(_READERS)}, or a split on the hub such as 'ORG/NAME:train'."
-        )
-    if table.rows.empty:
-        raise InputError(f"{table.origin} has no rows.")
-    columns = [*config.text, *([config.user] if config.user else [])]
-    if split != "test":
-        columns.append(config.label)
-    try:
-        require_columns(table.origin, table.rows.columns, columns)
-    except InputError as error:
-        raise InputError(f"{error} Name yours with task.text=[...], task.label and task.user.") from error
-    for column in config.text:
-        checked_texts(table, column)
-    rows = table.rows[columns].rename(columns={config.label: "label"}).assign(idx=range(len(table.rows)))
-    # Classes and users may be numbers in one file and texts in another.
-    named = {column: column for column in (config.user,) if column} | {"label": config.label}
-    return replace(
-        table,
-        rows=rows.assign(
-            **{column: _as_texts(table, name) for column, name in named.items() if column in rows}
-        ),
+        return _hub_table(place, on_hub, data)
+    if path.suffix in _READERS:
+        return _READERS[path.suffix](path)
+    raise InputError(
+        f"task.{split}={place!r} is not allowed: it must be a file whose name ends in "
+        f"{', '.join(_READERS)}, or a split on the hub such as 'ORG/NAME:train'."
     )
+
+
+def _hub_table(place: str, parts: re.Match[str], data: DataConfig) -> Table:
+    repository, configuration, split = parts.groups()
+    try:
+        tables = read_hub(repository, configuration, data.revision, data.hub_timeout_s).tables
+    except HubUnavailableError as error:
+        raise InputError(
+            f"{place} cannot be read: the Hugging Face hub did not answer within {data.hub_timeout_s:g} s. "
+            "Save the split as a Parquet file where there is a network, and name that file."
+        ) from error
+    if split not in tables:
+        raise unknown(f"split of {repository}", split, tables)
+    return tables[split]
 
 
 def _as_texts(table: Table, column: str) -> list[str]:
     texts = [_as_text(value) for value in table.rows[column].tolist()]
     table.refuse([text == "" for text in texts], lambda _: f"{column!r} is empty.")
     return texts
-
-
-def _hub_table(place: str, parts: re.Match[str], data: DataConfig) -> Table:
-    try:
-        tables = read_hub(
-            parts["repository"], parts["configuration"], data.revision, data.hub_timeout_s
-        ).tables
-    except HubUnavailableError as error:
-        raise InputError(
-            f"{place}: {str(error).partition(' Prepare')[0]} Save the split as a Parquet file where there is "
-            "a network, and name that file."
-        ) from error
-    if parts["split"] not in tables:
-        raise unknown(f"split of {parts['repository']}", parts["split"], tables)
-    return tables[parts["split"]]
 
 
 def _as_text(value: object) -> str:

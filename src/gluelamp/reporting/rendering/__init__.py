@@ -31,6 +31,7 @@ from gluelamp.reporting.rendering.tables import (
     COUNT,
     DIFFERENCE,
     EMPTY,
+    ERROR,
     PERCENTAGE,
     POINTS,
     Cell,
@@ -45,6 +46,7 @@ from gluelamp.reporting.rendering.tables import (
     Text,
     as_csv,
     numbers,
+    score_format,
     texts,
 )
 
@@ -52,6 +54,7 @@ __all__ = [
     "COUNT",
     "DIFFERENCE",
     "EMPTY",
+    "ERROR",
     "PERCENTAGE",
     "POINTS",
     "Cell",
@@ -68,6 +71,7 @@ __all__ = [
     "escape",
     "numbers",
     "page_files",
+    "score_format",
     "table_as_markdown",
     "texts",
 ]

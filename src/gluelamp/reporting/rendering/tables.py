@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from gluelamp.tasks.task import ERRORS
+
 _SIGNIFICANT_VERDICTS = ("better", "worse")  # printed in bold
 
 
@@ -63,8 +65,15 @@ POINTS = Format(decimals=1, scale=100)
 """A fraction, times 100."""
 DIFFERENCE = Format(decimals=1, scale=100, sign=True)
 """A difference of two fractions, times 100."""
+ERROR = Format(decimals=3)
+"""A mean error, in the unit of the labels."""
 PERCENTAGE = Format(significant=3)
 """A percentage, such as ``0.0347``."""
+
+
+def score_format(metric: str) -> Format:
+    """Return how a score is printed: times 100, unless it is an error in the unit of the labels."""
+    return ERROR if metric in ERRORS else POINTS
 
 
 @dataclass(frozen=True)

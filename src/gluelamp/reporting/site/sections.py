@@ -13,7 +13,18 @@ import pandas as pd
 
 from gluelamp.records import RunRecord
 from gluelamp.reporting.labels import HEADS, SELECTIONS, collapse_notes, collapsed_mark, task_name
-from gluelamp.reporting.rendering import EMPTY, POINTS, Cell, Number, Range, Table, Text, numbers, texts
+from gluelamp.reporting.rendering import (
+    EMPTY,
+    POINTS,
+    Cell,
+    Number,
+    Range,
+    Table,
+    Text,
+    numbers,
+    score_format,
+    texts,
+)
 from gluelamp.reporting.results import Results
 from gluelamp.reporting.site.charts import FAMILIES, Family
 from gluelamp.reporting.site.panels import Panels, score_panels
@@ -278,7 +289,9 @@ def _task_line(rows: pd.DataFrame, shown: Sequence[str], groups: Mapping[Path, R
     return [
         Text(any_row["variant"], opens=group.slug, symbol=group.family.symbol),
         _mean(first) if first else EMPTY,
-        Range(first["low"], first["high"], POINTS, is_interval=True) if first else EMPTY,
+        Range(first["low"], first["high"], score_format(first["metric"]), is_interval=True)
+        if first
+        else EMPTY,
         *(_mean(row) if row else EMPTY for row in others),
         Number(any_row["published"], POINTS),
         *(Number(any_row[column]) for column in ("seeds", "epochs", *_SIZES)),
@@ -287,4 +300,6 @@ def _task_line(rows: pd.DataFrame, shown: Sequence[str], groups: Mapping[Path, R
 
 def _mean(row: Mapping[Any, Any], bold: bool = False, opens: str = "") -> Number:
     marks = collapsed_mark(row["collapsed"])
-    return Number(row["mean"], POINTS, std=row["std"], marks=marks, bold=bold, opens=opens)
+    return Number(
+        row["mean"], score_format(row["metric"]), std=row["std"], marks=marks, bold=bold, opens=opens
+    )

@@ -19,6 +19,7 @@ from gluelamp.reporting.labels import (
 from gluelamp.reporting.published_scores import Key as PublishedKey
 from gluelamp.reporting.rendering import (
     EMPTY,
+    ERROR,
     Cell,
     Format,
     Number,
@@ -59,7 +60,6 @@ _READING = (
 )
 _NOT_COMPARABLE = "No bold type and no ranks, because some runs have no predictions or other rows: {}."
 _PERCENT = Format(decimals=2, scale=100)
-_ERROR = Format(decimals=3)
 
 
 def accuracy_rows(summary: pd.DataFrame, published: Mapping[PublishedKey, float]) -> pd.DataFrame:
@@ -159,14 +159,14 @@ def _task_table(title: str, rows: pd.DataFrame, notes: Sequence[str]) -> Table:
         },
         SELECTIONS[strictest]: _means(first),
         "95 %": {
-            name: Range(low, high, _ERROR if is_error else _PERCENT, is_interval=True)
+            name: Range(low, high, ERROR if is_error else _PERCENT, is_interval=True)
             for name, low, high in intervals
         },
     }
     if (first["seeds"] > 1).any():
         medians = zip(first["variant"], first["median"], strict=True)
         columns["median"] = {
-            name: Number(median, _ERROR if is_error else _PERCENT, missing="n/a") for name, median in medians
+            name: Number(median, ERROR if is_error else _PERCENT, missing="n/a") for name, median in medians
         }
     columns |= {SELECTIONS[other]: _means(parts[other]) for other in others}
     names = dict.fromkeys(name for part in (first, *parts.values()) for name in part["variant"])
@@ -200,7 +200,7 @@ def _method_table(
 
 
 def _means(rows: pd.DataFrame, bold: Iterable[str] = ()) -> dict[str, Cell]:
-    form = _ERROR if rows["metric"].iloc[0] in ERRORS else _PERCENT
+    form = ERROR if rows["metric"].iloc[0] in ERRORS else _PERCENT
     return {
         name: Number(
             mean,

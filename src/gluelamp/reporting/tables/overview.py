@@ -13,10 +13,22 @@ from gluelamp.reporting.labels import (
     SAMPLE_NOTE,
     SELECTIONS,
     collapsed_mark,
+    data_notes,
     plural,
     task_name,
 )
-from gluelamp.reporting.rendering import EMPTY, POINTS, Cell, Format, Number, Table, Text, numbers, texts
+from gluelamp.reporting.rendering import (
+    EMPTY,
+    POINTS,
+    Cell,
+    Format,
+    Number,
+    Table,
+    Text,
+    numbers,
+    score_format,
+    texts,
+)
 from gluelamp.reporting.scores import SAMPLE, TRAINING_ROWS
 from gluelamp.reporting.signature import common_signature
 from gluelamp.reporting.summary import SCOPE, BenchmarkTasks, by_benchmark, summarise, task_averages
@@ -78,15 +90,16 @@ def _table(rows: pd.DataFrame, benchmark: BenchmarkTasks) -> Table:
     model = f"{first['backbone']}, {HEADS[first['head']]}"
     title = f"{name}{first['data']} data, {model}, {SELECTIONS[first['selection']]}, {seeds}"
     columns = numbers(*map(task_name, tasks), *(["average"] if averages else []), _BYTES)
-    notes = [SAMPLE_NOTE.format(benchmark.title)] if first["data"].startswith(SAMPLE) else []
-    notes += training_data_notes(rows)
+    notes = [*data_notes(first["data"], benchmark.title), *training_data_notes(rows)]
     notes += [_COLLAPSED] if rows["collapsed"].fillna(0).any() else []
     return Table(title, [*texts("method"), *columns], lines, notes, common_signature(rows))
 
 
 def _score(row: dict[Any, Any]) -> Number:
     marks = collapsed_mark(row["collapsed"])
-    return Number(row["mean"], POINTS, row["low"], row["high"], marks=marks, missing="n/a")
+    return Number(
+        row["mean"], score_format(row.get("metric", "")), row["low"], row["high"], marks=marks, missing="n/a"
+    )
 
 
 def _users_table(rows: pd.DataFrame) -> Table:
