@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from gluelamp.errors import InputError
 from gluelamp.exporting import export, prepare
+from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.phases import adapt_untrained
 from methods.cases import GetMethod, make_case
 from methods.rows import ONE_OF_EACH, Row
-from tiny_models import batch, tiny
+from tiny_models import batch, logits, tiny
 
 TOLERANCE = 2e-6  # of logits of size one: another release of transformers, another order of operations
 FROZEN = "train_layer_norm=false"
@@ -40,6 +42,7 @@ CELLS = [
     *((config, architecture) for config in ROWS for architecture in ("bert", "distilbert")),
     *(("houlsby", other) for other in ("roberta", "xlm-roberta", "electra", "deberta-v2")),
     *(("pfeiffer", other) for other in ("roberta", "electra", "deberta-v2")),
+    *(("linear_head", other) for other in ("bert", "roberta", "deberta-v2")),
 ]
 
 
@@ -47,13 +50,20 @@ CELLS = [
 def cases(method: GetMethod, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a backbone, an export and a pass of each cell."""
     root = tmp_path_factory.mktemp("adapters")
-    for config, architecture in CELLS:
+    for config, architecture in (cell for cell in CELLS if cell[0] in ROWS):
         case = make_case(ROWS[config], architecture, method(ROWS[config].config, *ROWS[config].overrides))
         folder = root / f"{config}-{architecture}"
-        case.bare.save_pretrained(folder / "backbone")
-        export(case.adaptation, folder / "exported", "adapters")
-        torch.save({"inputs": batch(), "logits": case.outputs}, folder / "pass.pt")
+        write_case(folder, case.bare, case.adaptation)
+    for _, architecture in (cell for cell in CELLS if cell[0] == "linear_head"):
+        adapted = method("pfeiffer").adapt(tiny(architecture, "linear"))
+        write_case(root / f"linear_head-{architecture}", tiny(architecture), adapted)
     return root
+
+
+def write_case(folder: Path, backbone: PreTrainedModel, adapted: Adaptation) -> None:
+    backbone.save_pretrained(folder / "backbone")
+    export(adapted, folder / "exported", "adapters")
+    torch.save({"inputs": batch(), "logits": logits(adapted.model)}, folder / "pass.pt")
 
 
 @pytest.fixture(scope="module")

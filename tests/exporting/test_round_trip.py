@@ -58,7 +58,7 @@ def holds(format: Format, row: Row) -> bool:
 
 def with_peft(folder: Path, bare: PreTrainedModel) -> PreTrainedModel:
     for name, value in bare.named_parameters():
-        if "classifier" in name or "pooler" in name:
+        if "classifier" in name:
             value.data.zero_()
     return PeftModel.from_pretrained(bare, folder)
 
@@ -102,6 +102,24 @@ def test_a_refusal_names_a_format_that_holds_the_method(method: GetMethod) -> No
         "position_embeddings.weight'. A mask without them can be exported: "
         "method.exclude='embeddings|bias'. Take format=merged."
     )
+
+
+@pytest.mark.parametrize("format", LOADERS)
+def test_a_linear_head_on_a_frozen_pooler_is_exported(
+    method: GetMethod, tmp_path: Path, format: Format
+) -> None:
+    adaptation = method("bitfit").adapt(tiny("bert", "linear"))
+    for value in adaptation.parameters():
+        value.data += 0.1
+    export(adaptation, tmp_path / "exported", format)
+    loaded = LOADERS[format](tmp_path / "exported", tiny("bert"))
+    assert (logits(loaded) - logits(adaptation.model)).abs().max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("format", LOADERS)
+def test_a_linear_head_that_transformers_lacks_is_refused(method: GetMethod, format: Format) -> None:
+    with pytest.raises(InputError, match=r"head of 'roberta' has two layers.*head=two_layer"):
+        prepare(method("lora").adapt(tiny("roberta", "linear")), format)
 
 
 def test_a_mask_is_filled_up_to_one_fraction_in_every_layer(method: GetMethod, tmp_path: Path) -> None:
