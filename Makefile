@@ -29,7 +29,7 @@ setup: $(INSTALLED)  ## create .venv with the tested versions of all packages
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("gluelamp needs Python 3.11 or newer; set PYTHON=python3.x")'
 	@echo "Installing PyTorch, gluelamp, the weights of two small encoders and the tools for tests and documentation into $(VENV)."
-	@echo "Disk: 3.1 GB with the CPU build of PyTorch, more with CUDA. Time: about 5 minutes on two cores, and the downloads."
+	@echo "Disk: 3.1 GB with the CPU build of PyTorch, more with CUDA. Time: 5 to 10 minutes on two busy cores, and the downloads."
 	@echo "[1/5] a virtual environment"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "[2/5] PyTorch"

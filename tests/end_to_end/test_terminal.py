@@ -146,6 +146,24 @@ def test_a_terminal_has_a_bar_for_the_sweep_and_one_for_each_run_and_ends_clean(
     assert "not a line" not in capsys.readouterr().out
 
 
+def test_of_many_workers_eight_have_bars_which_are_updated(
+    shown: Callable[[Screen], TerminalHandler],
+) -> None:
+    output = io.StringIO()
+    screen = Screen(Bars(Console(file=output, force_terminal=True, width=100, height=50)))
+    handler = shown(screen)
+    screen.start_sweep(runs=90, workers=10)
+    for step in (1, 2):
+        for process in range(10):
+            screen.start_run(process)
+            handler.handle(
+                record("", status=Status(f"run {process}", step, 2, f"step {step}/2"), process=process)
+            )
+    screen.close()
+    last = re.sub(ESCAPE, "", output.getvalue())
+    assert [process for process in range(10) if f"run {process}: step 2/2" in last] == list(range(8))
+
+
 def test_other_libraries_log_errors_only(capsys: pytest.CaptureFixture[str]) -> None:
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = hydra.compose("train", return_hydra_config=True)
@@ -188,9 +206,8 @@ def test_a_sweep_without_a_terminal_has_a_line_for_each_epoch_and_each_run_and_e
     for seed in range(3):
         name = run.format(seed)
         expected += [epoch.format(name, number, 20 * number) for number in (1, 2)]
-        expected += [
-            rf"{name} \(sample\): matthews_correlation \S+ held out \(cross-fitted\), .*results/runs/.*"
-        ]
+        score = r"matthews_correlation \S+ held out \(cross-fitted\), .*; results/runs/.*"
+        expected += [rf"{name} on sample \(subset\) data: {score}"]
         expected += [rf"{seed + 1} of 3 runs(, about \S+ left)?"]
     for line, pattern in zip(lines, expected, strict=True):
         assert re.fullmatch(pattern, line), line
@@ -215,7 +232,7 @@ def test_workers_share_one_bar_which_counts_to_the_end(
         assert shown in text
     for method in ("head_only", "bitfit"):
         assert re.search(rf"tiny {method} cola seed 0: .*step \d+/20", text)
-        assert text.count(f"tiny {method} cola seed 0 (sample): matthews_correlation") == 1
+        assert text.count(f"tiny {method} cola seed 0 on sample (subset) data: ") == 1
     assert text.count("cola: 1,600 train") == 1
     assert SHOW_CURSOR in drawn.decode()
 

@@ -11,6 +11,7 @@ from rich.table import Column
 from rich.text import Text
 
 _BAR_WIDTH = 20
+_MAX_BARS = 9  # of a sweep and eight runs
 
 
 class _Caption(ProgressColumn):
@@ -42,7 +43,7 @@ class Bars(Progress):
         self._ids: dict[Hashable, TaskID] = {}
 
     def show(self, key: Hashable, caption: Callable[[], str], done: int, total: int | None) -> None:
-        """Add or update a bar.
+        """Add or update a bar. Of many workers, not every run has one.
 
         Args:
             key: names the bar.
@@ -51,6 +52,8 @@ class Bars(Progress):
             total: their number; None if it is not known yet.
         """
         if key not in self._ids:
+            if len(self._ids) == _MAX_BARS:
+                return
             self._ids[key] = self.add_task("", caption=caption)
         self.update(self._ids[key], completed=done, total=total, caption=caption)
         self.start()

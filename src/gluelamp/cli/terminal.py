@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from gluelamp.cli.bars import Bars
 
 _log = logging.getLogger(__name__)
-_MAX_BARS = 8  # of runs that are trained at the same time
 
 
 @dataclass
@@ -110,7 +109,7 @@ class Screen:
         """
         if self._sweep:
             self._sweep.train(process)
-        if self.bars and len(self.bars.tasks) <= _MAX_BARS:
+        if self.bars:
             self.bars.show(process, lambda: f"{status.name}: {status.text}", status.done, status.total)
 
     def end_run(self, process: int) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import logging
 import pickle
+import shutil
 import socket
 import sys
 from logging.handlers import DatagramHandler
@@ -19,7 +21,9 @@ _MAX_BYTES = 1 << 18
 def receive_records() -> str:
     """Handle the records that workers send from now on, and return the address to send them to."""
     # a socket in a folder that only this user can open: the records are pickled
-    address = str(Path(mkdtemp(prefix="gluelamp-")) / "log")
+    folder = mkdtemp(prefix="gluelamp-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    address = str(Path(folder) / "log")
     receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     receiver.bind(address)
     Thread(target=_handle_records, args=(receiver,), daemon=True).start()
