@@ -203,7 +203,9 @@ def test_a_run_that_diverges_is_code_1_and_the_sweep_continues(
     assert sentence.startswith("error: The loss of step ")
     assert job.startswith("Error executing job with overrides: ")  # Hydra's line about the first failed job
     assert "trainer.learning_rate=1e+38" in job
-    assert re.search(r"tiny head_only cola seed 0 \(sample\): matthews_correlation \S+ held out", out)
+    assert re.search(
+        r"tiny head_only cola seed 0 on sample \(subset\) data: matthews_correlation \S+ held out", out
+    )
     records = [path.read_text(encoding="utf-8") for path in tmp_path.glob("runs/*/*/*/*/record.json")]
     assert sorted('"status": "failed"' in record for record in records) == [False, True]
 

@@ -95,10 +95,11 @@ def test_a_sweep_ends_with_the_scores_of_its_own_runs(
 ) -> None:
     shutil.copytree(undisturbed / "results", tmp_path / "results")
     _, out, _ = train_here(*SWEEP, *small, "method=lora")  # complete already
-    title, _, _, lora, note, *end = out.rpartition("\n\nGLUE, ")[2].splitlines()
+    title, _, _, lora, note, signature, *end = out.rpartition("\n\nGLUE, ")[2].splitlines()
     assert title.startswith("sample (subset) data, tiny, ")
     assert lora.startswith("lora ")
     assert "synthetic" in note
+    assert signature.startswith("Signature, shared by all scores: benchmark:glue|task:stsb|")
     assert end == ["", "runs: results/runs", "tables and page: run `gluelamp report`"]
     assert not list(tmp_path.glob("results/hydra/runs-*"))
 
