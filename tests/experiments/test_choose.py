@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from gluelamp.cli.main import run
 from gluelamp.experiments import choose
 from gluelamp.experiments.choose import Trials, train_within
+from gluelamp.training.trainer import DivergedError
 
 SECONDS = {"head_only": 10.0, "lora": 20.0, "full": 40.0}
 
@@ -21,11 +22,15 @@ SECONDS = {"head_only": 10.0, "lora": 20.0, "full": 40.0}
 def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[str], Trials]]:
     """Run a choice of three methods and three seeds in which each training takes a known time."""
 
-    def run(budget: float, complete: set[str] = frozenset()) -> tuple[list[str], Trials]:  # type: ignore[assignment]
+    def run(
+        budget: float, complete: Container[str] = (), diverging: Container[str] = ()
+    ) -> tuple[list[str], Trials]:
         now, order = [0.0], []
 
         def execute(config: str) -> SimpleNamespace:
             method = config.split(maxsplit=1)[0]
+            if config in diverging:
+                raise DivergedError("The loss is not finite.", [])
             if config not in complete:
                 now[0] += SECONDS[method]
                 order.append(config)
@@ -100,14 +105,26 @@ def test_the_command_trains_prints_and_writes_a_recommendation(
     assert "\nTake " in capsys.readouterr().out
 
 
-def test_a_method_on_the_command_line_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("method=lora", "method=lora is not allowed here. Name the methods with choose.methods=[A,B]."),
+        ("choose.methods=[lora,pafy]", "method 'pafy' is unknown; did you mean 'pafi'?"),
+    ],
+)
+def test_a_wrong_method_is_refused(
+    word: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["gluelamp choose", "task.train=a.csv", "method=lora"])
+    monkeypatch.setattr("sys.argv", ["gluelamp choose", "task.train=a.csv", word])
     with pytest.raises(SystemExit) as end:
         run("choose")
     assert end.value.code == 2
-    assert (
-        "method=lora is not allowed here. Name the methods with choose.methods=[A,B]."
-        in capsys.readouterr().err
-    )
+    assert message in capsys.readouterr().err
+
+
+def test_a_method_that_diverges_is_no_candidate_and_the_others_go_on(
+    trained: Callable[..., tuple[list[str], Trials]],
+) -> None:
+    order, trials = trained(1000, diverging={"lora 0"})
+    assert order == [f"{method} {seed}" for seed in range(3) for method in ("head_only", "full")]
+    assert (len(trials.runs), trials.left_out) == (6, [])

@@ -155,9 +155,10 @@ def _published(raw: dict[str, Any]) -> Path:
 def choose(raw: dict[str, Any]) -> None:
     """Train several methods on one task within a budget, and print which one to take."""
     from hydra import compose
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
 
-    from gluelamp.errors import InputError
+    from gluelamp.errors import InputError, unknown
     from gluelamp.experiments.choose import ChooseConfig, train_within
     from gluelamp.experiments.config import parse, parse_run
     from gluelamp.experiments.plan import check_run
@@ -171,6 +172,11 @@ def choose(raw: dict[str, Any]) -> None:
     words = HydraConfig.get().overrides.task
     if given := [word for word in words if word.startswith(("method=", "seed=", "trial="))]:
         raise InputError(f"{given[0]} is not allowed here. Name the methods with choose.methods=[A,B].")
+
+    known = GlobalHydra.instance().config_loader().get_group_options("method")
+    for method in options.methods:
+        if method not in known:
+            raise unknown("method", method, known)
 
     def composed(method: str, seed: int) -> dict[str, Any]:
         config = plain(compose("choose", overrides=[*words, f"method={method}", f"seed={seed}"]))

@@ -54,6 +54,8 @@ class Trials:
     @property
     def enough(self) -> str:
         """A sentence on the budget that is enough for one run of every method."""
+        if not self.seconds:
+            return ""
         mean = fmean(self.seconds.values())
         minutes = math.ceil(mean * (len(self.seconds) + len(self.left_out)) / 60)
         return (
@@ -77,7 +79,8 @@ def train_within(
     """
     trials, end = Trials(), clock() + budget
     for number, configs in enumerate(rounds):
-        remaining = {name: config for name, config in configs.items() if name not in trials.left_out}
+        # Methods that the budget did not allow, or whose first training diverged, have no duration.
+        remaining = {name: config for name, config in configs.items() if not number or name in trials.seconds}
         if number and not _fits(trials, remaining, number, end - clock()):
             break
         for name, config in remaining.items():
@@ -96,8 +99,7 @@ def _train(trials: Trials, name: str, config: RunConfig, clock: Callable[[], flo
     try:
         record = execute(config)
     except DivergedError as error:
-        _log.warning("%s is left out: %s", name, error)
-        trials.left_out.append(name)
+        _log.warning("a run of %s is left out: %s", name, error)
         return
     trials.runs.append((plan_run(config).folder, record))
     # A run that was complete before took no time now; its record has the seconds of its training.
