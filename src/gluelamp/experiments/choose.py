@@ -89,7 +89,7 @@ def train_within(
                 trials.left_out.append(name)
                 continue
             _train(trials, name, config, clock)
-            if len(trials.seconds) == 1 and number == 0:
+            if number == 0 and list(trials.seconds) == [name]:
                 _log.info("%s", _first_plan(trials.seconds[name], len(configs), len(rounds), budget))
     return trials
 
