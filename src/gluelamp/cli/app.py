@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gluelamp.cli.summary import end_sweep
+from gluelamp.cli.terminal import screen
 from gluelamp.errors import InputError, unknown
 from gluelamp.experiments.compose import initialized_hydra, register_method_packages
 from gluelamp.experiments.overrides import refuse_renamed
@@ -83,6 +84,7 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> NoRet
             refuse_renamed(key, value)
         decorate(job)()
     except JobFailedError as error:  # Hydra has not called on_multirun_end
+        screen().close()
         end_sweep()
         sys.exit(error.code)
     except KeyboardInterrupt:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # The folder in which each job of a sweep names its run. It is an environment variable, because that reaches
 # the jobs of every launcher.
 _SWEEP = "GLUELAMP_SWEEP"
+_PARTS = {"tables": "tables", "page": "report.html", "runs": "runs"}  # of a results folder
 
 
 def start_sweep(root: Path) -> None:
@@ -52,11 +53,17 @@ def end_sweep() -> None:
     shutil.rmtree(folder)
     if runs:
         from gluelamp.records import read_record
-        from gluelamp.reporting.scores import score_table
+        from gluelamp.reporting.scores import is_trial, score_table
 
         root = folder.parents[1]
-        print_scores(score_table([(run, read_record(run / "record.json")) for run in runs]))
-        other = "" if root == Path("results") else f" results.root={root}"
+        found = [(run, read_record(run / "record.json")) for run in runs]
+        print_scores(score_table(found))
+        trials = sum(is_trial(record) for _, record in found)
+        if trials:
+            print_lines(f"{trials} trials of a search: a report compares them in the table `search`.")
+        # the trials in results/search belong to the report of results
+        reported = root.parent if root.name == "search" else root
+        other = "" if reported == Path("results") else f" results.root={reported}"
         print_lines(f"runs: {root / 'runs'}", f"tables and page: run `gluelamp report{other}`")
 
 
@@ -75,8 +82,8 @@ def print_report(results: Results) -> None:
             print_table(table)
     if not REFERENCE.is_dir():
         print_lines("The project's own results are in a clone only, so there is no comparison with them.")
-    paths = {"tables": "tables", "page": "report.html", "runs": "runs"}
-    print_lines(*(f"{name}: {results.root / path}" for name, path in paths.items()))
+    paths = {name: results.root / part for name, part in _PARTS.items()}
+    print_lines(*(f"{name}: {path}" for name, path in paths.items() if path.exists()))
 
 
 def print_scores(scores: pd.DataFrame, summary: pd.DataFrame | None = None) -> None:
