@@ -38,6 +38,7 @@ def test_a_difference_is_that_of_the_means_and_learning_rates_may_differ(add_run
     assert row["difference"] == pytest.approx(0.5)
     assert row["low"] < 0.5 < row["high"]
     assert row["verdict"] == "better"
+    assert row["other_options"] == "method.density=0.1 (reference: unset)"
     assert against(reference, own)["verdict"].tolist() == ["worse"]
 
 

@@ -37,7 +37,7 @@ from gluelamp.reporting.tables.paired import ONE_SEED
 COLUMNS = [
     *(*SCOPE, "method", "task", "metric", "selection"),
     *("mean", "seeds", "reference_mean", "reference_seeds", "collapsed"),
-    *("difference", "low", "high", "p", "p_holm", "verdict", "not_comparable"),
+    *("difference", "low", "high", "p", "p_holm", "verdict", "other_options", "not_comparable"),
 ]
 NO_RUN = "the reference has no such run"
 _READING = (
@@ -90,12 +90,14 @@ def _row(
     own: Mapping[Any, Any], settings: Mapping[str, str], candidates: pd.DataFrame | None
 ) -> dict[str, Any]:
     shown = {name: own[name] for name in (*SCOPE, "task", "metric", "selection", "mean", "seeds")}
-    row = {**shown, "method": own["variant"], "collapsed": own["collapsed"], "not_comparable": ""}
+    row = {**shown, "method": own["variant"], "collapsed": own["collapsed"]}
+    row |= {"other_options": "", "not_comparable": ""}
     if candidates is not None:
         candidates = candidates[candidates["selection"] == own["selection"]]
     if candidates is None or candidates.empty:
         return {**row, "not_comparable": NO_RUN}
-    runs, reasons = _closest(candidates, settings, own["data"])
+    runs, reasons, options = _closest(candidates, settings, own["data"])
+    row["other_options"] = ", ".join(options)
     row |= {"reference_mean": runs["value"].mean(), "reference_seeds": runs["seed"].nunique()}
     predictions = read_predictions(runs) if not reasons else None
     if predictions is None or own["predictions"] is None:
@@ -105,8 +107,8 @@ def _row(
 
 def _closest(
     candidates: pd.DataFrame, settings: Mapping[str, str], data: str
-) -> tuple[pd.DataFrame, list[str]]:
-    """Return the runs whose settings are the most similar, and the reasons why they are not comparable."""
+) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """Return the most similar runs, the reasons why they are not comparable, and their other options."""
     all_settings = table_settings(candidates)
     keys = pd.Series([str(sorted(one.items())) for one in all_settings], index=candidates.index)
     options = dict(zip(keys, all_settings, strict=True))
@@ -118,12 +120,11 @@ def _closest(
 
     best = min(sorted(options), key=distance)
     runs, other = candidates[keys == best], options[best]
-    reasons = [
-        _reason(name, settings, other, data, runs["data"].iloc[0])
-        for name in _different_keys(settings, other)
-        if _must_be_equal(name)
-    ]
-    return runs, reasons
+    different: dict[bool, list[str]] = {True: [], False: []}
+    for name in _different_keys(settings, other):
+        text = _reason(name, settings, other, data, runs["data"].iloc[0])
+        different[_must_be_equal(name)].append(text)
+    return runs, different[True], different[False]
 
 
 def _different_keys(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
@@ -176,6 +177,9 @@ def _table(rows: pd.DataFrame) -> Table:
 
 
 def _notes(rows: pd.DataFrame) -> Iterator[str]:
+    compared = rows[rows["difference"].notna() & (rows["other_options"] != "")]
+    for options, part in compared.groupby("other_options", sort=False):
+        yield f"Other options of {', '.join(map(escape, dict.fromkeys(part['method'])))}: {escape(options)}."
     for reason, part in rows[rows["not_comparable"] != ""].groupby("not_comparable", sort=False):
         methods = ", ".join(map(escape, dict.fromkeys(part["method"])))
         yield f"Not comparable: {escape(reason)}. {plural(len(part), 'score')}: {methods}."
