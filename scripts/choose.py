@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Try several methods on your data, and say which one to take: python scripts/choose.py task.train=my.csv."""
+"""Try several methods on your data, and say which one to take: gluelamp choose task.train=my.csv."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Export a finished run: python scripts/export.py method=lora format=peft destination=DIR."""
+"""Export a finished run: gluelamp export method=lora format=peft destination=DIR."""
 
 from __future__ import annotations
 

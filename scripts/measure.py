@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Count, time or certify: python scripts/measure.py -m backbone=minilm,roberta_large what=parameters."""
+"""Count, time or certify: gluelamp measure -m backbone=minilm,roberta_large what=parameters."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the test server's files of a finished run: python scripts/predict.py method=pafi task=cola."""
+"""Write the test server's files of a finished run: gluelamp predict method=pafi task=cola."""
 
 from __future__ import annotations
 

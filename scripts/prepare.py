@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Copy tasks to a local folder of checked Parquet: python scripts/prepare.py data=hub tasks=[cola,rte]."""
+"""Copy tasks to a local folder of checked Parquet: gluelamp prepare data=hub tasks=[cola,rte]."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Add printed numbers to results/published: python scripts/publish.py file=FILE.csv paper=pafi_hiwi."""
+"""Add printed numbers to results/published: gluelamp publish file=FILE.csv paper=pafi_hiwi."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write tables, figures and the page from the records alone: python scripts/report.py what=[report]."""
+"""Write tables, figures and the page from the records alone: gluelamp report what=[report]."""
 
 from __future__ import annotations
 

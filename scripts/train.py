@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train one run, or with -m a sweep: python scripts/train.py method=pafi task=cola seed=0."""
+"""Train one run, or with -m a sweep: gluelamp train method=pafi task=cola seed=0."""
 
 from __future__ import annotations
 

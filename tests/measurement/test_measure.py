@@ -16,6 +16,7 @@ import torch
 import yaml
 from filelock import FileLock
 
+from gluelamp.cli import commands
 from gluelamp.cli.app import RunFailedError
 from gluelamp.cli.sweep import SweepCallback
 from gluelamp.errors import InputError
@@ -73,7 +74,7 @@ def test_too_little_memory_is_a_sentence(monkeypatch: pytest.MonkeyPatch, measur
     monkeypatch.setattr("gluelamp.experiments.measure.measure", out_of_memory)
     monkeypatch.setattr("gluelamp.experiments.measure.parse_measure", lambda _: measuring(*TINY))
     with pytest.raises(RunFailedError, match="too little free memory for this measurement"):
-        runpy.run_path(str(SCRIPT))["run"]({})
+        commands.measure({})
 
 
 @pytest.mark.parametrize("wrong", ["hidden_size=33", "model_type=nope", "vocab_size=abc"])
