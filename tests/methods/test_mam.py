@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gluelamp.backbones.anatomy import anatomy
 from gluelamp.methods.mam import MAM
 from gluelamp.methods.parallel import Parallel
 from gluelamp.methods.prefix import Prefix
@@ -22,9 +23,9 @@ def one_after_the_other(architecture: str, network: int | None) -> tuple[nn.Modu
     model = tiny(architecture)
     prefix = Prefix(length=3, init_std=0.3, bottleneck=network)
     parallel = Parallel(bottleneck=5, scale=0.7, dropout=0.4)
-    values = prefix.adapt(model).trainable | parallel.adapt(model).trainable
-    for value in values.values():
-        value.requires_grad_(True)  # the second method froze the first one's
+    values = prefix.adapt(model).trainable
+    for change in parallel.changes(model, anatomy(model)):  # adapt() refuses an adapted model
+        values |= change.parameters()
     return model, values
 
 
