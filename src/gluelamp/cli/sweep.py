@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,8 @@ class SweepCallback(Callback):
         if launcher == "joblib":
             workers = effective_n_jobs(config.hydra.launcher.n_jobs)
             self.address = receive_records()
+            # joblib replaces a worker whose memory has grown, between two runs
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs")
         screen().start_sweep(jobs, workers)
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
