@@ -164,3 +164,14 @@ printf "%s\\n" "${COMPREPLY[@]}"
         check=False,
     )
     assert (sorted(done.stdout.split()), done.stderr) == (choices, "")
+
+
+def test_output_that_nobody_reads_is_no_error(environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "gluelamp", "train", "--help"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""

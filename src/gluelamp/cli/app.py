@@ -94,6 +94,8 @@ def run_app(task: Callable[[dict[str, Any]], object], config_name: str) -> NoRet
         stop(error)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         stop(explain(error, config_name, sys.argv[1:]))
+    except BrokenPipeError:
+        raise
     except OSError as error:  # after Hydra's errors, of which some are OSErrors
         sys.exit(_print_error(_cannot_use(error), 2))
     sys.exit(0)

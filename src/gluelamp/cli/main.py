@@ -72,11 +72,16 @@ def run(name: str) -> NoReturn:
     command = SUBCOMMANDS[name]
     module, _, function_name = command.function.partition(":")
     function = getattr(import_module(module), function_name)
-    if command.has_config:
-        from gluelamp.cli.app import run_app
+    try:
+        if command.has_config:
+            from gluelamp.cli.app import run_app
 
-        run_app(function, name)
-    sys.exit(function())
+            run_app(function, name)
+        sys.exit(function())
+    except BrokenPipeError:  # the reader of the output has ended, such as `head`
+        # Python flushes standard output at exit, which must not fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def _complete(arguments: list[str]) -> NoReturn:
