@@ -1,6 +1,6 @@
 # gluelamp: make reproduce-glue and make test are the entry points; make help lists all targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce-glue reproduce-lamp choose search tables report reference measure measure-large certificates method-pages docs prepare test test-learning test-browser lint format benchmark clean
+.PHONY: help setup reproduce-glue reproduce-lamp choose search tables report reference measure measure-large certificates method-pages docs prepare test test-learning test-browser fuzz lint format benchmark clean
 
 SCALE ?= demo
 DATA ?= auto
@@ -8,6 +8,7 @@ ROOT ?=
 HEAD ?=
 JOBS ?= 1
 BUDGET ?= 30
+CASES ?= 10000
 ARGS ?=
 PYTHON ?= python3
 VENV ?= .venv
@@ -97,7 +98,7 @@ reference: setup  ## for maintainers: regenerate the tables, figures and page of
 prepare: setup  ## copy GLUE from DATA to data/glue as checked Parquet, for work without a network
 	$(RUN) scripts/prepare.py $(SOURCE)
 
-test test-learning test-browser: export OMP_NUM_THREADS = 1  # one test process per core
+test test-learning test-browser fuzz: export OMP_NUM_THREADS = 1  # one test process per core
 test: setup  ## run all tests except those of the next two targets
 	$(VENV)/bin/pytest -n auto --dist worksteal -m 'not learning and not browser'
 
@@ -109,6 +110,9 @@ test-browser: setup  ## test the HTML report in Debian's Chromium (as root: inst
 	  && apt-get install -qq --yes --no-install-recommends chromium chromium-driver >/dev/null; } \
 	  || echo "Chromium is missing and cannot be installed: its tests are skipped."
 	$(VENV)/bin/pytest -m browser tests/browser
+
+fuzz: setup  ## read CASES damaged and generated files of each format, new ones in each call (10000: half an hour)
+	GLUELAMP_FUZZ_CASES=$(CASES) $(VENV)/bin/pytest --durations=0 tests/fuzz
 
 lint: setup  ## check style, types and the order of imports
 	$(VENV)/bin/ruff check .

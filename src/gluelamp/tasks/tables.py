@@ -184,10 +184,14 @@ def read_parquet(path: Path) -> Table:
         InputError: if the file is missing, truncated or no Parquet file.
     """
     try:
-        with pq.ParquetFile(path) as file:
-            rows = file.read().to_pandas(ignore_metadata=True)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} cannot be read as a whole Parquet file: {error}") from error
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            columns = file.read()
+        columns.validate(full=True)  # texts are UTF-8, and offsets are inside of them
+        # Without the metadata of pandas, which to_pandas parses even if it is told to ignore them.
+        rows = columns.replace_schema_metadata().to_pandas()
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no UTF-8
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InputError(f"{path} cannot be read as a whole Parquet file: {reason}.") from error
     return Table(numbered(rows), str(path))
 
 
@@ -278,8 +282,8 @@ def _record(line: str, where: str) -> dict[str, Any]:
 @contextmanager
 def _text(path: Path) -> Iterator[TextIO]:
     try:
-        # Some official files start with a byte order mark.
-        with path.open(encoding="utf-8-sig") as file:
+        # Some official files start with a byte order mark. Line ends inside quotes belong to the text.
+        with path.open(encoding="utf-8-sig", newline="") as file:
             yield file
     except FileNotFoundError as error:
         raise InputError(f"The file {path} does not exist.") from error
