@@ -13,7 +13,7 @@ from gluelamp.exporting.card import Evaluation
 from methods.cases import GetMethod
 from tiny_models import tiny
 
-ORIGIN = Origin("org/base", outputs=3, revision="abc", labels=("no", "yes", "maybe"))
+ORIGIN = Origin("org/base", revision="abc", labels=("no", "yes", "maybe"))
 EVALUATION = Evaluation(
     task="cola",
     data="local data",
@@ -50,10 +50,11 @@ def test_the_method_is_described_with_its_paper_and_options(method: GetMethod, t
     folder = export(method("lora", "rank=2").adapt(tiny("bert")), tmp_path / "mine", "peft", origin=ORIGIN)
     text = ModelCard.load(folder / "README.md").text
     assert "LoRA (Hu et al., ICLR 2022, arXiv 2106.09685) with `rank=2`, `alpha=16`" in text
-    assert '.from_pretrained("org/base", num_labels=3)' in text
+    assert '.from_pretrained(\n    "org/base",\n    num_labels=3,\n' in text
+    assert "    label2id={'LABEL_0': 0, 'LABEL_1': 1, 'LABEL_2': 2},\n    dtype='float32',\n" in text
 
 
 def test_a_folder_is_no_base_model_on_the_hub(method: GetMethod, tmp_path: Path) -> None:
-    origin = Origin(str(tmp_path), outputs=3)
+    origin = Origin(str(tmp_path))
     folder = export(method("lora").adapt(tiny("bert")), tmp_path / "mine", "peft", origin=origin)
     assert ModelCard.load(folder / "README.md").data.base_model is None

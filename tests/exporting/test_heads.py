@@ -29,7 +29,7 @@ def test_the_other_library_computes_the_same_outputs(
     loss(adapted, head).backward()
     optimizer.step()
     expected = outputs(adapted.model, head)
-    origin = Origin("org/base", outputs=3)
+    origin = Origin("org/base")
     merged, adapter = (export(adapted, tmp_path / name, name, origin=origin) for name in ("merged", "peft"))
     loaded = PeftModel.from_pretrained(headed("bert", head), adapter)
     assert (outputs(loaded, head) - expected).abs().max() <= TOLERANCE

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import sdpa_mask
 
 ATTENTION = "gluelamp_eager"
@@ -162,8 +162,8 @@ def install_dropout(model: nn.Module, seed: int) -> DropoutMasks:
     return masks
 
 
-def set_dropout(model: nn.Module, p: float) -> None:
-    """Set the probability of every dropout in a model, including that of attention.
+def set_dropout(model: PreTrainedModel, p: float) -> None:
+    """Set the probability of every dropout in a model, including that of attention, and its configuration.
 
     This has no effect where the model was built without a dropout module: ModernBERT has an identity after
     its attention if the probability in its configuration is 0.
@@ -173,3 +173,6 @@ def set_dropout(model: nn.Module, p: float) -> None:
             module.p = p
         if isinstance(getattr(module, "attention_dropout", None), float):
             vars(module)["attention_dropout"] = p
+    for name, value in vars(model.config).items():
+        if "dropout" in name and isinstance(value, float | int):  # without one, classifier_dropout is None
+            setattr(model.config, name, p)

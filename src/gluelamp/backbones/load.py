@@ -23,7 +23,7 @@ from gluelamp.records.files import Name
 
 if TYPE_CHECKING:
     from torch import nn
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from gluelamp.backbones.heads import HeadType
 
@@ -32,6 +32,8 @@ _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.mod
 _SETTINGS = ("config.json", "*token*.json", "vocab*", "merges.txt", "*.model")
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 _WEIGHTS = "model.safetensors"
+_OTHER_TASK = ("auto_map", "custom_pipelines", "finetuning_task", "task_specific_params")
+"""Settings of a checkpoint's configuration that concern its own task, or name Python code in its folder."""
 _EXTRACTION_LIMIT_S = 600  # half a gigabyte takes seconds, but minutes on the disk of a busy cluster
 
 
@@ -254,18 +256,23 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
 
 
 def load_model(
-    checkpoint: Checkpoint, num_outputs: int, attention: str, head: HeadType = "two_layer"
+    checkpoint: Checkpoint,
+    num_outputs: int,
+    attention: str,
+    head: HeadType = "two_layer",
+    labels: Sequence[str] = (),
 ) -> PreTrainedModel:
     """Return a sequence classifier: the encoder of a checkpoint in fp32 with a new, random head.
 
     The head is initialised from torch's global generator, so seed it first. If the checkpoint was fine-tuned
-    with a head, that head is not used.
+    with a head, neither that head nor the settings of its task are used.
 
     Args:
         checkpoint: from `find_checkpoint`.
         num_outputs: number of outputs of the head.
         attention: name of the attention implementation.
         head: type of the head.
+        labels: names of the classes, for the model's configuration; empty for a regression.
 
     Raises:
         InputError: if the files cannot be read, lack a tensor of the encoder, or have one of another shape;
@@ -301,9 +308,20 @@ def load_model(
     for path, module in new_head(model).items():
         if not {f"{path}.{name}" for name, _ in module.named_parameters()} <= set(report["missing_keys"]):
             _initialise(model, module)
+    _set_task(model.config, num_outputs, labels)
     if head == "linear":
         use_linear_head(model)
     return set_attention(model, attention)
+
+
+def _set_task(config: PreTrainedConfig, num_outputs: int, labels: Sequence[str]) -> None:
+    """Give a configuration the settings of a new task, in place of those of the checkpoint's own task."""
+    names = dict(enumerate(labels or [f"LABEL_{number}" for number in range(num_outputs)]))
+    config.id2label = names
+    config.label2id = {name: number for number, name in names.items()}
+    config.problem_type = "regression" if num_outputs == 1 else "single_label_classification"
+    for name in _OTHER_TASK:
+        vars(config).pop(name, None)
 
 
 def _check_encoder(folder: Path, model: PreTrainedModel, report: Mapping[str, Any]) -> None:

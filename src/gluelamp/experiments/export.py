@@ -76,7 +76,7 @@ def export_run(config: RunConfig, options: ExportConfig) -> Path:
         check_token(options.push)
     adaptation = _trained(plan, options)
     base, revision = _base(plan)
-    origin = Origin(base, task.num_outputs, revision, task.labels)
+    origin = Origin(base, revision, task.labels)
     evaluation = _evaluation(plan.folder, task, options.selection)
     # in fp32: a merge in bf16 would round the differences away
     export(adaptation, folder, options.format, origin=origin, evaluation=evaluation)

@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.backbones.dropout import ATTENTION
-from gluelamp.backbones.load import load_model, load_tokenizer
+from gluelamp.backbones.load import load_tokenizer
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig
 from gluelamp.experiments.plan import Plan, plan_run
@@ -56,7 +56,7 @@ def load_trained(plan: Plan, state: State, attention: str) -> Adaptation:
             "profile in a profile store."
         )
     config = plan.config
-    model = load_model(plan.checkpoint, plan.task.num_outputs, attention, config.head.type).eval()
+    model = plan.load_model(attention).eval()
     adaptation = config.method.adapt(model, read_selection(path))
     load_task_state(path, adaptation, provenance(adaptation, plan.checkpoint.checksum))
     return adaptation

@@ -10,8 +10,10 @@ from typing import Any
 
 import pandas as pd
 import torch
+from transformers import PreTrainedModel
 
-from gluelamp.backbones.load import Checkpoint, find_checkpoint
+from gluelamp.backbones.dropout import set_dropout
+from gluelamp.backbones.load import Checkpoint, find_checkpoint, load_model
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig, parse_run
 from gluelamp.experiments.identity import effective_config, identity
@@ -70,6 +72,18 @@ class Plan:
         config = self.config
         names = (config.backbone.name, config.method_name, config.task.name, self.identity, self.subfolder)
         return self.root.joinpath("runs", *names)
+
+    def load_model(self, attention: str) -> PreTrainedModel:
+        """Return the encoder with a new, random head for the task, and the dropout of the run.
+
+        Args:
+            attention: name of the attention implementation.
+        """
+        labels = () if isinstance(self.task, Mixture) else self.task.labels
+        model = load_model(self.checkpoint, self.task.num_outputs, attention, self.config.head.type, labels)
+        if self.config.trainer.dropout is not None:
+            set_dropout(model, self.config.trainer.dropout)  # the backbone's only: no method is applied yet
+        return model
 
     def training_rows(self, data: TaskData) -> pd.DataFrame:
         """Return the training rows of a task, at most ``task.max_train_examples``."""

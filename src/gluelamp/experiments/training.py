@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from gluelamp.backbones.anatomy import anatomy, output_layer, readable_tokens
-from gluelamp.backbones.dropout import ATTENTION, set_dropout
-from gluelamp.backbones.load import load_model, load_tokenizer
+from gluelamp.backbones.dropout import ATTENTION
+from gluelamp.backbones.load import load_tokenizer
 from gluelamp.backbones.task_ids import accept_task_ids
 from gluelamp.errors import InputError
 from gluelamp.experiments.plan import Plan
@@ -93,7 +93,7 @@ def bare_model(plan: Plan) -> PreTrainedModel:
         InputError: if ``trainer.max_length`` is more than the encoder has positions for.
     """
     torch.manual_seed(plan.config.seed)
-    model = load_model(plan.checkpoint, plan.task.num_outputs, ATTENTION, plan.config.head.type)
+    model = plan.load_model(ATTENTION)
     _check_length(plan, readable_tokens(anatomy(model).embeddings.module))
     if any(plan.task.initial_head_bias):
         # The head of a regression task starts in the middle of the range of labels. From 0, its bias alone
@@ -101,8 +101,6 @@ def bare_model(plan: Plan) -> PreTrainedModel:
         output_layer(model).bias.data += torch.tensor(plan.task.initial_head_bias)
     if isinstance(plan.task, Mixture):
         accept_task_ids(model, len(plan.task.members))
-    if plan.config.trainer.dropout is not None:
-        set_dropout(model, plan.config.trainer.dropout)  # the backbone's only: the method is not applied yet
     return model
 
 

@@ -20,20 +20,18 @@ class Origin:
 
     Args:
         base: the pre-trained model: a repository on the hub, or a folder.
-        outputs: number of outputs of the head.
         revision: commit on the hub.
         labels: of the classes, in the order of the outputs; empty for a regression.
     """
 
     base: str
-    outputs: int
     revision: str | None = None
     labels: tuple[str, ...] = ()
 
     @staticmethod
     def from_model(model: PreTrainedModel) -> Origin:
         """Return what the configuration of a model says."""
-        return Origin(str(model.config.name_or_path), model.config.num_labels or 1)
+        return Origin(str(model.config.name_or_path))
 
 
 class HeadKind(NamedTuple):

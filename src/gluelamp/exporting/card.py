@@ -12,6 +12,7 @@ from gluelamp.exporting.base import Origin, head_kind
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
+    from transformers import PreTrainedModel
 
     from gluelamp.methods.adaptation import Adaptation
     from gluelamp.methods.base import Method
@@ -57,7 +58,10 @@ model = pipeline("{pipeline}", "{folder}")
     "peft": """from peft import PeftModel
 from transformers import {auto_class}
 
-model = {auto_class}.from_pretrained("{base}", num_labels={outputs})
+model = {auto_class}.from_pretrained(
+    "{base}",
+{settings}    ignore_mismatched_sizes=True,  # the head is that of the adapter
+)
 model = PeftModel.from_pretrained(model, "{folder}")
 """,
     "adapters": """from adapters import AutoAdapterModel
@@ -106,7 +110,7 @@ def write_card(
     code = _CODE[format].format(
         base=base,
         folder=folder.name,
-        outputs=origin.outputs,
+        settings="".join(f"    {line},\n" for line in _settings(adaptation.model)),
         auto_class=kind.auto_class,
         pipeline=kind.pipeline,
     )
@@ -122,6 +126,14 @@ def write_card(
         "the training data apply.",
     ]
     ModelCard("\n\n".join(parts) + "\n").save(folder / "README.md")
+
+
+def _settings(model: PreTrainedModel) -> list[str]:
+    """Return the arguments of ``from_pretrained`` with which the base model gets the settings of a model."""
+    names = ("num_labels", "problem_type", "id2label", "label2id")
+    settings = {name: getattr(model.config, name) for name in names}
+    settings["dtype"] = str(model.dtype).removeprefix("torch.")
+    return [f"{name}={value!r}" for name, value in settings.items() if value is not None]
 
 
 def _described(method: Method) -> str:
