@@ -88,9 +88,11 @@ def test_another_checksum_is_refused_except_in_a_local_folder(
 def test_the_checksum_covers_all_shards_in_order(tmp_path: Path) -> None:
     def folder(name: str, *shards: float) -> str:
         (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text("{}")
-        for number, value in enumerate(shards):
-            save_file({"w": torch.tensor([value])}, tmp_path / name / f"model-{number}.safetensors")
+        (tmp_path / name / "config.json").write_text('{"model_type": "bert"}')
+        files = {f"w{number}": f"model-{number}.safetensors" for number in range(len(shards))}
+        (tmp_path / name / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+        for value, file in zip(shards, files.values(), strict=True):
+            save_file({"w": torch.tensor([value])}, tmp_path / name / file)
         return find_checkpoint(config(path=str(tmp_path / name))).checksum
 
     checksums = [folder("a", 1.0, 2.0), folder("b", 1.0, 3.0), folder("c", 2.0, 1.0), folder("d", 1.0)]

@@ -108,9 +108,11 @@ def find_checkpoint(config: BackboneConfig) -> Checkpoint:
     """Return the folder of a checkpoint. It is downloaded from the hub if necessary.
 
     Raises:
-        InputError: if the folder, package or repository does not exist, has no safetensors, or does not have
-            the expected checksum.
+        InputError: if the folder, package or repository does not exist, has no safetensors, does not have
+            the expected checksum, or as `check_folder`.
     """
+    from gluelamp.backbones.checks import check_folder
+
     revision = None
     if config.path:
         folder = Path(config.path).expanduser()
@@ -140,6 +142,7 @@ def find_checkpoint(config: BackboneConfig) -> Checkpoint:
             f"backbone {config.name!r}: the weights in {folder} have sha256 {checksum}, not "
             f"{config.sha256}. Install them again, or remove the folder if it is in a cache."
         )
+    check_folder(folder)
     return Checkpoint(folder, revision, checksum)
 
 
@@ -233,13 +236,19 @@ def _checksum(weights: tuple[Path, ...]) -> str:
     return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
 
 
-def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+def load_tokenizer(checkpoint: Checkpoint, texts: int = 1) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a checkpoint.
 
+    Args:
+        checkpoint: from `find_checkpoint`.
+        texts: number of texts in an example of the task, 1 or 2.
+
     Raises:
-        InputError: if the folder holds no tokenizer.
+        InputError: if the folder holds no tokenizer, or it does not fit the encoder or the task.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
+
+    from gluelamp.backbones.checks import check_tokenizer
 
     folder = checkpoint.folder
     # Without a vocabulary, transformers returns a tokenizer that maps every word to the unknown token.
@@ -248,11 +257,25 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
             f"{folder} holds no tokenizer: none of {', '.join(_VOCABULARIES)}. Copy the files of the "
             "tokenizer that the weights were trained with."
         )
+    has_only_model = not any((folder / name).is_file() for name in _VOCABULARIES[:-1])
+    if has_only_model and find_spec("sentencepiece") is None:
+        raise InputError(
+            f"{folder} holds a tokenizer of sentencepiece (*.model), and the package is not installed. "
+            "Run: pip install 'gluelamp[sentencepiece]'. Or save the tokenizer as tokenizer.json."
+        )
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # a damaged file raises exceptions of many types
         reason = f"{type(error).__name__}: {error}"
+        if has_only_model:  # transformers then takes it for a file of another library
+            reason = "its *.model is no file of sentencepiece"
         raise InputError(f"{folder} holds no usable tokenizer ({reason}).") from error
+    check_tokenizer(folder, tokenizer, config, texts)
+    # An encoder has no use for a chat template. It is not hashed, and an export would contain it.
+    tokenizer.chat_template = None
+    tokenizer.init_kwargs.pop("chat_template", None)
+    return tokenizer
 
 
 def load_model(
@@ -283,11 +306,12 @@ def load_model(
     from transformers.utils import logging as transformers_logging
 
     from gluelamp.backbones.anatomy import new_head, use_linear_head
+    from gluelamp.backbones.checks import check_weights
 
     transformers_logging.set_verbosity_error()  # it warns that the head is new
     transformers_logging.disable_progress_bar()
     # A checkpoint that was fine-tuned may have a head of another size, so mismatched shapes are not an error
-    # here. `_check_encoder` refuses those of the encoder.
+    # here. `check_weights` refuses those of the encoder.
     try:
         model, report = AutoModelForSequenceClassification.from_pretrained(
             checkpoint.folder,
@@ -303,7 +327,7 @@ def load_model(
     except Exception as error:  # a damaged file raises exceptions of many types
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{checkpoint.folder} holds no usable encoder ({reason}).") from error
-    _check_encoder(checkpoint.folder, model, report)
+    check_weights(checkpoint.folder, model, report)
     # A head that was read in part or in full is initialised again, so that a run depends on its seed alone.
     for path, module in new_head(model).items():
         if not {f"{path}.{name}" for name, _ in module.named_parameters()} <= set(report["missing_keys"]):
@@ -322,24 +346,6 @@ def _set_task(config: PreTrainedConfig, num_outputs: int, labels: Sequence[str])
     config.problem_type = "regression" if num_outputs == 1 else "single_label_classification"
     for name in _OTHER_TASK:
         vars(config).pop(name, None)
-
-
-def _check_encoder(folder: Path, model: PreTrainedModel, report: Mapping[str, Any]) -> None:
-    """Refuse missing values and values of another shape, which ``transformers`` initialises at random."""
-    from gluelamp.backbones.anatomy import new_head
-
-    head = tuple(new_head(model))
-    misfits = [name for name, *_ in report["mismatched_keys"] if not name.startswith(head)]
-    if misfits:
-        raise InputError(
-            f"{folder} holds no usable encoder: {misfits[0]!r} has another shape than in "
-            "config.json. Take both files from one checkpoint."
-        )
-    if lost := sorted(name for name in report["missing_keys"] if not name.startswith(head)):
-        raise InputError(
-            f"{folder} holds no complete encoder: it lacks {lost[0]!r}, one of {len(lost)} tensors "
-            "that would be random. Take a checkpoint that has them."
-        )
 
 
 def _initialise(model: PreTrainedModel, part: nn.Module) -> None:

@@ -103,7 +103,7 @@ def write_test_predictions(config: RunConfig, options: PredictConfig) -> Path:
     model = load_trained(plan, options.selection, ATTENTION).model.to(plan.device)  # type: ignore[arg-type]
     # cast the model as in the evaluations of the training, so that the predictions are the same
     MasterWeights(model, [], plan.dtype)
-    tokenizer = load_tokenizer(plan.checkpoint)
+    tokenizer = load_tokenizer(plan.checkpoint, len(task.text_columns))
 
     def frame(rows: pd.DataFrame) -> pd.DataFrame:
         split = encode(rows, task, tokenizer, config.trainer.max_length)

@@ -49,7 +49,8 @@ def encode_splits(plan: Plan) -> tuple[EncodedSplit, Splits]:
         InputError: if ``trainer.max_length`` is more than the encoder can read.
     """
     length = plan.config.trainer.max_length
-    tokenizer = load_tokenizer(plan.checkpoint)
+    texts = max(len(data.task.text_columns) for data in plan.data)
+    tokenizer = load_tokenizer(plan.checkpoint, texts)
     _check_length(plan, tokenizer.model_max_length)
     cache = plan.root / "cache" / "tokens"
 
