@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from gluelamp.experiments.overrides import quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,10 +149,11 @@ def results(root: str | Path = "results") -> pd.DataFrame:
     Returns:
         the columns that `gluelamp.reporting.scores.score_table` describes.
     """
+    from gluelamp.io import user_path
     from gluelamp.records import find_runs
     from gluelamp.reporting.scores import score_table
 
-    return score_table(find_runs(Path(root)))
+    return score_table(find_runs(user_path(root)))
 
 
 def _run_config(
@@ -200,7 +202,5 @@ def _quoted(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_quoted, value))}]"
     if isinstance(value, str | Path):
-        # In Hydra's grammar a backslash escapes a quote, and is itself escaped before one only.
-        escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), str(value))
-        return f'"{escaped}"'
+        return quoted(str(value))
     return json.dumps(value)

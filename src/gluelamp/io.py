@@ -19,6 +19,25 @@ from gluelamp.errors import InputError
 _PARTIAL = ".partial"
 
 
+def user_path(place: str | Path) -> Path:
+    """Return a path that a user named, with the home folder in place of ``~``: the rule of all options.
+
+    Args:
+        place: relative or absolute. ``~`` counts at the beginning only.
+
+    Raises:
+        InputError: if it begins with ``~NAME``, and there is no user of that name.
+    """
+    try:
+        # a path object has lost the dot of ./~
+        return Path(place).expanduser() if str(place).startswith("~") else Path(place)
+    except RuntimeError as error:
+        raise InputError(
+            f"{place} is not a path: there is no home folder of that user. A name that begins with ~ is "
+            f"written ./{place}."
+        ) from error
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path in the same folder, and rename it to `path` once the block has succeeded.

@@ -44,12 +44,26 @@ CASES: dict[str, tuple[str, str]] = {
         "task.users=each has another name now. Write task.profiles=per_user.",
     ),
     "experiment that is a sweep": ("experiment=glue_demo", "The experiment is a sweep. Add -m."),
-    "no closing bracket": ("trainer.betas=[0.9", "The configuration is not valid: "),
+    "no closing bracket": ("trainer.betas=[0.9", "trainer.betas=[0.9 cannot be read. "),
+    "unquoted equals sign": (
+        "results.root=a=b",
+        "results.root=a=b cannot be read. A text with a sign such as = , ~ ( or a quote, or with a letter "
+        "such as é, is in quotes: 'results.root=\"a=b\"' A list ends with a bracket: results.root=[A,B].\n",
+    ),
+    "unquoted accent": ("task.name=café", "task.name=café cannot be read. "),
+    "unquoted comma": (
+        "tracker.project=a,b",
+        "tracker.project=a,b has a comma. Several runs, one for each value, need -m. A list is "
+        "tracker.project=[a,b]. A text with a comma is in quotes: 'tracker.project=\"a,b\"'\n",
+    ),
     "interpolation of a missing key": (
         "trainer.epochs=${nope}",
         "The configuration is not valid: Interpolation key 'nope' not found",
     ),
-    "no equals sign": ("epochs", "The configuration is not valid: "),
+    "no equals sign": (
+        "epochs",
+        "'epochs' is not allowed: an option is KEY=VALUE, as in trainer.epochs=3.\n",
+    ),
     "missing device": ("trainer.device=tpu", "device='tpu' is not usable here."),
     "missing data": ("data=local data.root=/nowhere", "/nowhere is no folder with task 'cola'."),
     "missing weights": ("backbone.path=/nowhere", "backbone 'tiny': /nowhere holds no config.json."),

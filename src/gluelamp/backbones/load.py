@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.errors import InputError
 from gluelamp.io import atomic_write, file_sha256, locked, remove_partial_files
-from gluelamp.records.files import Name
+from gluelamp.records.files import Name, PathOption
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,7 +61,7 @@ class BackboneConfig:
     shape: Mapping[str, Any]
     hub_id: str | None = None
     revision: str = "main"
-    path: str | None = None
+    path: PathOption | None = None
     wheel: str | tuple[str, ...] | None = None
     extra: str | None = None
     sha256: str | None = None
@@ -115,7 +115,7 @@ def find_checkpoint(config: BackboneConfig) -> Checkpoint:
 
     revision = None
     if config.path:
-        folder = Path(config.path).expanduser()
+        folder = Path(config.path)
     elif isinstance(config.wheel, tuple):
         folder = _extracted_parts(config, config.wheel)
     elif config.wheel:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import hydra
 from hydra import compose
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -25,8 +26,12 @@ from gluelamp.cli.summary import end_sweep
 from gluelamp.cli.terminal import screen
 from gluelamp.errors import InputError, unknown
 from gluelamp.experiments.compose import initialized_hydra, register_method_packages
-from gluelamp.experiments.overrides import refuse_renamed
+from gluelamp.experiments.overrides import quoted, refuse_renamed
+from gluelamp.io import user_path
 from gluelamp.package_data import CONFIGS, installed_methods
+
+# For the folder of a sweep, which Hydra makes. Here, because each worker of a sweep imports this module.
+OmegaConf.register_new_resolver("user_path", lambda place: str(user_path(place)), replace=True)
 
 
 class RunFailedError(RuntimeError):
@@ -131,6 +136,14 @@ def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> Inp
                 f"method {name!r} has no config: its package needs the file {folder}/{name}.yaml."
             )
         return unknown(group, name, error.options)
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override)
+    if match := re.search(r"Ambiguous value for argument '(.+)'\s1\. ", str(error), re.DOTALL):
+        key, _, value = match[1].partition("=")
+        return InputError(
+            f"{match[1]} has a comma. Several runs, one for each value, need -m. A list is {key}=[{value}]. "
+            f"A text with a comma is in quotes: {_for_shell(key, value)}"
+        )
     # Hydra names the key in this message only
     match = re.search(r"Could not override '([^']+)'", str(error))
     if match:
@@ -141,6 +154,22 @@ def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> Inp
     # the message of the cause is often the useful one; OmegaConf adds its own notation after full_key
     messages = [str(one).partition("full_key:")[0] for one in (error, error.__cause__) if one]
     return InputError(f"The configuration is not valid: {': '.join(' '.join(m.split()) for m in messages)}")
+
+
+def _unreadable(word: str) -> InputError:
+    """Return the error for a word of the command line that is outside of Hydra's grammar."""
+    key, equals, value = word.partition("=")
+    if not equals:
+        return InputError(f"{word!r} is not allowed: an option is KEY=VALUE, as in trainer.epochs=3.")
+    return InputError(
+        f"{word} cannot be read. A text with a sign such as = , ~ ( or a quote, or with a letter such as é, "
+        f"is in quotes: {_for_shell(key, value)} A list ends with a bracket: {key}=[A,B]."
+    )
+
+
+def _for_shell(key: str, value: str) -> str:
+    """Return a word with a quoted value, as it is typed in a shell, which removes the outer quotes."""
+    return shlex.quote(f"{key}={quoted(value)}")
 
 
 def _known_keys(config_name: str, overrides: Sequence[str], key: str) -> list[str]:
@@ -205,7 +234,7 @@ def path(value: object, key: str) -> Path:
         InputError: if the value is not a text.
     """
     if isinstance(value, str) and value:
-        return Path(value)
+        return user_path(value)
     raise InputError(f"{key}={value!r} is not allowed: give a path.")
 
 

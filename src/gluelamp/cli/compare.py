@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gluelamp.errors import InputError, unknown
+from gluelamp.io import user_path
 
 USAGE = """\
 usage: gluelamp compare SYSTEM [SYSTEM ...] [gold=FILE] [OPTION=VALUE ...]
@@ -80,12 +81,13 @@ def parse(words: Sequence[str]) -> Words:
     systems: list[tuple[str, list[Path]]] = []  # without a name: a single path
     for word in words:
         name, equals, value = word.partition("=")
-        if not equals or Path(word).exists():
-            systems.append(("", [Path(word)]))
+        if not equals or user_path(word).exists():
+            systems.append(("", [user_path(word)]))
         elif name in OPTIONS:
             options[name] = value
         else:
-            paths = [Path(value)] if Path(value).exists() else [Path(part) for part in value.split(",")]
+            whole = user_path(value)
+            paths = [whole] if whole.exists() else [user_path(part) for part in value.split(",")]
             # A misspelt option would otherwise be a system whose file is missing.
             if not any(path.exists() for path in paths) and get_close_matches(name, OPTIONS, n=1):
                 raise unknown("option", name, OPTIONS)

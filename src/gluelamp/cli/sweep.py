@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from pathlib import Path
 from typing import Any
 
 from hydra import compose
@@ -18,7 +17,7 @@ from hydra.utils import get_method
 from joblib import effective_n_jobs
 from omegaconf import DictConfig
 
-from gluelamp.cli.app import explain, plain, stop
+from gluelamp.cli.app import explain, path, plain, stop
 from gluelamp.cli.summary import end_sweep, start_sweep
 from gluelamp.cli.terminal import screen
 from gluelamp.cli.workers import receive_records, send_records
@@ -74,7 +73,8 @@ class SweepCallback(Callback):
         overrides = [f"{key}={value}" for key, value in params.items()]
         name, job = config.hydra.job.config_name, []
         try:
-            refuse_reference(config.results.root)  # before Hydra makes a folder in it
+            root = path(config.results.root, "results.root")
+            refuse_reference(root)  # before Hydra makes a folder in it
             jobs = sweep_jobs([*overrides, *config.hydra.overrides.task])
             check = get_method(self.parse) if self.parse else lambda _: None
             for job in jobs if self.parse else []:
@@ -86,7 +86,7 @@ class SweepCallback(Callback):
         except (HydraException, ValueError) as error:
             stop(explain(error, name, job))
         if self.parse:  # a sweep of measurements has no scores
-            start_sweep(Path(config.results.root))
+            start_sweep(root)
         self._show_sweep(config, len(jobs))
 
     def _show_sweep(self, config: DictConfig, jobs: int) -> None:

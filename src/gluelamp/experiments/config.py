@@ -18,7 +18,7 @@ from gluelamp.experiments.overrides import refuse_renamed
 from gluelamp.experiments.search import with_trial
 from gluelamp.methods.base import Method
 from gluelamp.package_data import refuse_reference
-from gluelamp.records.files import Name
+from gluelamp.records.files import Name, PathOption
 from gluelamp.tasks.config import CustomTaskConfig, DataConfig, TaskConfig, file_name
 from gluelamp.tasks.mixture import find_task
 from gluelamp.training.config import TrainerConfig
@@ -66,7 +66,7 @@ class ResultsConfig:
         root: the results folder; not the project's committed results.
     """
 
-    root: str = Field(default="results", min_length=1)
+    root: PathOption = Field(default="results", min_length=1)
 
     @model_validator(mode="after")
     def _check_root(self) -> Self:
@@ -235,7 +235,7 @@ def _section(values: object, name: str) -> Mapping[str, Any]:
 
 def _sentence(error: ValidationError, cls: type, section: str) -> str:
     first, *others = error.errors(include_url=False)
-    if not first["loc"]:  # from a check over several fields, whose message names the keys
+    if first["type"] == "value_error":  # from a check of this package, whose message names keys or values
         return str(first["ctx"]["error"]).removesuffix(".") + "."
     # a list with one wrong item is reported twice, as the item and as the list
     keys = [_dotted(section, other["loc"]) for other in others if other["loc"] != first["loc"][:-1]]

@@ -22,6 +22,7 @@ from gluelamp.exporting.push import check_token, push
 from gluelamp.methods.adaptation import Adaptation
 from gluelamp.methods.phases import adapt_untrained
 from gluelamp.records import read_record
+from gluelamp.records.files import PathOption
 from gluelamp.reporting.labels import SELECTIONS
 from gluelamp.reporting.scores import SAMPLE, score_table
 from gluelamp.reporting.signature import with_signatures
@@ -47,7 +48,7 @@ class ExportConfig:
         push: repository on the Hugging Face hub to which the folder is uploaded.
     """
 
-    destination: str
+    destination: PathOption
     format: Format = "merged"
     selection: State = "best"
     push: str | None = None

@@ -141,3 +141,10 @@ def as_word(value: object) -> str:
         return json.dumps(value, separators=(",", ":"))
     text = str(value)
     return text if _UNQUOTED.fullmatch(text) else "'" + text.replace("'", r"\'") + "'"
+
+
+def quoted(text: str) -> str:
+    """Return a text in the double quotes of Hydra's grammar, which then takes any sign in it as it is."""
+    # A backslash escapes a quote, and is itself escaped before one only.
+    escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), text)
+    return f'"{escaped}"'

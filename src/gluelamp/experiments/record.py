@@ -81,7 +81,7 @@ def machine_paths(plan: Plan) -> dict[str, str]:
     paths = {"backbone.path": config.backbone.path, "method.bank": getattr(config.method, "bank", None)}
     if data.source == "local":
         paths["data.root"] = str(data_root(config.data.root, task_benchmark(data.task).default_root))
-    return {key: str(Path(path).expanduser().absolute()) for key, path in paths.items() if path}
+    return {key: str(Path(path).absolute()) for key, path in paths.items() if path}
 
 
 def _protocol(plan: Plan) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from gluelamp.exporting.base import Export, Origin
 from gluelamp.exporting.card import Evaluation, write_card
 from gluelamp.exporting.merged import prepare_merged
 from gluelamp.exporting.peft import prepare_peft
+from gluelamp.io import user_path
 from gluelamp.methods.adaptation import Adaptation
 
 Format = Literal["merged", "peft", "adapters"]
@@ -54,7 +55,7 @@ def export(
     Raises:
         InputError: if the format cannot hold the method, or the folder is not empty.
     """
-    folder, origin = Path(folder), origin or Origin.from_model(adaptation.model)
+    folder, origin = user_path(folder), origin or Origin.from_model(adaptation.model)
     check_empty(folder)
     prepared = prepare(adaptation, format)
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gluelamp.errors import InputError
+from gluelamp.io import user_path
 from gluelamp.methods import pretrained, storage
 from gluelamp.methods.changes.change import Change
 from gluelamp.methods.selection import SELECTION_PREFIX
@@ -181,7 +182,7 @@ class Adaptation:
         Args:
             path: the file.
         """
-        storage.save_task_state(Path(path), self, self._origin)
+        storage.save_task_state(user_path(path), self, self._origin)
 
     def load(self, path: str | Path) -> None:
         """Load the values of another task, or of another process, that `save` wrote.
@@ -193,7 +194,7 @@ class Adaptation:
             InputError: if it is missing or damaged, or was trained with another backbone, method, mask or
                 bank; the model is then unchanged.
         """
-        storage.load_task_state(Path(path), self, self._origin)
+        storage.load_task_state(user_path(path), self, self._origin)
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
         """Write the merged model for ``from_pretrained``; the model itself stays adapted.
@@ -208,7 +209,7 @@ class Adaptation:
         Raises:
             InputError: if the method cannot be merged; nothing is written then.
         """
-        pretrained.save_pretrained(self, Path(save_directory), **options)
+        pretrained.save_pretrained(self, user_path(save_directory), **options)
 
     @cached_property
     def _origin(self) -> dict[str, str]:

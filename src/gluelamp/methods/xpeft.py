@@ -22,6 +22,7 @@ from gluelamp.methods.changes.change import Change
 from gluelamp.methods.changes.inserted import reduced_width
 from gluelamp.methods.xpeft_bank import Bank, bank_checksum, random_banks, trained_banks
 from gluelamp.methods.xpeft_modules import Mask, SelectedAdapter, SelectedAdapterChange
+from gluelamp.records.files import PathOption
 
 
 class XPeft(Method):
@@ -75,7 +76,7 @@ class XPeft(Method):
     gumbel_tau: float = Field(default=0.0, ge=0)
     reduction_factor: int = Field(default=16, ge=1)
     banks: Literal["separate", "shared"] = "separate"
-    bank: str | None = None
+    bank: PathOption | None = None
     bank_biases: Literal["same_weights", "drop"] = "same_weights"
     bank_seed: int = Field(default=0, ge=0, lt=2**63)
     bank_gain: float = Field(default=0.3, gt=0)

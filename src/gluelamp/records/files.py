@@ -7,13 +7,19 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from gluelamp.errors import InputError
+from gluelamp.io import user_path
 
 # no separator of paths, and no dot at the beginning: it must be one folder, and not a hidden one
 Name = Annotated[str, Field(pattern=r"^\w[\w.+, -]*$")]
 """The name of a backbone, a method or a task. It is also the name of a folder of results."""
+
+PathOption = Annotated[
+    str, AfterValidator(lambda place: str(user_path(place)) if place.startswith("~") else place)
+]
+"""An option that is a path, with the home folder in place of ``~``."""
 
 _Layout = TypeVar("_Layout")
 

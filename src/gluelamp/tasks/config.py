@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import InitVar, fields
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from gluelamp.records.files import Name
+from gluelamp.io import user_path
+from gluelamp.records.files import Name, PathOption
 from gluelamp.tasks.catalogue import variant_name
 
 _SPLIT_NAMES = ("train", "training", "data")
@@ -86,9 +86,9 @@ class CustomTaskConfig(TaskConfig):
         metrics: the main metric first; empty takes accuracy and macro_f1, or pearson and spearman.
     """
 
-    train: str
-    validation: str | None = None
-    test: str | None = None
+    train: PathOption
+    validation: PathOption | None = None
+    test: PathOption | None = None
     validation_fraction: float = Field(default=0.2, gt=0, lt=1)
     text: tuple[str, ...] = Field(default=("text",), min_length=1, max_length=2)
     label: str = "label"
@@ -126,7 +126,7 @@ def file_name(place: str) -> str:
 
     It is the name of the file without its ending or, if that is ``train`` or alike, of its folder.
     """
-    path = Path(place.partition(":")[0])
+    path = user_path(place.partition(":")[0])
     own = path.stem if path.stem.lower() not in _SPLIT_NAMES else path.absolute().parent.name
     return re.sub(r"[^\w.+-]", "_", own).lstrip("._") or "custom"
 
@@ -146,7 +146,7 @@ class DataConfig:
     """
 
     source: Literal["auto", "hub", "local", "sample"] = "auto"
-    root: str | None = None
+    root: PathOption | None = None
     hub_timeout_s: float = Field(default=5.0, gt=0)
     revision: str | None = None
 

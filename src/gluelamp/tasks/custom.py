@@ -59,7 +59,7 @@ def read_custom(config: CustomTaskConfig, data: DataConfig) -> TaskData:
     Raises:
         InputError: if a file, a column or a value is wrong; the message names them.
     """
-    paths = [_path(place) for place in (config.train, config.validation, config.test) if place]
+    paths = [Path(place) for place in (config.train, config.validation, config.test) if place]
     # Every run of a sweep asks for the same rows.
     return _read(config, data, tuple(path.stat().st_mtime_ns for path in paths if path.is_file()))
 
@@ -87,10 +87,6 @@ def _read(config: CustomTaskConfig, data: DataConfig, modified: tuple[int, ...])
     return replace(read, fingerprint=fingerprint(scored), declaration=section)
 
 
-def _path(place: str) -> Path:
-    return Path(place).expanduser()
-
-
 def _table(place: str, config: CustomTaskConfig, data: DataConfig, split: str) -> Table:
     """Return one split with the columns ``idx``, texts and user and, except for test rows, ``label``."""
     table = _all_columns(place, data, split)
@@ -111,7 +107,7 @@ def _table(place: str, config: CustomTaskConfig, data: DataConfig, split: str) -
 
 
 def _all_columns(place: str, data: DataConfig, split: str) -> Table:
-    path = _path(place)
+    path = Path(place)
     on_hub = None if path.is_file() else _HUB.fullmatch(place)
     if on_hub:
         return _hub_table(place, on_hub, data)

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.errors import InputError
-from gluelamp.io import atomic_write, file_sha256
+from gluelamp.io import atomic_write, file_sha256, user_path
 from gluelamp.tasks.tables import Reading, Table, numbered, read_jsonl, read_parquet, read_tsv
 from gluelamp.tasks.task import Source, Task
 
@@ -88,7 +88,7 @@ _MANIFEST_ADAPTER = TypeAdapter(Manifest)
 
 def data_root(root: str | None, default: Path) -> Path:
     """Return the folder with local data: the given one, else $GLUELAMP_DATA, else the default."""
-    return Path(root or os.environ.get("GLUELAMP_DATA") or default).expanduser()
+    return user_path(root or os.environ.get("GLUELAMP_DATA") or default)
 
 
 def read_local(task: Task, root: Path, avoid: Path | None = None) -> Reading | None:

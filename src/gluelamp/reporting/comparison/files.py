@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, cast
 import pandas as pd
 
 from gluelamp.errors import InputError, unknown
-from gluelamp.io import file_sha256
+from gluelamp.io import file_sha256, user_path
 from gluelamp.reporting.scores import CHECKSUM_DIGITS
 
 Source: TypeAlias = str | Path | pd.DataFrame
@@ -77,8 +77,9 @@ def read_gold(source: Source, reading: Reading) -> PredictionFile:
     if isinstance(source, pd.DataFrame):
         name, frame, sha256 = "a data frame of labels", source, frame_sha256(source)
     else:
-        name, frame = str(source), read_table(Path(source))
-        sha256 = file_sha256(Path(source))[:CHECKSUM_DIGITS]
+        path = user_path(source)
+        name, frame = str(source), read_table(path)
+        sha256 = file_sha256(path)[:CHECKSUM_DIGITS]
     group = [role for role in ("group",) if role in reading.columns]
     return PredictionFile(name, _table_rows(name, frame, reading, ["id", "label", *group]), sha256)
 

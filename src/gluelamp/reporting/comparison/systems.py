@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gluelamp.errors import InputError, unknown
-from gluelamp.io import file_sha256
+from gluelamp.io import file_sha256, user_path
 from gluelamp.records import read_record
 from gluelamp.reporting.comparison.files import (
     PredictionFile,
@@ -44,7 +44,7 @@ def read_system(source: Source, reading: Reading) -> list[PredictionFile]:
     if isinstance(source, pd.DataFrame):
         name, sha256 = "A data frame of predictions", frame_sha256(source)
         return [PredictionFile(name, system_rows(name, source, reading), sha256, reading.metric)]
-    path = Path(source)
+    path = user_path(source)
     if path.is_dir():
         files = sorted(path.rglob(PREDICTIONS))
         if not files:
