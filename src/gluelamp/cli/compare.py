@@ -86,8 +86,8 @@ def parse(words: Sequence[str]) -> Words:
         elif name in OPTIONS:
             options[name] = value
         else:
-            whole = user_path(value)
-            paths = [whole] if whole.exists() else [user_path(part) for part in value.split(",")]
+            file = user_path(value)
+            paths = [file] if file.exists() else [user_path(part) for part in value.split(",")]
             # A misspelt option would otherwise be a system whose file is missing.
             if not any(path.exists() for path in paths) and get_close_matches(name, OPTIONS, n=1):
                 raise unknown("option", name, OPTIONS)
