@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from fuzz.damage import VALUES, changed, damaged, value_or_refusal
 from gluelamp.tasks.catalogue import TASKS
-from gluelamp.tasks.tables import normalise, read_csv, read_jsonl, read_parquet, read_tsv
+from gluelamp.tasks.files import read_csv, read_jsonl, read_parquet, read_tsv
+from gluelamp.tasks.tables import normalise
 
 COLA = TASKS["cola"]
 ROWS = [

@@ -8,8 +8,11 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from gluelamp.tasks import encoding
 from gluelamp.tasks.encoding import EncodedSplit, encode
 from gluelamp.tasks.glue import GLUE
 
@@ -135,6 +138,26 @@ def test_the_key_depends_on_texts_tokenizer_and_length(tiny_backbone: Path, tmp_
     moved = PAIRS.assign(sentence1=[f"{FIRST[0]} ", *FIRST[1:]])
     assert cached(moved) == 6
     assert cached(PAIRS) == 6
+
+
+COLUMNS = st.lists(st.lists(st.text("ab \0", max_size=3), max_size=3), min_size=1, max_size=2)
+
+
+@settings(
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(COLUMNS, COLUMNS)
+@example([["a\0b"]], [["a", "b"]])
+@example([["a", "b"]], [["a"], ["b"]])
+@example([["a"], []], [[], ["a"]])
+def test_two_inputs_never_share_a_key(
+    tokenizer: PreTrainedTokenizerBase, one: list[list[str]], other: list[list[str]]
+) -> None:
+    keys = [encoding._key(texts, tokenizer, 16) for texts in (one, other)]
+    assert (keys[0] == keys[1]) == (one == other)
 
 
 def test_two_single_texts_are_not_taken_for_a_pair(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from gluelamp.errors import InputError
@@ -14,6 +16,7 @@ from gluelamp.tasks.data import load_task_data
 from gluelamp.tasks.lamp.records import Record, parse_record, read_golds, stream_objects
 from gluelamp.tasks.lamp.tasks import LAMP
 from gluelamp.tasks.task import TaskData
+from gluelamp.tasks.values import bad_character
 from lamp_files import Question, news, rows, write_split
 
 PROFILE = {f"article {number}": "sports" if number % 2 else "politics" for number in range(8)}
@@ -225,6 +228,68 @@ def test_a_broken_file_is_refused_by_name(tmp_path: Path, name: str, content: st
     with pytest.raises(InputError, match=meaning) as caught:
         load(tmp_path)
     assert str(folder) in str(caught.value)
+
+
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
+    write_split(tmp_path / "plain" / "LaMP_2N", "train", DEV, DEV_GOLDS)
+    write_split(tmp_path / "LaMP_2N", "train", DEV, DEV_GOLDS)
+    for file in (tmp_path / "LaMP_2N").iterdir():
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load(tmp_path).fingerprint == load(tmp_path / "plain").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("score", "gold", "label"), [("5.0", "4.0", "4"), (5, "4", "4"), (5.0, "4.00", "4"), ("5", 4.0, "4")]
+)
+@pytest.mark.parametrize("task", ["lamp3", "lamp3_score"])
+def test_equal_ratings_are_equal_however_they_are_spelt(
+    tmp_path: Path, task: str, score: object, gold: Any, label: str
+) -> None:
+    texts = [{"id": str(at), "text": f"item {at}", "score": score} for at in range(4)]
+    question = {"id": "0", "user_id": 1, "input": "What is the score? review: good", "profile": texts}
+    write_split(tmp_path / "LaMP_3", "train", [question], {"0": gold})
+    data = load_task_data(LAMP[task], DataConfig(source="local", root=str(tmp_path)))
+    labels = pd.concat(list(data.splits.values())).set_index("text")["label"]
+    scores = labels if task == "lamp3_score" else labels + 1
+    assert scores.to_dict() == {"good": 4, **{f"item {at}": 5 for at in range(4)}}
+
+
+def test_one_and_one_point_zero_are_one_user(tmp_path: Path) -> None:
+    questions = [
+        news(str(at), f"text {at}", {}, user=user)  # type: ignore[arg-type]
+        for at, user in enumerate([1, 1.0, "1", "01", 2**53, 2**53 + 1])
+    ]
+    records = [parse_record(LAMP["lamp2n"], question, None, "file") for question in questions]
+    assert [record.user for record in records] == ["1", "1", "1", "01", str(2**53), str(2**53 + 1)]
+
+
+@pytest.mark.parametrize("user", ["", " ", 1.5, [], True + 0.5, 1e300])
+def test_what_identifies_no_user_is_refused(tmp_path: Path, user: Any) -> None:
+    write_split(tmp_path / "LaMP_2N", "train", [news("7", "text", {}, user=user)], {"7": "women"})
+    with pytest.raises(InputError, match=r"train_questions\.json: the record with id '7': 'user_id' is "):
+        load(tmp_path)
+
+
+def test_an_unpaired_surrogate_is_found_wherever_a_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "questions.json"
+    # One byte more moves the escapes by one place in the blocks of 64 KiB that are read.
+    for shift in (0, *range(65_440, 65_530)):
+        good = r'{"id": "1", "a": "' + "x" * shift + r'\\\\ud83d \ud83d\ude00\ud83d\ude00 \\ud83d"}'
+        path.write_text(f"[{good}]")
+        (record,) = stream_objects(path, "item", b"[")
+        assert record == json.loads(good)
+        path.write_text("[" + good.replace(r"\ude00\ud83d", r"\ud83d") + "]")
+        (record,) = stream_objects(path, "item", b"[")
+        assert bad_character(record["a"])
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud83d", "\udc00"])
+@pytest.mark.parametrize("place", ["query", "profile"])
+def test_a_text_that_would_be_repaired_is_refused(tmp_path: Path, text: str, place: str) -> None:
+    question = news("7", text if place == "query" else "a", {text if place == "profile" else "b": "women"})
+    write_split(tmp_path / "LaMP_2N", "train", [question], {"7": "women"})
+    with pytest.raises(InputError, match=r"train_questions\.json(: the record with id '7' has a text| is )"):
+        load(tmp_path)
 
 
 def test_questions_without_their_outputs_are_refused(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_broken_jsonl_is_refused(tmp_path: Path, content: str | bytes, message: 
     ("label", "message"),
     [
         ("5.001", r"line 2: label 5\.001 is not a score from 0\.0 to 5\.0"),
-        ("-1", r"line 2: label -1\.0 is not a score .*test splits only"),
+        ("-1", r"line 2: label -1 is not a score .*test splits only"),
         ('"much"', r"line 2: label 'much' is not a number"),
         ("Infinity", r"line 2: label inf is not a score"),
     ],

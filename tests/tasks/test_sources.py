@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gluelamp.errors import InputError
 from gluelamp.tasks.config import DataConfig
@@ -235,3 +237,73 @@ def test_line_ends_blank_lines_and_byte_order_marks_are_ignored(tmp_path: Path, 
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(newline.join(lines).encode())
     assert rows(local("cola", tmp_path), "train") == [(0, "a", 1)]
+
+
+def as_shards(root: Path, split: str, rows: pd.DataFrame, count: int) -> None:
+    (root / "cola").mkdir(exist_ok=True)
+    for number in range(count):
+        name = f"{split}-{number:05}-of-{count:05}.parquet"
+        rows.iloc[number * len(rows) // count : (number + 1) * len(rows) // count].to_parquet(
+            root / "cola" / name
+        )
+
+
+def test_the_hub_s_own_shards_are_read_in_order(tmp_path: Path) -> None:
+    as_jsonl(tmp_path / "whole", "cola", COLA)
+    for split, rows_of_split in frames("cola", COLA).items():
+        as_shards(tmp_path, split, rows_of_split, 2 if split == "train" else 1)
+    assert local("cola", tmp_path).fingerprint == local("cola", tmp_path / "whole").fingerprint
+
+
+def test_a_missing_shard_a_second_copy_and_a_wrong_row_of_a_shard_are_named(tmp_path: Path) -> None:
+    as_jsonl(tmp_path, "cola", {split: COLA[split] for split in ("validation", "test")})
+    bad = pd.DataFrame({"idx": [0, 1, 2, 3], "sentence": list("abcd"), "label": [0, 1, 0, 2]})
+    as_shards(tmp_path, "train", bad, 2)
+    with pytest.raises(InputError, match=r"cola, row 2 of train-00001-of-00002\.parquet: label 2 is not"):
+        local("cola", tmp_path)
+    (tmp_path / "cola" / "train-00000-of-00002.parquet").unlink()
+    with pytest.raises(InputError, match=r"lacks train-00000-of-00002\.parquet of 2 shards"):
+        local("cola", tmp_path)
+    as_shards(tmp_path, "train", bad, 2)
+    as_jsonl(tmp_path, "cola", {"train": COLA["train"]})
+    with pytest.raises(InputError, match=r"train\.jsonl and .*train-00000-of-00002\.parquet both hold"):
+        local("cola", tmp_path)
+
+
+@pytest.mark.parametrize(("quality", "label"), [("Quality", 1), ("index", -1)])
+def test_mrpc_may_have_a_file_for_each_split(tmp_path: Path, quality: str, label: int) -> None:
+    columns = "\t#1 ID\t#2 ID\t#1 String\t#2 String\n"
+    for name, text in (("train", "a"), ("dev", "b")):
+        write(tmp_path / "MRPC" / f"{name}.tsv", f"\ufeffQuality{columns}0\t1\t2\t{text}\tx\n")
+    write(tmp_path / "MRPC" / "test.tsv", f"{quality}{columns}1\t1\t2\tc\tx\n")
+    data = local("mrpc", tmp_path)
+    assert {split: rows(data, split) for split in data.splits} == {
+        "train": [(0, "a", "x", 0)],
+        "validation": [(0, "b", "x", 0)],
+        "test": [(0, "c", "x", label)],
+    }
+
+
+@pytest.mark.parametrize("form", [as_jsonl, as_parquet])
+@pytest.mark.parametrize("hidden", [None, -1, float("nan"), "absent"])
+def test_hidden_labels_are_absent_null_or_minus_one(
+    tmp_path: Path, form: Callable[[Path, str, Splits], None], hidden: object
+) -> None:
+    form(tmp_path, "cola", COLA)
+    test = frames("cola", COLA)["test"].astype({"label": "object"}).assign(label=hidden)
+    test = test.drop(columns="label") if hidden == "absent" else test
+    (file,) = (tmp_path / "cola").glob("test.*")
+    if file.suffix == ".jsonl":
+        write(file, "".join(json.dumps(row) + "\n" for row in test.to_dict("records")))
+    else:
+        test.to_parquet(file)
+    assert set(local("cola", tmp_path).splits["test"]["label"]) == {-1}
+
+
+@settings(derandomize=True, database=None, deadline=None)
+@given(*[st.lists(st.tuples(st.integers(0, 3), st.text(max_size=3), st.integers(-1, 1)), max_size=4)] * 2)
+def test_two_contents_never_share_a_fingerprint(one: list[tuple], other: list[tuple]) -> None:
+    contents = [
+        {"train": pd.DataFrame(content, columns=["idx", "sentence", "label"])} for content in (one, other)
+    ]
+    assert (fingerprint(contents[0]) == fingerprint(contents[1])) == (one == other)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,18 +18,11 @@ from gluelamp.tasks.catalogue import TASKS, custom_task
 from gluelamp.tasks.config import CustomTaskConfig, DataConfig
 from gluelamp.tasks.custom_metrics import DEFAULT_METRICS, METRICS, USER_METRICS
 from gluelamp.tasks.data import checked_data, fingerprint
+from gluelamp.tasks.files import read_csv, read_jsonl, read_parquet
 from gluelamp.tasks.sources import HubUnavailableError, read_hub
-from gluelamp.tasks.tables import (
-    Reading,
-    Table,
-    checked_texts,
-    numbers,
-    read_csv,
-    read_jsonl,
-    read_parquet,
-    require_columns,
-)
+from gluelamp.tasks.tables import Reading, Table, checked_names, checked_texts, numbers, require_columns
 from gluelamp.tasks.task import TaskData
+from gluelamp.tasks.values import identifier, label_name
 
 logger = logging.getLogger(__name__)
 
@@ -92,17 +84,20 @@ def _table(place: str, config: CustomTaskConfig, data: DataConfig, split: str) -
     table = _all_columns(place, data, split)
     if table.rows.empty:
         raise InputError(f"{table.origin} has no rows.")
-    # Classes and users may be numbers in one file and texts in another.
-    as_text = {config.user: config.user} if config.user else {}
-    if split != "test":
-        as_text["label"] = config.label
+    label = [] if split == "test" else [config.label]
     try:
-        require_columns(table.origin, table.rows.columns, (*config.text, *as_text.values()))
+        require_columns(
+            table.origin, table.rows.columns, (*config.text, *filter(None, [config.user]), *label)
+        )
     except InputError as error:
         raise InputError(f"{error} Name yours with task.text=[...], task.label and task.user.") from error
     columns: dict[str, Any] = {"idx": range(len(table.rows))}
     columns |= {column: checked_texts(table, column).tolist() for column in config.text}
-    columns |= {column: _as_texts(table, name) for column, name in as_text.items()}
+    # Classes and users may be numbers in one file and texts in another.
+    if config.user:
+        columns[config.user] = checked_names(table, config.user, identifier)
+    if label:
+        columns["label"] = checked_names(table, config.label, label_name)
     return replace(table, rows=pd.DataFrame(columns, index=table.rows.index))
 
 
@@ -131,21 +126,6 @@ def _hub_table(place: str, parts: re.Match[str], data: DataConfig) -> Table:
     if split not in tables:
         raise unknown(f"split of {repository}", split, tables)
     return tables[split]
-
-
-def _as_texts(table: Table, column: str) -> list[str]:
-    texts = [_as_text(value) for value in table.rows[column].tolist()]
-    table.refuse([text == "" for text in texts], lambda _: f"{column!r} is empty.")
-    return texts
-
-
-def _as_text(value: object) -> str:
-    """Return a label or a user as text, the same for 1, 1.0 and "1"; empty if it is missing."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
 
 
 def _held_out(train: Table, config: CustomTaskConfig) -> dict[str, Table]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -185,12 +185,12 @@ def _key(texts: list[list[str]], tokenizer: PreTrainedTokenizerBase, max_length:
     # Each call stores its truncation and padding in the tokenizer. Without them, the key depends only on
     # what determines the ids.
     backend = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
-    setting = [backend, max_length, tokenizer.model_input_names, len(texts)]
+    setting = [backend, max_length, tokenizer.model_input_names, [len(column) for column in texts]]
     digest = hashlib.sha256(json.dumps(setting, sort_keys=True).encode())
-    for column in texts:
-        for text in column:
-            # The separator keeps ["ab", "c"] and ["a", "bc"] apart.
-            digest.update(text.encode() + b"\0")
+    for text in chain(*texts):
+        encoded = text.encode()
+        # The number of bytes before each text keeps ["ab", "c"] and ["a", "bc"] apart.
+        digest.update(f"{len(encoded)} ".encode() + encoded)
     return digest.hexdigest()[:32]
 
 

@@ -7,7 +7,8 @@ manifest with the source of each task and a checksum of each file.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,7 +19,8 @@ from pydantic.dataclasses import dataclass as validated
 
 from gluelamp.errors import InputError
 from gluelamp.io import atomic_write, file_sha256, user_path
-from gluelamp.tasks.tables import Reading, Table, numbered, read_jsonl, read_parquet, read_tsv
+from gluelamp.tasks.files import read_jsonl, read_parquet, read_tsv
+from gluelamp.tasks.tables import Reading, Table, numbered
 from gluelamp.tasks.task import Source, Task
 
 _MANIFEST = "manifest.json"
@@ -27,6 +29,7 @@ _READERS = {".jsonl": read_jsonl, ".parquet": read_parquet}
 _PAIR = ("sentence1", "sentence2")
 _MRPC = {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"}
 _MRPC_IDS = {"id1": "#1 ID", "id2": "#2 ID"}
+_SHARD = re.compile(r"(?P<split>\w+)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\.parquet|\.jsonl)")
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         partial.write_bytes(_MANIFEST_ADAPTER.dump_json(manifest, indent=2) + b"\n")
 
 
-def _checked_files(folder: Path, prepared: PreparedTask) -> dict[str, Path]:
+def _checked_files(folder: Path, prepared: PreparedTask) -> dict[str, list[Path]]:
     """Return the files of a task by split, after a check that each is unchanged.
 
     Raises:
@@ -174,33 +177,58 @@ def _checked_files(folder: Path, prepared: PreparedTask) -> dict[str, Path]:
             raise InputError(
                 f"{path} was changed or truncated: its sha256 is not that of {_MANIFEST}; run prepare again."
             )
-    return {Path(name).stem: folder / name for name in prepared.files}
+    return {Path(name).stem: [folder / name] for name in prepared.files}
 
 
-def read_tables(files: Mapping[str, Path]) -> dict[str, Table]:
-    """Read the file of each split, JSON lines or Parquet."""
-    return {split: _READERS[path.suffix](path) for split, path in files.items()}
+def read_tables(files: Mapping[str, Sequence[Path]]) -> dict[str, Table]:
+    """Read the files of each split, JSON lines or Parquet; the shards of a split follow one another."""
+    return {split: _joined([_READERS[path.suffix](path) for path in paths]) for split, paths in files.items()}
 
 
-def find_split_files(task: Task, folder: Path) -> dict[str, Path]:
-    """Return the files in the hub's layout, such as ``cola/train.jsonl``, by split.
+def _joined(shards: Sequence[Table]) -> Table:
+    if len(shards) == 1:
+        return shards[0]
+    # Messages name the row and its shard: "cola, row 3 of train-00001-of-00002.parquet".
+    parts = [
+        shard.rows.set_axis([f"{row} of {Path(shard.origin).name}" for row in shard.rows.index])
+        for shard in shards
+    ]
+    return Table(pd.concat(parts), str(Path(shards[0].origin).parent), shards[0].unit)
+
+
+def find_split_files(task: Task, folder: Path) -> dict[str, list[Path]]:
+    """Return the files in the hub's layout by split: ``cola/train.jsonl``, or all shards in order.
 
     Raises:
-        InputError: if two files hold the same split.
+        InputError: if a split is there twice, or a shard of it is missing.
     """
     files = {split: _split_files(folder / task.name, split) for split in task.splits}
-    for split, paths in files.items():
-        if len(paths) > 1:
-            raise InputError(
-                f"{' and '.join(map(str, paths))} both hold the split {split}; remove one of them."
-            )
-    return {split: paths[0] for split, paths in files.items() if paths}
+    return {split: paths for split, paths in files.items() if paths}
 
 
 def _split_files(folder: Path, split: str) -> list[Path]:
     names = {split, split.removesuffix("_matched")}  # MNLI: a plain `validation` is the matched one
     paths = [folder / f"{name}{suffix}" for name in sorted(names) for suffix in _READERS]
-    return [path for path in paths if path.is_file()]
+    copies = [[path] for path in paths if path.is_file()] + _sharded(folder, names)
+    if len(copies) > 1:
+        first, second = copies[0][0], copies[1][0]
+        raise InputError(f"{first} and {second} both hold the split {split}; remove one of them.")
+    return copies[0] if copies else []
+
+
+def _sharded(folder: Path, names: Collection[str]) -> list[list[Path]]:
+    """Return each set of shards of a split with one of these names: ``train-00000-of-00002.parquet``, ..."""
+    found = [match for path in sorted(folder.glob("*-of-*")) if (match := _SHARD.fullmatch(path.name))]
+    copies = []
+    for name, count, suffix in dict.fromkeys(match.group("split", "count", "suffix") for match in found):
+        if name in names:
+            shards = [folder / f"{name}-{number:05}-of-{count}{suffix}" for number in range(int(count))]
+            if missing := [path.name for path in shards if not path.is_file()]:
+                raise InputError(
+                    f"{folder} lacks {', '.join(missing[:3])} of {int(count)} shards. Download them."
+                )
+            copies.append(shards)
+    return copies
 
 
 def _read_official(task: Task, root: Path) -> dict[str, Table]:
@@ -228,16 +256,25 @@ def _read_tsv(path: Path, task: Task, files: _OfficialFiles, split: str) -> Tabl
 def _read_official_mrpc(folder: Path) -> dict[str, Table]:
     # Microsoft has two files. The dev rows are part of the training file; GLUE lists the ids of their pairs.
     train, test = folder / "msr_paraphrase_train.txt", folder / "msr_paraphrase_test.txt"
+    dev_ids, dev = folder / "dev_ids.tsv", folder / "dev.tsv"
     tables = {}
-    if train.is_file():
+    if train.is_file() and (dev_ids.is_file() or not dev.is_file()):
         both = read_tsv(train, _MRPC | _MRPC_IDS)
-        dev = read_tsv(folder / "dev_ids.tsv", {"id1": "id1", "id2": "id2"}, ("id1", "id2"))
-        dev_pairs = pd.MultiIndex.from_frame(dev.rows[["id1", "id2"]])
+        ids = read_tsv(dev_ids, {"id1": "id1", "id2": "id2"}, ("id1", "id2"))
+        dev_pairs = pd.MultiIndex.from_frame(ids.rows[["id1", "id2"]])
         in_dev = pd.MultiIndex.from_frame(both.rows[["id1", "id2"]]).isin(dev_pairs)
         tables["train"] = replace(both, rows=both.rows[~in_dev])
         tables["validation"] = replace(both, rows=both.rows[in_dev])
     if test.is_file():
         tables["test"] = read_tsv(test, _MRPC)
+    # Copies of GLUE have a file for each split instead, or as well.
+    for split, path in {
+        "train": folder / "train.tsv",
+        "validation": dev,
+        "test": folder / "test.tsv",
+    }.items():
+        if split not in tables and path.is_file():
+            tables[split] = read_tsv(path, _MRPC, optional=["label"] if split == "test" else [])
     return tables
 
 

@@ -155,7 +155,7 @@ def _official(task: Task, root: Path) -> dict[str, Table]:
         files = {
             split: folder / f"{'val' if split == 'validation' else split}.jsonl" for split in task.splits
         }
-    present = {split: path for split, path in files.items() if path.is_file()}
+    present = {split: [path] for split, path in files.items() if path.is_file()}
     return read_tables(present or find_split_files(task, root))
 
 

@@ -5,6 +5,8 @@ The largest file has 3.4 GB, so records are streamed one by one.
 
 from __future__ import annotations
 
+import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +18,14 @@ import ijson
 from gluelamp.errors import InputError, unknown
 from gluelamp.tasks.lamp.tasks import FILE_SPLITS, RecordFormat, record_format
 from gluelamp.tasks.task import Task
+from gluelamp.tasks.values import bad_character, identifier, label_name, not_a_name
 
 Label = str | float
+
+_PAIR_BYTES = 12  # of the escapes of two surrogates
+_HIGH = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}")
+# An even number of backslashes before an escape are escaped themselves.
+_UNPAIRED = re.compile(rb"((?<!\\)(?:\\\\)*)\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ def read_golds(path: Path) -> dict[str, str]:
     """
     golds: dict[str, str] = {}
     for item in stream_objects(path, "golds.item", b"{"):
-        name = str(item["id"])
+        name = item["id"]
         if "output" not in item:
             raise InputError(f"{path}: the record with id {name!r} has no key 'output'.")
         if name in golds:
@@ -111,7 +119,7 @@ def read_golds(path: Path) -> dict[str, str]:
 
 
 def stream_objects(path: Path, prefix: str, opening: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the objects of one list in a JSON file, one by one.
+    """Yield the objects of one list in a JSON file, one by one; their ``id`` in its one spelling.
 
     Args:
         path: the file.
@@ -122,10 +130,10 @@ def stream_objects(path: Path, prefix: str, opening: bytes) -> Iterator[dict[str
         InputError: if the file is no such JSON, for example HTML, or is truncated.
     """
     with _opened(path, opening) as file:
-        for number, item in enumerate(ijson.items(file, prefix, use_float=True), start=1):
+        for number, item in enumerate(ijson.items(_MarkedSurrogates(file), prefix, use_float=True), start=1):
             if not isinstance(item, dict) or "id" not in item:
                 raise InputError(f"{path}, record {number} is not a JSON object with the key 'id'.")
-            yield item
+            yield item | {"id": _identifier(item["id"], f"{path}, record {number}: 'id'")}
 
 
 def parse_record(
@@ -150,6 +158,8 @@ def parse_record(
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{where} has no list of objects under the key 'profile'.")
     form = record_format(task)
+    for entry in (question, *entries):
+        _check_text(entry.get("input" if entry is question else form.text_key), where)
     label = None if gold is None else task_label(task, gold)
     if gold is not None and label is None:
         raise InputError(f"{where}: {unknown('output', gold, task.labels or ('a number from 1 to 5',))}")
@@ -159,7 +169,7 @@ def parse_record(
     user = question.get("user_id")
     return Record(
         name=str(question["id"]),
-        user=None if user is None else str(user),
+        user=None if user is None else _identifier(user, f"{where}: 'user_id'"),
         query=Item(texts, label) if texts[0] else None,
         profile=tuple(item for item in profile if item.texts[0]),
         unknown_labels=sum(item.label is None for item in profile) if form.label_key else 0,
@@ -169,10 +179,9 @@ def parse_record(
 
 def task_label(task: Task, value: object) -> Label | None:
     """Return a label in the task's own form; None if it is none of the task's labels."""
-    is_whole = isinstance(value, float) and value.is_integer()  # JSON may hold a rating 5 as 5.0
-    text = str(int(value) if is_whole else value).strip()  # type: ignore[call-overload]
+    text = label_name(value)  # 5, 5.0 and "5.0" are one rating
     # Profiles may contain labels that are not in the task's list. Such items have no label.
-    if task.labels:
+    if text is None or task.labels:
         return text if text in task.labels else None
     try:
         score = float(text)
@@ -208,6 +217,20 @@ def _read_split(task: Task, split: str, questions: Path, outputs: Path | None) -
         )
 
 
+def _identifier(value: object, place: str) -> str:
+    name = identifier(value)
+    if name is None:
+        raise InputError(not_a_name(place, value))
+    return name
+
+
+def _check_text(text: object, where: str) -> None:
+    if isinstance(text, str) and (bad := bad_character(text)):
+        raise InputError(
+            f"{where} has a text with {bad}, or with an unpaired surrogate. Replace or remove it."
+        )
+
+
 def _profile_item(task: Task, form: RecordFormat, entry: Mapping[str, Any]) -> Item:
     label = task_label(task, entry.get(form.label_key)) if form.label_key else None
     return Item(_clean((str(entry.get(form.text_key) or ""),)), label)
@@ -218,19 +241,50 @@ def _clean(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(" ".join(text.split()) for text in texts)
 
 
+class _MarkedSurrogates:
+    """A file in which NUL replaces each unpaired high surrogate; `bad_character` finds it in a record.
+
+    ijson would read such a surrogate as a question mark, without an error.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        """Return a block of bytes that ends where no pair of escapes is cut; empty at the end."""
+        more = self._file.read(size)
+        block = self._rest + more
+        end = _uncut_length(block) if more else len(block)
+        self._rest = block[end:]
+        return _UNPAIRED.sub(rb"\1\\u0000", block[:end]) if end or not more else self.read(size)
+
+
+def _uncut_length(block: bytes) -> int:
+    escape = block.find(b"\\", max(0, len(block) - _PAIR_BYTES))
+    if escape < 0:
+        return len(block)
+    # All backslashes of a run are needed to know which of them are escaped.
+    escape = len(block[:escape].rstrip(b"\\"))
+    before = block[max(0, escape - _PAIR_BYTES // 2) : escape]
+    return len(block[: escape - len(before)].rstrip(b"\\")) if _HIGH.fullmatch(before) else escape
+
+
 @contextmanager
 def _opened(path: Path, opening: bytes) -> Iterator[BinaryIO]:
     try:
         with path.open("rb") as file:
             # The site sends a web page for a wrong address, which ijson would report as a syntax error.
-            start = file.read(64).lstrip()[:1]
+            start = file.read(64)
+            skipped = len(BOM_UTF8) if start.startswith(BOM_UTF8) else 0
+            start = start[skipped:].lstrip()[:1]
             if start != opening:
                 problem = "is empty" if not start else f"begins with {start.decode(errors='replace')!r}"
                 page = "; it is a web page, not data: download it again" if start == b"<" else ""
                 raise InputError(
                     f"{path} {problem}; expected is JSON that begins with {opening.decode()!r}{page}."
                 )
-            file.seek(0)
+            file.seek(skipped)
             yield file
     except (ijson.JSONError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is truncated or not JSON: {' '.join(str(error).split())}.") from error
