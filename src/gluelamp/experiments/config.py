@@ -50,7 +50,8 @@ class TrackerConfig:
     Args:
         name: ``none`` or ``wandb``.
         project: the project at Weights & Biases.
-        mode: of Weights & Biases; ``auto`` is online if a key is set, and offline otherwise.
+        mode: of Weights & Biases; ``auto`` is $WANDB_MODE or, without it, online if there is a key in
+            $WANDB_API_KEY or ``.netrc``, and offline otherwise.
     """
 
     name: Literal["none", "wandb"] = "none"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 from gluelamp.errors import InputError
 from gluelamp.experiments.config import RunConfig
@@ -42,7 +43,7 @@ class JsonLog:
 
 
 class WandbTracker(JsonLog):
-    """Weights & Biases in addition to the local log; offline unless a key is set.
+    """Weights & Biases in addition to the local log.
 
     Args:
         config: of the run.
@@ -56,9 +57,6 @@ class WandbTracker(JsonLog):
     def __init__(self, config: RunConfig, identity: str, folder: Path) -> None:
         import wandb
 
-        mode = config.tracker.mode
-        if mode == "auto":
-            mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
         super().__init__(folder)
         # One process may train many runs of a sweep: reinit ends a run that an error left open.
         try:
@@ -68,7 +66,7 @@ class WandbTracker(JsonLog):
                 name=f"{config.backbone.name}-{config.method_name}-{config.task.name}-{config.seed}",
                 config=asdict(config),
                 dir=str(folder),
-                mode=mode,
+                mode=_wandb_mode() if config.tracker.mode == "auto" else config.tracker.mode,
                 resume="allow",
                 reinit="finish_previous",
             )
@@ -86,6 +84,16 @@ class WandbTracker(JsonLog):
     def close(self) -> None:
         """End the run at Weights & Biases."""
         self.run.finish()
+
+
+def _wandb_mode() -> Literal["offline"] | None:
+    """Return the mode without a wish of the user's: that of Weights & Biases, or offline without a key."""
+    import wandb
+
+    # It reads WANDB_MODE itself, and keys from WANDB_API_KEY and .netrc. Without a key it would ask for one.
+    if os.environ.get("WANDB_MODE") or wandb.login(prompt=False, verify=False):
+        return None
+    return "offline"
 
 
 def open_tracker(config: RunConfig, identity: str, folder: Path) -> JsonLog:
