@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from gluelamp.backbones import load
 from gluelamp.backbones.anatomy import ARCHITECTURES, anatomy
@@ -73,6 +73,11 @@ def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any
     save_file(tensors, path, metadata={"format": "pt"})
 
 
+def encoder(folder: Path) -> PreTrainedModel:
+    """The model that `complete` stored."""
+    return tiny(json.loads((folder / "config.json").read_text())["model_type"])
+
+
 def found(folder: Path) -> Checkpoint:
     return find_checkpoint(BackboneConfig(name="ours", shape={"model_type": "bert"}, path=str(folder)))
 
@@ -120,10 +125,25 @@ def test_a_config_that_is_no_json_object_is_refused(content: str, bert: Path) ->
         found(bert)
 
 
-def test_code_of_a_tokenizer_is_refused(bert: Path) -> None:
-    edit(bert / "tokenizer_config.json", auto_map={"AutoTokenizer": ["tokenization.Tokenizer", None]})
-    with pytest.raises(InputError, match=r"tokenizer_config\.json names code of its own"):
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("auto_map", {"AutoTokenizer": ["tokenization.Tokenizer", None]}),
+        ("fast_tokenizer_files", ["tokenizer.json", "other/tokenizer.4.0.0.json"]),
+    ],
+)
+def test_code_and_files_that_a_tokenizer_names_are_refused(option: str, value: Any, bert: Path) -> None:
+    edit(bert / "tokenizer_config.json", **{option: value})
+    with pytest.raises(InputError, match=rf"tokenizer_config\.json names .*{option}"):
         found(bert)
+
+
+@pytest.mark.parametrize("option", ["tokenizer_file", "vocab_file", "special_tokens_map_file"])
+def test_paths_in_the_settings_of_a_tokenizer_are_not_read(option: str, bert: Path, tmp_path: Path) -> None:
+    save_tokenizer(tmp_path / "other", words=20)
+    before = load_tokenizer(found(bert)).get_vocab()
+    edit(bert / "tokenizer_config.json", **{option: str(tmp_path / "other" / "tokenizer.json")})
+    assert load_tokenizer(found(bert)).get_vocab() == before
 
 
 def test_an_adapter_next_to_the_weights_is_refused(bert: Path) -> None:
@@ -206,7 +226,7 @@ def test_fewer_layers_than_in_the_weights_of_a_bare_encoder_are_refused(
 
 
 def test_surplus_tensors_of_the_encoder_are_refused_and_those_of_other_heads_are_not(folder: Path) -> None:
-    prefix = tiny(json.loads((folder / "config.json").read_text())["model_type"]).base_model_prefix
+    prefix = encoder(folder).base_model_prefix
     others = ("lm_head.bias", "cls.predictions.bias", f"{prefix}.embeddings.position_ids")
     change_weights(folder, lambda tensors: tensors.update({name: torch.zeros(3) for name in others}))
     load_model(found(folder), 2, "sdpa")
@@ -218,7 +238,7 @@ def test_surplus_tensors_of_the_encoder_are_refused_and_those_of_other_heads_are
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_values_that_are_not_finite_are_refused(value: float, folder: Path) -> None:
-    names = anatomy(tiny(json.loads((folder / "config.json").read_text())["model_type"])).encoder_parameters
+    names = anatomy(encoder(folder)).encoder_parameters
     for name in (names[0], names[-1]):
         change_weights(folder, lambda tensors, name=name: tensors[name].view(-1)[-1:].fill_(value))
         with pytest.raises(InputError, match="has values that are NaN or infinite"):
@@ -237,6 +257,24 @@ def test_opposite_infinities_are_refused_and_large_values_are_not(bert: Path) ->
     fill(float("inf"), -float("inf"))
     with pytest.raises(InputError, match=r"'bert\.pooler\.dense\.bias' has values that are NaN"):
         load_model(found(bert), 2, "sdpa")
+
+
+def test_quantized_weights_are_refused(folder: Path) -> None:
+    name = anatomy(encoder(folder)).encoder_parameters[-1]
+    change_weights(folder, lambda tensors: tensors.update({name: tensors[name].to(torch.int8)}))
+    with pytest.raises(InputError, match=f"'{name}' has the type I8"):
+        load_model(found(folder), 2, "sdpa")
+
+
+@pytest.mark.parametrize("option", ["vocab_size", "max_position_embeddings", "hidden_size"])
+def test_sizes_of_another_checkpoint_are_refused(option: str, folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    name = "dim" if option == "hidden_size" and "dim" in config else option
+    if option == "max_position_embeddings" and config["model_type"] in ("deberta-v2", "modernbert"):
+        pytest.skip("its positions are relative, and have no table of this size")
+    edit(folder / "config.json", **{name: 2 * config[name]})
+    with pytest.raises(InputError, match=r"has another shape than in config\.json"):
+        load_model(found(folder), 2, "sdpa")
 
 
 def test_a_head_that_is_not_used_may_hold_any_values(bert: Path) -> None:

@@ -6,6 +6,7 @@ those of inputs that are found later.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -97,7 +98,9 @@ def test_unusable_weights_are_named(
 ) -> None:
     other = tmp_path / "modernbert"
     shutil.copytree(tiny_backbone, other)  # for its tokenizer
-    tiny("modernbert").save_pretrained(other)
+    encoder = tiny("modernbert")
+    encoder.resize_token_embeddings(127)  # the size of its vocabulary
+    encoder.save_pretrained(other)
     broken = shutil.copytree(tiny_backbone, tmp_path / "broken")
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
@@ -109,6 +112,47 @@ def test_unusable_weights_are_named(
         ended = train_here(*small, f"backbone.path={folder}", f"results.root={tmp_path}", "method=lora")
         assert ended.err.startswith(f"error: {sentence}")
         assert (ended.code, ended.err.count("\n")) == (2, 1)
+
+
+MISFITS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "decoder": ("config.json", {"is_decoder": True}, "sets is_decoder to True. "),
+    "outputs without names": (
+        "config.json",
+        {"return_dict": False},
+        "sets return_dict to False. ",
+    ),
+    "token types": (
+        "config.json",
+        {"type_vocab_size": 1},
+        "gives token type 1 to the second text",
+    ),
+    "layers": (
+        "config.json",
+        {"num_hidden_layers": 1},
+        "has 1 layers and the weights have 2. ",
+    ),
+    "padding": ("tokenizer_config.json", {"pad_token": None}, ": the tokenizer has no pad_token"),
+}
+
+
+@pytest.mark.parametrize(("file", "options", "sentence"), MISFITS.values(), ids=MISFITS)
+def test_files_of_a_model_that_do_not_fit_are_named(
+    train_here: Train,
+    small: tuple[str, ...],
+    tiny_backbone: Path,
+    tmp_path: Path,
+    file: str,
+    options: dict[str, Any],
+    sentence: str,
+) -> None:
+    folder = shutil.copytree(tiny_backbone, tmp_path / "model")
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | options))
+    words = (f"backbone.path={folder}", f"results.root={tmp_path}", "task=rte")
+    code, _, err = train_here(*small, *words)
+    assert err.startswith(f"error: {folder}")
+    assert sentence in err
+    assert (code, err.count("\n")) == (2, 1)
 
 
 def test_a_results_folder_that_cannot_be_made_is_named(

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import safe_open
+
 from gluelamp.backbones.anatomy import ARCHITECTURES, architecture_of, new_head
 from gluelamp.errors import InputError, unknown
 
@@ -23,11 +25,13 @@ _FLAGS = {"is_decoder": False, "add_cross_attention": False, "is_encoder_decoder
 _REDIRECTIONS = {
     "auto_map": "code of its own, which is not run",
     "configuration_files": "other configurations, of which the version of transformers would select one",
+    "fast_tokenizer_files": "other tokenizers, of which the version of transformers would select one",
     "quantization_config": "quantized weights, which cannot be trained",
     "transformers_weights": f"another file of weights than {_WEIGHTS}",
 }
 # Buffers that old versions of transformers stored and that new ones compute.
 _BUFFERS = ("position_ids", "token_type_ids", "inv_freq")
+_DTYPES = ("F64", "F32", "F16", "BF16")
 _PROBE = "a \u2603 lamp"  # the snowman is in few vocabularies, and needs an unknown token
 
 
@@ -128,6 +132,7 @@ def check_weights(folder: Path, model: PreTrainedModel, report: Mapping[str, Any
             "that would be random. Take a checkpoint that has them."
         )
     _check_surplus(folder, model, report["unexpected_keys"])
+    _check_dtypes(folder)
     for name, value in model.named_parameters():
         # A sum is 15 times as fast as a test of each value, and is finite only if all values are.
         if not value.sum().isfinite() and not value.isfinite().all() and not name.startswith(head):
@@ -135,6 +140,19 @@ def check_weights(folder: Path, model: PreTrainedModel, report: Mapping[str, Any
                 f"{folder} holds damaged weights: {name!r} has values that are NaN or infinite. Copy the "
                 "weights again, or take a checkpoint from before its training diverged."
             )
+
+
+def _check_dtypes(folder: Path) -> None:
+    """Refuse integers, which transformers would convert to floating point without their scales."""
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as stream:
+            for name in stream.keys():  # noqa: SIM118 - it is no mapping
+                dtype = stream.get_slice(name).get_dtype()
+                if name.endswith((".weight", ".bias")) and dtype not in _DTYPES:
+                    raise InputError(
+                        f"{path} holds quantized weights: {name!r} has the type {dtype}. Take a checkpoint "
+                        "in fp32, fp16 or bf16."
+                    )
 
 
 def _check_surplus(folder: Path, model: PreTrainedModel, unexpected: set[str]) -> None:
@@ -214,15 +232,15 @@ def _check_encoding(
 ) -> None:
     """Refuse what an example shows: words that cannot be encoded, no special tokens, unknown token types."""
     try:
-        encoded = tokenizer(*[_PROBE] * texts)
+        encoded = tokenizer(*[_PROBE] * texts, return_special_tokens_mask=True)
     except Exception as error:  # a tokenizer without an unknown token raises exceptions of several types
         raise InputError(
             f"{folder}: the tokenizer cannot encode {_PROBE!r}, since its vocabulary has no token for "
             f"unknown words ({error}). Copy the tokenizer's files again."
         ) from error
-    ids, special = encoded["input_ids"], set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    added = encoded["special_tokens_mask"]
     # The head reads the first token, and a pair needs a separator.
-    if ids[0] not in special or ids[-1] not in special or sum(i in special for i in ids[1:]) < texts:
+    if not added[0] or not added[-1] or sum(added) <= texts:
         raise InputError(
             f"{folder}: the tokenizer adds no special tokens such as [CLS] and [SEP] to a text. Save it with "
             "a post_processor in tokenizer.json, as the weights were trained with."
