@@ -401,3 +401,10 @@ def test_scores_of_samples_that_are_not_from_0_to_1_are_refused(tmp_path: Path, 
     with pytest.raises(InputError, match="'brier' are not scores between 0 and 1"):
         compare({"a": path})
     assert compare({"a": path}, metric="acc")["score"].iloc[0] == 1
+
+
+@pytest.mark.parametrize("ids", [[1, 2, 3], [1.0, 2.0, 3.0], ["1", "2.0", "3"]])
+def test_equal_ids_are_one_id_however_they_are_spelt(ids: list[object]) -> None:
+    gold = pd.DataFrame({"id": [1, 2, 3], "label": ["a", "b", "a"]})
+    system = pd.DataFrame({"id": ids, "prediction": ["a", "b", "b"]})
+    assert compare({"a": system}, gold)["score"].iloc[0] == pytest.approx(2 / 3)

@@ -12,6 +12,7 @@ import pytest
 from gluelamp.errors import InputError
 from gluelamp.tasks.config import DataConfig
 from gluelamp.tasks.data import load_task_data, prepare
+from gluelamp.tasks.sample.superglue import official_records
 from gluelamp.tasks.superglue import SUPERGLUE
 from gluelamp.tasks.tables import Reading, Table, numbered
 from gluelamp.tasks.task import TaskData
@@ -270,3 +271,23 @@ def test_declarations_have_the_rows_of_the_card_and_groups_where_rows_depend() -
         "axb": (2490, 1104),
         "axg": (2490, 356),
     }
+
+
+@pytest.mark.parametrize("name", SUPERGLUE)
+@pytest.mark.parametrize("hidden", [None, -1])
+def test_the_hub_s_own_files_are_read_and_their_hidden_labels_may_be_null(
+    tmp_path: Path, name: str, hidden: int | None
+) -> None:
+    task = SUPERGLUE[name]
+    for each in {name, "super_rte"}:  # RTE holds the training rows of the diagnostics
+        folder = tmp_path / "superglue" / each.replace("super_rte", "rte")
+        folder.mkdir(parents=True)
+        for split, records in official_records(SUPERGLUE[each]).items():
+            shown = pd.DataFrame(records)
+            if split == "test" and "label" in shown:
+                shown = shown.astype({"label": "object"}).assign(label=hidden)
+            on_hub = "test" if each in ("axb", "axg") else split
+            shown.to_parquet(folder / f"{on_hub}-00000-of-00001.parquet")
+    splits = load_task_data(task, DataConfig(source="local", root=str(tmp_path))).splits
+    assert splits.keys() == {"train", *official_records(task)}
+    assert "test" not in splits or set(splits["test"]["label"]) == {-1}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -115,7 +115,9 @@ def read_local(task: Task, root: Path, avoid: Path | None = None) -> Reading | N
         # A prepared copy has checksums and its own source label, so it is preferred to loose files.
         if prepared := read_prepared(task, folder):
             return prepared
-        if tables := read_tables(find_split_files(task, folder)) or _read_official(task, folder):
+        if tables := read_tables(find_split_files(folder / task.name, task.splits)) or _read_official(
+            task, folder
+        ):
             return Reading(tables, "local", str(folder))
     return None
 
@@ -196,13 +198,17 @@ def _joined(shards: Sequence[Table]) -> Table:
     return Table(pd.concat(parts), str(Path(shards[0].origin).parent), shards[0].unit)
 
 
-def find_split_files(task: Task, folder: Path) -> dict[str, list[Path]]:
+def find_split_files(folder: Path, splits: Iterable[str]) -> dict[str, list[Path]]:
     """Return the files in the hub's layout by split: ``cola/train.jsonl``, or all shards in order.
+
+    Args:
+        folder: of one task.
+        splits: those that are looked for; the others are ignored.
 
     Raises:
         InputError: if a split is there twice, or a shard of it is missing.
     """
-    files = {split: _split_files(folder / task.name, split) for split in task.splits}
+    files = {split: _split_files(folder, split) for split in splits}
     return {split: paths for split, paths in files.items() if paths}
 
 

@@ -156,7 +156,16 @@ def _official(task: Task, root: Path) -> dict[str, Table]:
             split: folder / f"{'val' if split == 'validation' else split}.jsonl" for split in task.splits
         }
     present = {split: [path] for split, path in files.items() if path.is_file()}
-    return read_tables(present or find_split_files(task, root))
+    return read_tables(present or _hub_files(task, root))
+
+
+def _hub_files(task: Task, root: Path) -> dict[str, list[Path]]:
+    if _is_diagnostic(task):
+        files = find_split_files(root / task.name, ["test"])
+        return {"validation": files["test"]} if files else {}
+    # Elsewhere than in a folder of SuperGLUE, `rte` holds the rows of GLUE.
+    name = "rte" if task is _RTE and root.name == "superglue" else task.name
+    return find_split_files(root / name, task.splits)
 
 
 def task_rows(task: Task, table: Table) -> Table:

@@ -14,6 +14,7 @@ import pandas as pd
 from gluelamp.errors import InputError, unknown
 from gluelamp.io import file_sha256, user_path
 from gluelamp.reporting.scores import CHECKSUM_DIGITS
+from gluelamp.tasks.values import identifier
 
 Source: TypeAlias = str | Path | pd.DataFrame
 
@@ -156,7 +157,9 @@ def _table_rows(
                 f"{name} has no column {' or '.join(names)}; name the column with {role}=COLUMN. "
                 f"Its columns: {', '.join(map(str, frame))}."
             )
-    return pd.DataFrame(found | {"id": found["id"].map(str)})
+    # 1 in one file and 1.0 in another are one id.
+    ids = [identifier(value) or str(value) for value in found["id"].tolist()]
+    return pd.DataFrame(found | {"id": pd.Series(ids, found["id"].index, dtype="object")})
 
 
 def frame_sha256(frame: pd.DataFrame) -> str:
