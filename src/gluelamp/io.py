@@ -9,12 +9,15 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
 from gluelamp.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _PARTIAL = ".partial"
 
@@ -99,9 +102,37 @@ def read_json(path: Path) -> Any:
         InputError: if the file is not JSON in UTF-8.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        if r"\ud" in text.lower():  # half of a UTF-16 pair could not be written again
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}. Remove it and run again.") from error
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Return all columns of a Parquet file; the index counts the rows from 0.
+
+    Raises:
+        InputError: if the file is missing, damaged or no Parquet file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            columns = file.read()
+        columns.validate(full=True)  # texts are UTF-8, and offsets are inside of them
+        # Without the metadata of pandas, which to_pandas parses even if told to ignore them. As objects,
+        # because a column with whole numbers and one null would become floats, which are not exact.
+        rows = columns.replace_schema_metadata().to_pandas(integer_object_nulls=True)
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no UTF-8
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InputError(f"{path} cannot be read as a whole Parquet file: {reason}.") from error
+    if not rows.columns.is_unique:
+        raise InputError(f"{path} has two columns {rows.columns[rows.columns.duplicated()][0]!r}.")
+    return rows
 
 
 @contextmanager

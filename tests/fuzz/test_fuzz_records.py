@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz.damage import VALUES, changed, damaged, value_or_refusal
+from gluelamp.errors import InputError
 from gluelamp.io import read_json
 from gluelamp.records import find_measurements, read_certificate, read_record, write_record
 
@@ -48,3 +51,19 @@ def test_measurements(folder: Path, content: bytes) -> None:
     path.write_bytes(content)
     value_or_refusal(lambda: find_measurements(folder, kind))
     value_or_refusal(lambda: read_certificate(path))
+
+
+@pytest.mark.parametrize(
+    "key", ["identity", "config.backbone.name", "config.method.name", "config.task.name"]
+)
+@pytest.mark.parametrize("name", ["../../escaped", "/escaped", "..", "a/../../b", "", "a\x00b", "a\n"])
+def test_a_name_in_a_record_is_one_folder(folder: Path, key: str, name: str) -> None:
+    content = read_json(RECORDS[-1])
+    *sections, last = key.split(".")
+    section = content
+    for part in sections:
+        section = section[part]
+    section[last] = name
+    (folder / "named.json").write_bytes(as_json(content))
+    with pytest.raises(InputError, match=re.escape(key)):
+        read_record(folder / "named.json")

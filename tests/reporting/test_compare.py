@@ -270,7 +270,7 @@ def test_bad_input_is_refused_in_a_sentence(arguments: dict[str, Any], sentence:
         ("a.txt", "id,prediction\n", "has an unknown type. Allowed: .csv, .tsv, .jsonl, .parquet."),
         ("a.jsonl", '{"id": 1}\n{"id"', "line 2"),
         ("a.jsonl", "[1]\n", "line 1 is not an object"),
-        ("a.parquet", "no parquet", "cannot be read as PARQUET"),
+        ("a.parquet", "no parquet", "cannot be read as a whole Parquet file"),
         ("a.csv", "", "cannot be read as CSV"),
         (
             "a.csv",

@@ -336,7 +336,7 @@ def test_damaged_predictions_are_named(
     with pytest.raises(InputError, match="no rows of selection 'best' and split 'validation'"):
         read(tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(InputError, match=r"predictions\.parquet cannot be read as a complete Parquet file"):
+    with pytest.raises(InputError, match=r"predictions\.parquet cannot be read as a whole Parquet file"):
         read(tmp_path)
     pd.DataFrame({"selection": ["best"]}).to_parquet(path)
     with pytest.raises(InputError, match=r"predictions\.parquet has no column 'split'"):

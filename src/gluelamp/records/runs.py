@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gluelamp.io import read_json, write_json
-from gluelamp.records.files import check_version, validate
+from gluelamp.records.files import Name, check_version, validate
 from gluelamp.records.upgrade import upgrade_run
 
 RUN_SCHEMA: Literal[3] = 3
@@ -30,7 +30,7 @@ class NamedSection(Section):
         name: the short name, which is also the name of a folder.
     """
 
-    name: str
+    name: Name
 
 
 class MethodSection(NamedSection):
@@ -263,7 +263,7 @@ class RunRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     schema_version: Literal[3] = RUN_SCHEMA
-    identity: str
+    identity: Name
     status: Literal["complete", "failed"]
     family: str | None = None
     overrides: Sequence[str] | None = None

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from gluelamp import io
 from gluelamp.errors import InputError
 from gluelamp.tasks.tables import Table, numbered, require_columns
 from gluelamp.tasks.values import bad_character
@@ -39,19 +38,7 @@ def read_parquet(path: Path) -> Table:
     Raises:
         InputError: if the file is missing, truncated or no Parquet file.
     """
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            columns = file.read()
-        columns.validate(full=True)  # texts are UTF-8, and offsets are inside of them
-        # Without the metadata of pandas, which to_pandas parses even if told to ignore them. As objects,
-        # because a column with whole numbers and one null would become floats, which are not exact.
-        rows = columns.replace_schema_metadata().to_pandas(integer_object_nulls=True)
-    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no UTF-8
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise InputError(f"{path} cannot be read as a whole Parquet file: {reason}.") from error
-    if not rows.columns.is_unique:
-        raise InputError(f"{path} has two columns {rows.columns[rows.columns.duplicated()][0]!r}.")
-    return Table(numbered(rows), str(path))
+    return Table(numbered(io.read_parquet(path)), str(path))
 
 
 def read_tsv(

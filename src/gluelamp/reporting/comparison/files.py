@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, cast
 import pandas as pd
 
 from gluelamp.errors import InputError, unknown
-from gluelamp.io import file_sha256, user_path
+from gluelamp.io import file_sha256, read_parquet, user_path
 from gluelamp.reporting.scores import CHECKSUM_DIGITS
 from gluelamp.tasks.values import identifier
 
@@ -95,9 +95,9 @@ def read_table(path: Path) -> pd.DataFrame:
         raise InputError(f"{path} is not a file or folder.")
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path} has an unknown type. Allowed: {', '.join(SUFFIXES)}.")
+    if path.suffix == ".parquet":
+        return read_parquet(path)
     try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
         if path.suffix == ".jsonl":
             return pd.DataFrame(_json_lines(path))
         # Only an empty cell is missing: "None" and "NA" are labels in some data sets.
@@ -105,9 +105,11 @@ def read_table(path: Path) -> pd.DataFrame:
         return pd.read_csv(
             path, sep=separator, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig"
         )
-    except (OSError, ValueError) as error:  # the errors of pandas and pyarrow are subclasses
+    except (OSError, ValueError) as error:  # the errors of pandas are subclasses
         reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as {path.suffix[1:].upper()}: {reason}.") from error
+        raise InputError(
+            f"{path} cannot be read as {path.suffix[1:].upper()}: {reason.rstrip('.')}."
+        ) from error
 
 
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -160,6 +162,26 @@ def _table_rows(
     # 1 in one file and 1.0 in another are one id.
     ids = [identifier(value) or str(value) for value in found["id"].tolist()]
     return pd.DataFrame(found | {"id": pd.Series(ids, found["id"].index, dtype="object")})
+
+
+def require_texts(name: str, frame: pd.DataFrame, column: str) -> None:
+    """Raise an InputError that names a value of a column which is not text."""
+    for value in frame[column]:
+        if not isinstance(value, str):
+            raise InputError(f"{name}: column {column!r} has the value {value!r}, which is not text.")
+
+
+def numbers(name: str, frame: pd.DataFrame, column: str) -> pd.Series:
+    """Return a column as float64.
+
+    Raises:
+        InputError: naming a value that is no number.
+    """
+    values = pd.to_numeric(frame[column], errors="coerce").astype("float64")
+    if values.isna().any():
+        wrong = frame[column][values.isna()].iloc[0]
+        raise InputError(f"{name}: column {column!r} has the value {wrong!r}, which is not a number.")
+    return values
 
 
 def frame_sha256(frame: pd.DataFrame) -> str:

@@ -67,6 +67,8 @@ def match_rows(files: Mapping[str, Sequence[PredictionFile]], gold: PredictionFi
             f"{labelled.name} has no labels. Give a file of labels with gold=FILE, or name their column with "
             "label=COLUMN."
         )
+    if labelled.rows.empty:
+        raise InputError(f"{labelled.name} has no rows to compare.")
     ids = _sorted(labelled.rows["id"])
     reference = _in_order(labelled, ids, labelled.name)
     labels = Column(labelled.name, reference["label"])

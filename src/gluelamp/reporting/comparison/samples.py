@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gluelamp.errors import InputError, unknown
-from gluelamp.reporting.comparison.files import PredictionFile, Reading
+from gluelamp.reporting.comparison.files import PredictionFile, Reading, require_texts
 from gluelamp.reporting.statistics.metrics import MEAN
 
 SAMPLE_COLUMNS = {"doc_id", "target", "filtered_resps"}
@@ -37,12 +37,14 @@ def sample_file(path: Path, frame: pd.DataFrame, reading: Reading, sha256: str) 
     rows = pd.DataFrame({"id": frame["doc_id"].map(str), "label": frame["target"]})
     # Samples of releases before 2025 do not list their scores.
     listed = frame["metrics"].iloc[0] if "metrics" in frame else list(frame)
+    if not (isinstance(listed, list) and all(isinstance(name, str) for name in listed)):
+        raise InputError(f"{path}: 'metrics' is {listed!r}, which is not a list of names.")
     own = [name for name in listed if name in frame and name not in SAMPLE_COLUMNS | _NO_SCORES]
     own = [] if reading.has_gold else own
     metric = reading.metric or next(iter(own), "accuracy")
     stated = {"metric": metric}
     if metric not in own:
-        answers = frame["filtered_resps"].map(_answer)
+        answers = [_answer(path, responses) for responses in frame["filtered_resps"]]
         return PredictionFile(str(path), rows.assign(prediction=answers), sha256, metric, stated)
     values = frame[metric].tolist()
     if metric in _PAIR_METRICS and all(isinstance(value, list) and len(value) == 2 for value in values):
@@ -58,6 +60,8 @@ def sample_file(path: Path, frame: pd.DataFrame, reading: Reading, sha256: str) 
 
 def _one_filter(path: Path, frame: pd.DataFrame, wanted: str | None) -> pd.DataFrame:
     """Return the rows of one filter; a file has all rows once for each of its filters."""
+    if "filter" in frame:
+        require_texts(str(path), frame, "filter")
     filters = frame["filter"].unique().tolist() if "filter" in frame else []
     if wanted is None and len(filters) < 2:
         return frame
@@ -70,10 +74,15 @@ def _one_filter(path: Path, frame: pd.DataFrame, wanted: str | None) -> pd.DataF
     return frame[frame["filter"] == wanted]
 
 
-def _answer(responses: Any) -> object:
+def _answer(path: Path, responses: Any) -> object:
     """Return the answer of one sample: the place of the most probable choice, or the text."""
+    if not isinstance(responses, list) or not responses:
+        return responses
     # One [log-likelihood, is greedy] for each choice of a question, all of them as text.
-    if responses and all(isinstance(one, list) and len(one) == 2 for one in responses):
-        return int(np.argmax([float(likelihood) for likelihood, _ in responses]))
-    first = responses[0] if isinstance(responses, list) and responses else responses
+    if all(isinstance(one, list) and len(one) == 2 for one in responses):
+        likelihoods = pd.to_numeric(pd.Series([one for one, _ in responses], dtype=object), errors="coerce")
+        if likelihoods.isna().any():
+            raise InputError(f"{path}: 'filtered_resps' has {responses!r}, which are no log-likelihoods.")
+        return int(np.argmax(likelihoods))
+    first = responses[0]
     return first[0] if isinstance(first, list) and first else first

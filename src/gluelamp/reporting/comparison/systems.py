@@ -16,7 +16,9 @@ from gluelamp.reporting.comparison.files import (
     Reading,
     Source,
     frame_sha256,
+    numbers,
     read_table,
+    require_texts,
     system_rows,
 )
 from gluelamp.reporting.comparison.samples import SAMPLE_COLUMNS, sample_file
@@ -65,6 +67,10 @@ def _read_file(path: Path, reading: Reading) -> PredictionFile:
 
 def _run_file(path: Path, frame: pd.DataFrame, reading: Reading, sha256: str) -> PredictionFile:
     """Return the predictions of a run of this suite, with what its record states."""
+    for column in ("selection", "split"):
+        require_texts(str(path), frame, column)
+    columns = [column for column in frame if str(column).startswith("output_")]
+    frame = frame.assign(**{column: numbers(str(path), frame, column) for column in columns})
     selections = set(frame["selection"])
     selection = reading.selection or ("held_out" if "held_out" in selections else "best")
     if selection not in selections:
@@ -74,9 +80,9 @@ def _run_file(path: Path, frame: pd.DataFrame, reading: Reading, sha256: str) ->
     task = recorded_task(record.config.task) if record else None
     splits = task.validation_splits if task else frame["split"].unique()
     frame = frame[(frame["selection"] == selection) & (frame["split"] == splits[0])]
-    frame = frame.sort_values("idx", kind="stable")
+    order = numbers(str(path), frame, "idx").argsort(kind="stable")
+    frame = frame.iloc[order]
     metric = reading.metric or (record.main_metric if record else None)
-    columns = [column for column in frame if str(column).startswith("output_")]
     if task:
         predictions = outputs_of(task, metric or "", frame)
     else:

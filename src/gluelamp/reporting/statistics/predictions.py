@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gluelamp.errors import InputError
+from gluelamp.io import read_parquet
 from gluelamp.reporting.statistics.intervals import Predictions
 from gluelamp.reporting.statistics.metrics import ERRORS, MATTHEWS_CROSS_FITTED, ROC_AUC
 from gluelamp.tasks.halves import in_first_half
@@ -64,10 +65,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     Raises:
         InputError: if the file cannot be read, or lacks a column.
     """
-    try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's errors are subclasses of these two
-        raise InputError(f"{path} cannot be read as a complete Parquet file: {error}") from error
+    frame = read_parquet(path)
     for column in columns:
         if column not in frame:
             raise InputError(f"{path} has no column {column!r}. Train again.")
@@ -107,9 +105,16 @@ def outputs_of(task: Task, metric: str, frame: pd.DataFrame) -> np.ndarray:
         task: the declaration of the task.
         metric: its name.
         frame: rows of a predictions file, of one selection and split.
+
+    Raises:
+        InputError: if the rows are of another task: they lack an output or the group.
     """
+    outputs = [f"output_{number}" for number in range(task.num_outputs)]
+    for column in (*outputs, *(["group"] if task.group_column else [])):
+        if column not in frame:
+            raise InputError(f"The predictions of task {task.name} have no column {column!r}. Train again.")
     # The files hold logits. Float class ids let one code path serve classes and numbers.
-    values = frame[[f"output_{number}" for number in range(task.num_outputs)]].to_numpy(np.float64)
+    values = frame[outputs].to_numpy(np.float64)
     if metric == ROC_AUC:
         return values[:, 1] - values[:, 0]
     if metric == MATTHEWS_CROSS_FITTED:
