@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import NamedTuple, NoReturn
 
 from gluelamp import __version__
@@ -69,6 +70,9 @@ def run(name: str) -> NoReturn:
     Args:
         name: of the subcommand.
     """
+    # A terminal without Unicode, such as one with PYTHONIOENCODING=ascii, shows a question mark for a letter.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     command = SUBCOMMANDS[name]
     module, _, function_name = command.function.partition(":")
     function = getattr(import_module(module), function_name)
