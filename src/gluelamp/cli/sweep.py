@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import warnings
 from typing import Any
@@ -111,8 +112,10 @@ class SweepCallback(Callback):
         _log.info("a run begins", extra={"event": "start"})
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        """Count a run."""
+        """Count a run, and free its memory."""
         _log.info("a run has ended", extra={"event": "end"})
+        # An adapted model and its adaptation refer to each other. The next run may need its memory at once.
+        gc.collect()
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Remove the bars and print the scores."""
