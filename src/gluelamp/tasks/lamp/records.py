@@ -24,8 +24,7 @@ Label = str | float
 
 _PAIR_BYTES = 12  # of the escapes of two surrogates
 _HIGH = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}")
-# An even number of backslashes before an escape are escaped themselves.
-_UNPAIRED = re.compile(rb"((?<!\\)(?:\\\\)*)\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
+_UNPAIRED = re.compile(rb"(\\+)u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
 
 
 @dataclass(frozen=True)
@@ -257,7 +256,12 @@ class _MarkedSurrogates:
         block = self._rest + more
         end = _uncut_length(block) if more else len(block)
         self._rest = block[end:]
-        return _UNPAIRED.sub(rb"\1\\u0000", block[:end]) if end or not more else self.read(size)
+        return _UNPAIRED.sub(_marked, block[:end]) if end or not more else self.read(size)
+
+
+def _marked(escape: re.Match[bytes]) -> bytes:
+    # An even number of backslashes are escaped themselves, and what follows is text.
+    return escape[1] + b"u0000" if len(escape[1]) % 2 else escape[0]
 
 
 def _uncut_length(block: bytes) -> int:
