@@ -103,7 +103,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
+        content = json.loads(text, parse_float=_finite_float, parse_constant=_finite_float)
         if r"\ud" in text.lower():  # half of a UTF-16 pair could not be written again
             json.dumps(content, ensure_ascii=False).encode()
         return content
@@ -164,6 +164,14 @@ def file_sha256(path: Path) -> str:
     """Return the sha256 (hexadecimal) of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _finite_float(text: str) -> float:
+    # NaN and infinities are no numbers of JSON, and would be written back as null
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a finite number")
+    return value
 
 
 def _finite(value: object) -> object:
