@@ -228,7 +228,7 @@ def test_workers_share_one_bar_which_counts_to_the_end(
         drawn += content
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
     text = re.sub(ESCAPE, "\n", drawn.decode()).replace("\r", "\n")
-    for shown in ("0 of 2 runs", "1 of 2 runs", "2 of 2 runs"):
+    for shown in ("0 of 2 runs", "2 of 2 runs"):  # both runs may end between two updates of the bar
         assert shown in text
     for method in ("head_only", "bitfit"):
         assert re.search(rf"tiny {method} cola seed 0: .*step \d+/20", text)
