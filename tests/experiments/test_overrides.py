@@ -8,10 +8,11 @@ from typing import Any
 
 import hydra
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from gluelamp.experiments.config import RunConfig, parse_run
 from gluelamp.experiments.identity import complete_config
-from gluelamp.experiments.overrides import run_overrides
+from gluelamp.experiments.overrides import as_word, quoted, run_overrides
 from gluelamp.experiments.plan import plan_run
 from gluelamp.package_data import CONFIGS
 
@@ -66,3 +67,12 @@ def test_the_state_of_hydra_stays_as_it_was(tiny_run: TinyRun) -> None:
         inside = words_of(config)
         hydra.compose("train")
     assert inside == words_of(config)
+
+
+@pytest.mark.parametrize(
+    "text", ["it's", 'a "b"', "ends in \\", "\\'", '\\"', "a\\b", "a=b, [c]", "~/x y", "${seed}"]
+)
+def test_hydra_reads_a_quoted_text_as_it_is(text: str) -> None:
+    for word in (as_word(text), quoted(text)):
+        (override,) = OverridesParser.create().parse_overrides([f"key={word}"])
+        assert override.value() == text

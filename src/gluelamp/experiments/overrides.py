@@ -140,11 +140,18 @@ def as_word(value: object) -> str:
     if isinstance(value, tuple | list | bool | int | float) or value is None:
         return json.dumps(value, separators=(",", ":"))
     text = str(value)
-    return text if _UNQUOTED.fullmatch(text) else "'" + text.replace("'", r"\'") + "'"
+    return text if _UNQUOTED.fullmatch(text) else quoted(text, "'")
 
 
-def quoted(text: str) -> str:
-    """Return a text in the double quotes of Hydra's grammar, which then takes any sign in it as it is."""
+def quoted(text: str, quote: str = '"') -> str:
+    """Return a text in quotes of Hydra's grammar, which then takes any other sign in it as it is.
+
+    Args:
+        text: any text.
+        quote: the single or the double quote.
+    """
     # A backslash escapes a quote, and is itself escaped before one only.
-    escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), text)
-    return f'"{escaped}"'
+    escaped = re.sub(
+        rf"(\\*)({quote}|$)", lambda found: 2 * found[1] + (f"\\{quote}" if found[2] else ""), text
+    )
+    return f"{quote}{escaped}{quote}"
